@@ -1,0 +1,117 @@
+"""Answers, their conversations, and the votes on them."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import RowMapping, SmallInteger, Text, cast, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from assistant.answering.messages import Answer as AnswerMessage
+from assistant.answering.messages import Citation, Question, Turn, Usage, Vote
+from assistant.answering.outcomes import Outcome
+from assistant.database.tables import Answer
+from assistant.database.tables import Vote as VoteRow
+
+
+async def save(
+    session: AsyncSession, question: Question, answer: AnswerMessage, retrieval: list[dict[str, Any]]
+) -> bool:
+    """Store an answer; False when the event it belongs to already has one."""
+    statement = (
+        insert(Answer)
+        .values(
+            id=answer.id,
+            inbox_id=question.inbox_id,
+            platform=question.platform,
+            conversation=question.conversation,
+            asker=question.asker,
+            audience=sorted(question.audience.principals),
+            question=question.text,
+            outcome=answer.outcome.value,
+            text=answer.text,
+            citations=[asdict(citation) for citation in answer.citations],
+            nearest=[asdict(citation) for citation in answer.nearest],
+            retrieval=retrieval,
+            timings_ms=dict(answer.timings_ms),
+            model=answer.model,
+            reference=answer.reference,
+            **asdict(answer.usage),
+        )
+        .on_conflict_do_nothing(index_elements=[Answer.inbox_id])
+        .returning(Answer.id)
+    )
+    return (await session.execute(statement)).scalar_one_or_none() is not None
+
+
+async def of_event(session: AsyncSession, inbox_id: uuid.UUID) -> AnswerMessage | None:
+    """The answer already made for a stored event, if an earlier attempt got that far."""
+    row = (await session.execute(select(Answer.__table__).where(Answer.inbox_id == inbox_id))).mappings().first()
+    return None if row is None else _message(row)
+
+
+async def find(session: AsyncSession, answer_id: uuid.UUID) -> RowMapping | None:
+    return (await session.execute(select(Answer.__table__).where(Answer.id == answer_id))).mappings().first()
+
+
+async def turns(session: AsyncSession, platform: str, conversation: str, limit: int) -> tuple[Turn, ...]:
+    """The last turns of a conversation that ended in an answer, oldest first."""
+    statement = (
+        select(Answer.question, Answer.text)
+        .where(
+            Answer.platform == platform,
+            Answer.conversation == conversation,
+            Answer.outcome == Outcome.ANSWERED.value,
+        )
+        .order_by(Answer.created_at.desc())
+        .limit(limit)
+    )
+    return tuple(Turn(*row) for row in reversed((await session.execute(statement)).all()))
+
+
+async def conversation(session: AsyncSession, platform: str, name: str) -> list[tuple[str, AnswerMessage]]:
+    """Every question of a conversation with its answer, oldest first."""
+    statement = (
+        select(Answer.__table__)
+        .where(Answer.platform == platform, Answer.conversation == name)
+        .order_by(Answer.created_at)
+    )
+    return [(row["question"], _message(row)) for row in (await session.execute(statement)).mappings()]
+
+
+async def save_vote(session: AsyncSession, vote: Vote) -> bool:
+    """Store a vote with the answer's retrieval snapshot; a second one replaces it. False: no such answer."""
+    snapshot = select(
+        Answer.id, cast(vote.person, Text), cast(vote.value, SmallInteger), cast(vote.reason, Text), Answer.retrieval
+    ).where(Answer.id == vote.answer_id)
+    new = insert(VoteRow).from_select(["answer_id", "person", "value", "reason", "retrieval"], snapshot)
+    statement = new.on_conflict_do_update(
+        index_elements=[VoteRow.answer_id, VoteRow.person],
+        set_={
+            "value": new.excluded.value,
+            "reason": func.coalesce(new.excluded.reason, VoteRow.reason),
+            "updated_at": func.now(),
+        },
+    ).returning(VoteRow.answer_id)
+    return (await session.execute(statement)).scalar_one_or_none() is not None
+
+
+def _message(row: RowMapping) -> AnswerMessage:
+    return AnswerMessage(
+        id=row["id"],
+        outcome=Outcome(row["outcome"]),
+        text=row["text"],
+        citations=tuple(_citation(item) for item in row["citations"]),
+        nearest=tuple(_citation(item) for item in row["nearest"]),
+        timings_ms=row["timings_ms"],
+        usage=Usage(row["prompt_tokens"], row["completion_tokens"], row["cost_usd"]),
+        model=row["model"],
+        reference=row["reference"],
+    )
+
+
+def _citation(item: dict[str, Any]) -> Citation:
+    return Citation(**{**item, "heading_path": tuple(item["heading_path"])})

@@ -1,0 +1,277 @@
+"""Documents and their chunks: written, replaced and removed whole, with BM25's statistics kept exact."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, func, literal, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from assistant.database.tables import Chunk, CorpusStatistics, Document, DocumentFailure, Source
+from assistant.errors import SettingsError
+from assistant.knowledge import documents as types
+from assistant.knowledge.embedding import Vectors, halfvec_literal
+from assistant.knowledge.lexical import frequencies, saturate, sparse_literal
+
+FIRST_MEAN_LENGTH = 100.0  # until the first run ends and the weights are computed with the real one
+MEAN_LENGTH_DRIFT = 0.05  # weights are computed anew when the mean has moved by more than this share
+STATISTICS_LOCK = 0x414C4D42  # one writer of chunks at a time, so that statistics never deadlock
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedDocument:
+    """What is known of a stored document before it is read again."""
+
+    id: int
+    external_id: str
+    content_hash: str
+    readers: tuple[str, ...]
+    url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedDocument:
+    """A parsed, chunked and embedded document; ``vectors`` has one row a chunk."""
+
+    item: types.SourceItem
+    document: types.ParsedDocument
+    chunks: Sequence[types.Chunk]
+    vectors: Vectors
+
+
+async def ensure_statistics(session: AsyncSession, embedding_model: str) -> None:
+    """Refuse to mix vectors of two models: they are not comparable."""
+    row = await session.get(CorpusStatistics, 1)
+    if row is None:
+        raise SettingsError("The database is not migrated; run `almanac check`.")
+    if row.embedding_model is None or row.chunks == 0:
+        row.embedding_model = embedding_model
+    elif row.embedding_model != embedding_model:
+        raise SettingsError(
+            f"ALMANAC_EMBEDDING_MODEL is {embedding_model}, but the index was made with {row.embedding_model}; "
+            "set it back, or start with an empty database."
+        )
+
+
+async def documents_of(session: AsyncSession, source_id: int, prefix: str = "") -> dict[str, IndexedDocument]:
+    """External id -> stored document, for the ids that begin with ``prefix``."""
+    statement = select(Document.id, Document.external_id, Document.content_hash, Document.readers, Document.url).where(
+        Document.source_id == source_id, Document.external_id.startswith(prefix, autoescape=True)
+    )
+    return {
+        row.external_id: IndexedDocument(row.id, row.external_id, row.content_hash, tuple(row.readers), row.url)
+        for row in await session.execute(statement)
+    }
+
+
+async def replace(session: AsyncSession, source_id: int, prepared: PreparedDocument) -> None:
+    """Put a document's new version in the place of the old one. Readers see either, never half."""
+    await _lock(session)
+    item, document = prepared.item, prepared.document
+    values = {
+        "title": document.title,
+        "url": item.url,
+        "content_hash": item.content_hash,
+        "readers": list(item.readers),
+        "details": dict(document.metadata),
+        "indexed_at": func.now(),
+    }
+    upsert = insert(Document).values(source_id=source_id, external_id=item.external_id, **values)
+    upsert = upsert.on_conflict_do_update(index_elements=[Document.source_id, Document.external_id], set_=values)
+    document_id = (await session.execute(upsert.returning(Document.id))).scalar_one()
+    await _remove_chunks(session, [document_id])
+    mean = (await session.execute(select(CorpusStatistics.weighted_length))).scalar_one()
+    rows = [_chunk_row(document_id, prepared, index, mean) for index in range(len(prepared.chunks))]
+    if rows:
+        await session.execute(_INSERT_CHUNKS, rows)
+    await _count(
+        session, Counter(term for row in rows for term in row["terms"]), len(rows), sum(row["length"] for row in rows)
+    )
+    await forget_failure(session, source_id, item.external_id)
+
+
+_INSERT_CHUNKS = text(
+    "INSERT INTO chunks (document_id, ordinal, text, heading_path, anchor, page, readers, embedding, terms,"
+    " frequencies, length, weights) VALUES (:document_id, :ordinal, :text, CAST(:heading_path AS text[]), :anchor,"
+    " :page, CAST(:readers AS text[]), CAST(:embedding AS halfvec), CAST(:terms AS integer[]),"
+    " CAST(:frequencies AS integer[]), :length, CAST(:weights AS sparsevec))"
+)
+
+
+def _chunk_row(document_id: int, prepared: PreparedDocument, index: int, mean_length: float) -> dict[str, Any]:
+    chunk = prepared.chunks[index]
+    counts = frequencies(chunk.text, chunk.context(prepared.document.title))
+    terms = sorted(counts)
+    values = [counts[term] for term in terms]
+    length = sum(values)
+    return {
+        "document_id": document_id,
+        "ordinal": chunk.ordinal,
+        "text": chunk.text,
+        "heading_path": list(chunk.heading_path),
+        "anchor": chunk.anchor,
+        "page": chunk.page,
+        "readers": list(prepared.item.readers),
+        "embedding": halfvec_literal(prepared.vectors[index]),
+        "terms": terms,
+        "frequencies": values,
+        "length": length,
+        "weights": sparse_literal(terms, saturate(values, length, mean_length)),
+    }
+
+
+async def update_access(session: AsyncSession, document_id: int, item: types.SourceItem) -> None:
+    """New readers or a new URL for unchanged content: nothing is embedded again."""
+    readers = list(item.readers)
+    await session.execute(update(Document).where(Document.id == document_id).values(readers=readers, url=item.url))
+    await session.execute(update(Chunk).where(Chunk.document_id == document_id).values(readers=readers))
+
+
+async def remove(session: AsyncSession, document_ids: Sequence[int]) -> None:
+    """Take documents and their chunks out of the index, now."""
+    if not document_ids:
+        return
+    await _lock(session)
+    await _remove_chunks(session, document_ids)
+    await session.execute(delete(Document).where(Document.id.in_(document_ids)))
+
+
+async def _remove_chunks(session: AsyncSession, document_ids: Sequence[int]) -> None:
+    removed = delete(Chunk).where(Chunk.document_id.in_(document_ids)).returning(Chunk.terms, Chunk.length)
+    rows = (await session.execute(removed)).all()
+    if rows:
+        counts = Counter(term for terms, _ in rows for term in terms)
+        await _count(
+            session,
+            Counter({term: -count for term, count in counts.items()}),
+            -len(rows),
+            -sum(length for _, length in rows),
+        )
+
+
+async def _count(session: AsyncSession, terms: Counter[int], chunks: int, length: int) -> None:
+    if not terms and not chunks:
+        return
+    ordered = sorted(terms)
+    await session.execute(
+        text(
+            "INSERT INTO terms (term, chunks)"
+            " SELECT * FROM unnest(CAST(:terms AS integer[]), CAST(:counts AS integer[]))"
+            " ON CONFLICT (term) DO UPDATE SET chunks = terms.chunks + excluded.chunks"
+        ),
+        {"terms": ordered, "counts": [terms[term] for term in ordered]},
+    )
+    await session.execute(
+        update(CorpusStatistics).values(
+            chunks=CorpusStatistics.chunks + chunks, length=CorpusStatistics.length + length
+        )
+    )
+
+
+async def reweigh_if_drifted(session: AsyncSession) -> bool:
+    """Compute every chunk's BM25 weights anew when the mean length has moved away from the one they were made with."""
+    await _lock(session)
+    row = (await session.execute(select(CorpusStatistics).with_for_update())).scalar_one()
+    if row.chunks == 0:
+        return False
+    mean = row.length / row.chunks
+    if abs(mean - row.weighted_length) <= MEAN_LENGTH_DRIFT * row.weighted_length:
+        return False
+    row.weighted_length = mean
+    await session.flush()
+    last = 0
+    while batch := await _chunks_after(session, last):
+        last = batch[-1].id
+        await session.execute(
+            text("UPDATE chunks SET weights = CAST(:weights AS sparsevec) WHERE id = :id"),
+            [
+                {
+                    "id": chunk.id,
+                    "weights": sparse_literal(chunk.terms, saturate(chunk.frequencies, chunk.length, mean)),
+                }
+                for chunk in batch
+            ],
+        )
+    await session.execute(text("DELETE FROM terms WHERE chunks <= 0"))
+    return True
+
+
+async def _chunks_after(session: AsyncSession, last: int) -> Sequence[Any]:
+    statement = select(Chunk.id, Chunk.terms, Chunk.frequencies, Chunk.length).where(Chunk.id > last)
+    return (await session.execute(statement.order_by(Chunk.id).limit(2_000))).all()
+
+
+async def _lock(session: AsyncSession) -> None:
+    await session.execute(select(func.pg_advisory_xact_lock(STATISTICS_LOCK)))
+
+
+async def record_failure(
+    session: AsyncSession, source_id: int, external_id: str, content_hash: str | None, reason: str
+) -> None:
+    new = insert(DocumentFailure).values(
+        source_id=source_id, external_id=external_id, content_hash=content_hash, reason=reason
+    )
+    await session.execute(
+        new.on_conflict_do_update(
+            index_elements=[DocumentFailure.source_id, DocumentFailure.external_id],
+            set_={
+                "reason": reason,
+                "content_hash": content_hash,
+                "attempts": DocumentFailure.attempts + 1,
+                "failed_at": func.now(),
+            },
+        )
+    )
+
+
+async def forget_failure(session: AsyncSession, source_id: int, external_id: str) -> None:
+    await session.execute(
+        delete(DocumentFailure).where(
+            DocumentFailure.source_id == source_id, DocumentFailure.external_id == external_id
+        )
+    )
+
+
+async def forget_missing_failures(session: AsyncSession, source_id: int, prefix: str, present: Sequence[str]) -> None:
+    """Drop the failures of files that are no longer there."""
+    await session.execute(
+        delete(DocumentFailure).where(
+            DocumentFailure.source_id == source_id,
+            DocumentFailure.external_id.startswith(prefix, autoescape=True),
+            DocumentFailure.external_id.not_in(present),
+        )
+    )
+
+
+async def folder_source(session: AsyncSession, folder: str) -> tuple[int, str]:
+    """The source that holds ``folder`` (an absolute path), and the folder's prefix within it ("" or "sub/").
+
+    A folder inside a known source belongs to it; a folder around known sources takes them in, so that no file is
+    ever two documents.
+    """
+    await session.execute(select(func.pg_advisory_xact_lock(STATISTICS_LOCK)))
+    root = folder.rstrip("/") + "/"
+    location = Source.location + "/"
+    around = select(Source).where(Source.kind == "folder", literal(root).startswith(location, autoescape=False))
+    known = (await session.execute(around.order_by(func.length(Source.location)))).scalars().first()
+    if known is not None:
+        return known.id, root.removeprefix(known.location.rstrip("/") + "/")
+    name = folder.rstrip("/").rsplit("/", 1)[-1] or "/"
+    new = insert(Source).values(kind="folder", location=folder.rstrip("/") or "/", name=name).returning(Source.id)
+    source_id = int((await session.execute(new)).scalar_one())
+    inside = select(Source).where(
+        Source.kind == "folder", or_(Source.location.startswith(root, autoescape=True)), Source.id != source_id
+    )
+    for inner in (await session.execute(inside)).scalars():
+        await _take_in(session, source_id, inner, inner.location.removeprefix(root) + "/")
+    return source_id, ""
+
+
+async def _take_in(session: AsyncSession, source_id: int, inner: Source, prefix: str) -> None:
+    moved = {"source_id": source_id, "external_id": literal(prefix) + Document.external_id}
+    await session.execute(update(Document).where(Document.source_id == inner.id).values(moved))
+    await session.execute(delete(Source).where(Source.id == inner.id))

@@ -1,0 +1,115 @@
+"""The inbox: events stored before they are acknowledged, claimed under a lease, answered once.
+
+A process that dies loses its lease, and another picks the event up. Before anything is sent the claim is checked
+again (``holds``), so a process that was only slow sends nothing after it lost the event.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from assistant.database.tables import Inbox
+
+OPEN = ("received", "working")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One stored event. ``attempts`` counts claims, this one included."""
+
+    id: uuid.UUID
+    platform: str
+    event_id: str
+    message_key: str
+    payload: dict[str, Any]
+    attempts: int
+    reply: dict[str, Any] | None
+
+
+async def store(session: AsyncSession, platform: str, event_id: str, message_key: str, payload: dict[str, Any]) -> bool:
+    """Store an event; False when it, or another event for the same message, is already there."""
+    statement = (
+        insert(Inbox)
+        .values(platform=platform, event_id=event_id, message_key=message_key, payload=payload)
+        .on_conflict_do_nothing()
+        .returning(Inbox.id)
+    )
+    return (await session.execute(statement)).scalar_one_or_none() is not None
+
+
+async def claim(session: AsyncSession, platform: str, owner: str, lease: timedelta, limit: int) -> list[Event]:
+    """Take up to ``limit`` open events that nobody holds, oldest first."""
+    free = or_(Inbox.claimed_until.is_(None), Inbox.claimed_until < func.now())
+    ids = (
+        select(Inbox.id)
+        .where(Inbox.platform == platform, Inbox.state.in_(OPEN), free)
+        .order_by(Inbox.received_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    statement = (
+        update(Inbox)
+        .where(Inbox.id.in_(ids.scalar_subquery()))
+        .values(state="working", claimed_by=owner, claimed_until=func.now() + lease, attempts=Inbox.attempts + 1)
+        .returning(
+            Inbox.id, Inbox.platform, Inbox.event_id, Inbox.message_key, Inbox.payload, Inbox.attempts, Inbox.reply
+        )
+    )
+    return [Event(*row) for row in await session.execute(statement)]
+
+
+async def renew(session: AsyncSession, owner: str, lease: timedelta) -> None:
+    """Extend every lease of this process."""
+    statement = update(Inbox).where(_held_by(owner)).values(claimed_until=func.now() + lease)
+    await session.execute(statement)
+
+
+async def release(session: AsyncSession, owner: str) -> None:
+    """Give back what this process still holds, so that another need not wait for the lease to end."""
+    await session.execute(update(Inbox).where(_held_by(owner)).values(claimed_until=None, claimed_by=None))
+
+
+async def holds(session: AsyncSession, event_id: uuid.UUID, owner: str) -> bool:
+    """Whether the claim is still ours, asked just before something visible is done."""
+    statement = select(Inbox.id).where(Inbox.id == event_id, _held_by(owner), Inbox.claimed_until > func.now())
+    return (await session.execute(statement)).scalar_one_or_none() is not None
+
+
+async def remember_reply(session: AsyncSession, event_id: uuid.UUID, reply: dict[str, Any]) -> None:
+    """Keep the platform's id of what was sent, so that a later attempt updates it instead of sending again."""
+    await session.execute(update(Inbox).where(Inbox.id == event_id).values(reply=reply))
+
+
+async def finish(session: AsyncSession, event_id: uuid.UUID, reply: dict[str, Any] | None, error: str | None) -> None:
+    """Close an event: ``done``, or ``failed`` when the platform refused every attempt."""
+    values: dict[str, Any] = {"state": "failed" if error else "done", "error": error, "done_at": func.now()}
+    if reply is not None:
+        values["reply"] = reply
+    await session.execute(update(Inbox).where(Inbox.id == event_id).values(**values, claimed_until=None))
+
+
+async def retry_later(session: AsyncSession, event_id: uuid.UUID, delay: timedelta, error: str) -> None:
+    """Leave the event open and let nobody take it before ``delay`` has passed."""
+    statement = (
+        update(Inbox).where(Inbox.id == event_id).values(claimed_by=None, claimed_until=func.now() + delay, error=error)
+    )
+    await session.execute(statement)
+
+
+async def open_events(session: AsyncSession) -> dict[str, int]:
+    """Open events by platform, for the metrics."""
+    rows = await session.execute(
+        select(Inbox.platform, func.count()).where(Inbox.state.in_(OPEN)).group_by(Inbox.platform)
+    )
+    return {platform: count for platform, count in rows}  # noqa: C416 - rows are not pairs to a type checker
+
+
+def _held_by(owner: str) -> Any:
+    return and_(Inbox.claimed_by == owner, Inbox.state == "working")

@@ -1,0 +1,264 @@
+"""All tables. Alembic migrations bring a database here; a test holds the two equal."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any, ClassVar
+
+from pgvector.sqlalchemy import HALFVEC, SPARSEVEC
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+EMBEDDING_DIMENSIONS = 384
+TERM_SPACE = 1_000_000_000  # terms are hashed into 1..TERM_SPACE, the most a sparsevec can hold
+
+NOW = text("now()")
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: Text,
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        list[Any]: JSONB,
+        list[str]: ARRAY(Text),
+        list[int]: ARRAY(Integer),
+        uuid.UUID: UUID(as_uuid=True),
+    }
+
+
+def _now() -> Any:
+    return mapped_column(server_default=NOW)
+
+
+def _uuid() -> Any:
+    return mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+
+
+class Source(Base):
+    """A place documents come from. ``location`` is unique within its kind: for a folder, its absolute path."""
+
+    __tablename__ = "sources"
+    __table_args__ = (UniqueConstraint("kind", "location"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    kind: Mapped[str]
+    location: Mapped[str]
+    name: Mapped[str]
+    created_at: Mapped[datetime] = _now()
+
+
+class Document(Base):
+    """The version of a document that is in force. Its chunks are replaced with it in one transaction."""
+
+    __tablename__ = "documents"
+    __table_args__ = (UniqueConstraint("source_id", "external_id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    source_id: Mapped[int] = mapped_column(ForeignKey("sources.id", ondelete="CASCADE"))
+    external_id: Mapped[str]
+    title: Mapped[str]
+    url: Mapped[str | None]
+    content_hash: Mapped[str]
+    readers: Mapped[list[str]]
+    details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    indexed_at: Mapped[datetime] = _now()
+
+
+class Chunk(Base):
+    """A passage, its vector and its BM25 weights.
+
+    ``terms`` and ``frequencies`` run in parallel; ``weights`` holds each term's saturated frequency (the document's
+    side of BM25), so that its inner product with the query's idf vector is the BM25 score. ``readers`` repeats the
+    document's, so that one index scan can filter.
+    """
+
+    __tablename__ = "chunks"
+    __table_args__ = (
+        UniqueConstraint("document_id", "ordinal"),
+        Index("ix_chunks_terms", "terms", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
+        Index(
+            "ix_chunks_embedding",
+            "embedding",
+            postgresql_using="hnsw",
+            postgresql_ops={"embedding": "halfvec_cosine_ops"},
+            postgresql_with={"m": "16", "ef_construction": "64"},
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
+    ordinal: Mapped[int]
+    text: Mapped[str]
+    heading_path: Mapped[list[str]]
+    anchor: Mapped[str | None]
+    page: Mapped[int | None]
+    readers: Mapped[list[str]]
+    embedding: Mapped[Any] = mapped_column(HALFVEC(EMBEDDING_DIMENSIONS))
+    terms: Mapped[list[int]]
+    frequencies: Mapped[list[int]]
+    length: Mapped[int]
+    weights: Mapped[Any] = mapped_column(SPARSEVEC(TERM_SPACE))
+
+
+class Term(Base):
+    """How many chunks hold a term; kept exact by the transaction that writes chunks."""
+
+    __tablename__ = "terms"
+
+    term: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    chunks: Mapped[int]
+
+
+class CorpusStatistics(Base):
+    """One row: what BM25 needs to know of the whole, and which model made the vectors."""
+
+    __tablename__ = "corpus_statistics"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    chunks: Mapped[int] = mapped_column(BigInteger)
+    length: Mapped[int] = mapped_column(BigInteger)
+    weighted_length: Mapped[float]  # the mean length that the stored weights were computed with
+    embedding_model: Mapped[str | None]
+
+
+class Run(Base):
+    """A background job. arq carries only its id; losing the queue loses no work."""
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"),
+        Index("ix_runs_open", "created_at", postgresql_where=text("state IN ('queued', 'running')")),
+    )
+
+    id: Mapped[uuid.UUID] = _uuid()
+    kind: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default="queued")
+    arguments: Mapped[dict[str, Any]]
+    progress: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    result: Mapped[dict[str, Any] | None]
+    error: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    claimed_by: Mapped[str | None]
+    claimed_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = _now()
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class DocumentFailure(Base):
+    """A file that could not be ingested, with its reason; gone when it succeeds or disappears."""
+
+    __tablename__ = "document_failures"
+
+    source_id: Mapped[int] = mapped_column(ForeignKey("sources.id", ondelete="CASCADE"), primary_key=True)
+    external_id: Mapped[str] = mapped_column(primary_key=True)
+    content_hash: Mapped[str | None]
+    reason: Mapped[str]
+    attempts: Mapped[int] = mapped_column(server_default="1")
+    failed_at: Mapped[datetime] = _now()
+
+
+class Inbox(Base):
+    """An event, stored before it is acknowledged. The same event twice is one row, so one answer.
+
+    ``thread_key`` and ``message_key`` name the conversation and the message on their platform; ``reply`` holds
+    what was sent (Teams: the activity id that later updates go to).
+    """
+
+    __tablename__ = "inbox"
+    __table_args__ = (
+        UniqueConstraint("platform", "event_id"),
+        UniqueConstraint("platform", "message_key"),
+        CheckConstraint("state IN ('received', 'working', 'done', 'failed')", name="state"),
+        Index("ix_inbox_open", "received_at", postgresql_where=text("state IN ('received', 'working')")),
+    )
+
+    id: Mapped[uuid.UUID] = _uuid()
+    platform: Mapped[str]
+    event_id: Mapped[str]
+    message_key: Mapped[str]
+    payload: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(server_default="received")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    claimed_by: Mapped[str | None]
+    claimed_until: Mapped[datetime | None]
+    reply: Mapped[dict[str, Any] | None]
+    error: Mapped[str | None]
+    received_at: Mapped[datetime] = _now()
+    done_at: Mapped[datetime | None]
+
+
+class Answer(Base):
+    """A question, its one outcome, and what was retrieved for it (chunks, ranks, scores: what learning needs)."""
+
+    __tablename__ = "answers"
+    __table_args__ = (
+        CheckConstraint(
+            "outcome IN ('answered', 'not_in_documents', 'hidden_by_permissions', 'over_limit', "
+            "'waiting_for_approval', 'failed')",
+            name="outcome",
+        ),
+        Index("ix_answers_conversation", "platform", "conversation", "created_at"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    inbox_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("inbox.id", ondelete="SET NULL"), unique=True)
+    platform: Mapped[str]
+    conversation: Mapped[str]
+    asker: Mapped[str]
+    audience: Mapped[list[str]]
+    question: Mapped[str]
+    outcome: Mapped[str]
+    text: Mapped[str]
+    citations: Mapped[list[Any]]
+    nearest: Mapped[list[Any]]
+    retrieval: Mapped[list[Any]]
+    timings_ms: Mapped[dict[str, Any]]
+    model: Mapped[str]
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    cost_usd: Mapped[float]
+    reference: Mapped[str | None]
+    created_at: Mapped[datetime] = _now()
+
+
+class Vote(Base):
+    """One thumb per person and answer; a second vote replaces the first. The snapshot is the answer's own."""
+
+    __tablename__ = "votes"
+    __table_args__ = (CheckConstraint("value IN (-1, 1)", name="value"),)
+
+    answer_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("answers.id", ondelete="CASCADE"), primary_key=True)
+    person: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[int] = mapped_column(SmallInteger)
+    reason: Mapped[str | None]
+    retrieval: Mapped[list[Any]]
+    created_at: Mapped[datetime] = _now()
+    updated_at: Mapped[datetime] = _now()

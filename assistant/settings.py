@@ -1,0 +1,179 @@
+"""Every setting, typed, in one place. Read once at the start; a wrong one stops the start and is named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from assistant.errors import SettingsError
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class Price(BaseModel):
+    """US dollars for a million tokens."""
+
+    prompt: float = Field(ge=0)
+    completion: float = Field(ge=0)
+
+
+class Settings(BaseSettings):
+    """Values come from the environment, then from ``.env`` in the current folder."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ALMANAC_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    home: Path = Path(".almanac")
+    database_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    web_token: SecretStr | None = None
+    public_url: str | None = None  # where people reach the web page; citations in chat link there
+
+    llm_base_url: str | None = None
+    llm_api_key: SecretStr | None = None
+    llm_model: str | None = None
+    llm_azure_endpoint: str | None = None
+    llm_azure_deployment: str | None = None
+    llm_azure_api_version: str = "2024-10-21"
+    llm_timeout: Seconds = 30.0  # to the whole answer
+    llm_first_token_timeout: Seconds = 15.0
+    llm_max_tokens: int = Field(default=700, ge=16, le=32_000)
+    llm_prices: dict[str, Price] = Field(default_factory=dict)  # model name -> US dollars for a million tokens
+
+    embedding_model: str | None = None  # a folder; default: the model in the pip package
+    embedding_threads: int | None = Field(default=None, ge=1, le=256)
+
+    question_max_chars: int = Field(default=4_000, ge=100, le=100_000)
+    question_timeout: Seconds = 60.0
+    lease_seconds: Annotated[float, Field(ge=1, le=600)] = 10.0
+    file_max_mb: Annotated[float, Field(gt=0, le=4_096)] = 50.0
+
+    slack_bot_token: SecretStr | None = Field(default=None, validation_alias=AliasChoices("SLACK_BOT_TOKEN"))
+    slack_signing_secret: SecretStr | None = Field(default=None, validation_alias=AliasChoices("SLACK_SIGNING_SECRET"))
+    slack_app_token: SecretStr | None = Field(default=None, validation_alias=AliasChoices("SLACK_APP_TOKEN"))
+    slack_api_base_url: str = Field(
+        default="https://slack.com/api/", validation_alias=AliasChoices("SLACK_API_BASE_URL")
+    )
+
+    teams_app_id: str | None = Field(default=None, validation_alias=AliasChoices("MicrosoftAppId"))
+    teams_app_password: SecretStr | None = Field(default=None, validation_alias=AliasChoices("MicrosoftAppPassword"))
+    teams_app_type: Literal["MultiTenant", "SingleTenant", "UserAssignedMSI"] = Field(
+        default="MultiTenant", validation_alias=AliasChoices("MicrosoftAppType")
+    )
+    teams_app_tenant_id: str | None = Field(default=None, validation_alias=AliasChoices("MicrosoftAppTenantId"))
+    teams_anonymous: bool = False
+    teams_allowed_tenants: Annotated[tuple[str, ...], NoDecode] = ()  # comma-separated; empty: the app's own, or any
+    teams_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = (
+        "smba.trafficmanager.net",
+        "smba.infra.gov.teams.microsoft.us",
+    )
+    teams_openid_metadata_url: str = "https://login.botframework.com/v1/.well-known/openidconfiguration"
+    teams_login_url: str | None = None  # token endpoint's authority, for sovereign clouds and for tests
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+
+    @field_validator("teams_allowed_tenants", "teams_allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("slack_api_base_url")
+    @classmethod
+    def _trailing_slash(cls, value: str) -> str:
+        return value if value.endswith("/") else value + "/"
+
+    @field_validator("llm_base_url", "llm_azure_endpoint", "public_url", "slack_api_base_url")
+    @classmethod
+    def _http_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Settings:
+        together = (
+            (
+                "SLACK_BOT_TOKEN",
+                self.slack_bot_token,
+                "SLACK_SIGNING_SECRET or SLACK_APP_TOKEN",
+                self.slack_signing_secret or self.slack_app_token,
+            ),
+            (
+                "MicrosoftAppId",
+                self.teams_app_id,
+                "MicrosoftAppPassword",
+                self.teams_app_password or self.teams_app_type == "UserAssignedMSI" or None,
+            ),
+            (
+                "ALMANAC_LLM_AZURE_ENDPOINT",
+                self.llm_azure_endpoint,
+                "ALMANAC_LLM_AZURE_DEPLOYMENT",
+                self.llm_azure_deployment,
+            ),
+            ("ALMANAC_LLM_BASE_URL", self.llm_base_url, "ALMANAC_LLM_MODEL", self.llm_model),
+        )
+        for name, value, needs, other in together:
+            if value is not None and other is None:
+                raise ValueError(f"{name} is set, so {needs} must be set too")
+        if not self.is_loopback and self.web_token is None:
+            raise ValueError(f"ALMANAC_HOST is {self.host}, not loopback, so ALMANAC_WEB_TOKEN must be set")
+        if self.teams_anonymous and not self.is_loopback:
+            raise ValueError("ALMANAC_TEAMS_ANONYMOUS=1 works only when ALMANAC_HOST is loopback")
+        return self
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.host in {"127.0.0.1", "::1", "localhost"}
+
+    @property
+    def has_model(self) -> bool:
+        return bool(self.llm_azure_endpoint or self.llm_model)
+
+    @property
+    def has_slack(self) -> bool:
+        return self.slack_bot_token is not None
+
+    @property
+    def has_teams(self) -> bool:
+        return self.teams_app_id is not None or self.teams_anonymous
+
+    @property
+    def model_threads(self) -> int:
+        """One core less than there are: the event loop and Postgres need one too."""
+        return self.embedding_threads or max(1, (os.cpu_count() or 2) - 1)
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings, or raise ``SettingsError`` with one sentence that names the variable."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError(_sentence(error)) from None
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if not first["loc"]:
+        return message + "."
+    return f"{_variable(str(first['loc'][0]))} is wrong: {message}."
+
+
+def _variable(name: str) -> str:
+    field = Settings.model_fields.get(name)
+    return f"ALMANAC_{name.upper()}" if field is not None else name

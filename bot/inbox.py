@@ -1,0 +1,197 @@
+"""From a stored event to its one visible answer, for every chat platform.
+
+Delivery is at-least-once underneath and exactly-once to the eye: an event is stored before it is acknowledged, worked
+on under a lease, and closed after its answer was sent. A crash in between leaves it open; the next attempt finds the
+stored answer, looks for what was already sent, and only sends what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from assistant.answering.messages import AnswerEvent, Question
+from assistant.database import inbox
+from assistant.database.inbox import Event
+from assistant.database.session import Sessions
+
+log = structlog.get_logger()
+
+IN_FLIGHT = 32
+MAX_ATTEMPTS = 6
+POLL_SECONDS = 1.0  # also finds what other, dead processes left behind
+
+
+class Assistant(Protocol):
+    """The one use case that front ends call."""
+
+    def ask(self, question: Question) -> AsyncGenerator[AnswerEvent, None]: ...
+
+
+class LostClaim(Exception):
+    """Another process has taken the event over; nothing more may be sent for it here."""
+
+
+class TryLater(Exception):
+    """The platform asked to wait ``delay`` seconds (a rate limit, an outage); the event stays open."""
+
+    def __init__(self, delay: float, reason: str) -> None:
+        super().__init__(reason)
+        self.delay = delay
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """This process's hold on one event."""
+
+    event_id: uuid.UUID
+    owner: str
+    sessions: Sessions
+
+    async def check(self) -> None:
+        """Raise ``LostClaim`` unless the event is still ours. Called just before anything visible is done."""
+        async with self.sessions() as session:
+            if not await inbox.holds(session, self.event_id, self.owner):
+                raise LostClaim
+
+    async def remember(self, reply: dict[str, Any]) -> None:
+        """Keep the platform's id of a message that was sent, for a later attempt to find."""
+        async with self.sessions.begin() as session:
+            await inbox.remember_reply(session, self.event_id, reply)
+
+
+class FrontEnd(Protocol):
+    """One platform. ``deliver`` consumes the stream and returns what was sent (JSON), as stored with the event.
+
+    ``event.attempts`` above 1, or ``event.reply``, say that an earlier attempt may have sent something: ``deliver``
+    looks for it first. ``LostClaim`` passes through; ``TryLater`` leaves the event open for a while.
+    """
+
+    platform: str
+
+    def question(self, event: Event) -> Question: ...
+
+    async def deliver(self, event: Event, stream: AsyncIterator[AnswerEvent], claim: Claim) -> dict[str, Any]: ...
+
+
+class Inbox:
+    """Stores the events of one platform and works them off."""
+
+    def __init__(self, front_end: FrontEnd, assistant: Assistant, sessions: Sessions, lease_seconds: float) -> None:
+        self._front_end = front_end
+        self._assistant = assistant
+        self._sessions = sessions
+        self._lease = timedelta(seconds=lease_seconds)
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    async def store(self, event_id: str, message_key: str, payload: dict[str, Any]) -> bool:
+        """Store an event durably; False when it was there already. Acknowledge only after this returns."""
+        async with self._sessions.begin() as session:
+            new = await inbox.store(session, self._front_end.platform, event_id, message_key, payload)
+        self._wake.set()
+        return new
+
+    def start(self) -> None:
+        name = self._front_end.platform
+        self._loops = [
+            asyncio.create_task(self._forever(self._take), name=f"inbox-{name}"),
+            asyncio.create_task(self._forever(self._renew), name=f"leases-{name}"),
+        ]
+
+    async def stop(self, grace: float = 10.0) -> None:
+        """Take nothing new, wait for what is in flight, give back the rest."""
+        self._stopping = True
+        self._loops[0].cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        for task in (*self._tasks, *self._loops):
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._loops, return_exceptions=True)
+        with contextlib.suppress(SQLAlchemyError):
+            async with self._sessions.begin() as session:
+                await inbox.release(session, self._owner)
+
+    async def _forever(self, step: Any) -> None:
+        """Run ``step`` again and again; a database that is away is waited for."""
+        while not self._stopping:
+            try:
+                await step()
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("inbox.database_away", platform=self._front_end.platform, error=type(error).__name__)
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _take(self) -> None:
+        room = IN_FLIGHT - len(self._tasks)
+        events: list[Event] = []
+        self._wake.clear()
+        if room > 0:
+            async with self._sessions.begin() as session:
+                events = await inbox.claim(session, self._front_end.platform, self._owner, self._lease, room)
+        for event in events:
+            task = asyncio.create_task(self._work(event), name=f"event-{event.id}")
+            self._tasks.add(task)
+            task.add_done_callback(self._finished)
+        if not events:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._wake.set()
+
+    async def _renew(self) -> None:
+        await asyncio.sleep(self._lease.total_seconds() / 3)
+        async with self._sessions.begin() as session:
+            await inbox.renew(session, self._owner, self._lease)
+
+    async def _work(self, event: Event) -> None:
+        bound = log.bind(platform=event.platform, event=str(event.id), attempt=event.attempts)
+        try:
+            reply = await self._deliver(event)
+        except LostClaim:
+            bound.warning("event.claim_lost")
+        except TryLater as error:
+            bound.warning("event.later", seconds=error.delay, reason=str(error))
+            await self._later(event, error.delay, str(error))
+        except Exception as error:
+            bound.exception("event.failed")
+            await self._retry_or_fail(event, error)
+        else:
+            async with self._sessions.begin() as session:
+                await inbox.finish(session, event.id, reply, None)
+            bound.info("event.done")
+
+    async def _deliver(self, event: Event) -> dict[str, Any]:
+        question = self._front_end.question(event)
+        claim = Claim(event.id, self._owner, self._sessions)
+        stream = self._assistant.ask(question)
+        try:
+            return await self._front_end.deliver(event, stream, claim)
+        finally:
+            await stream.aclose()
+
+    async def _retry_or_fail(self, event: Event, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}"[:500]
+        if event.attempts < MAX_ATTEMPTS:
+            await self._later(event, min(60.0, 2.0 ** (event.attempts - 1)), reason)
+            return
+        async with self._sessions.begin() as session:
+            await inbox.finish(session, event.id, None, reason)
+
+    async def _later(self, event: Event, seconds: float, reason: str) -> None:
+        async with self._sessions.begin() as session:
+            await inbox.retry_later(session, event.id, timedelta(seconds=seconds), reason)

@@ -1,0 +1,31 @@
+"""Alembic's environment: one connection, handed over by ``assistant.database.migrate`` or made from the settings."""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlalchemy import Connection, create_engine
+
+from assistant.database.session import psycopg_url
+from assistant.database.tables import Base
+from assistant.settings import load_settings
+
+
+def _migrate(connection: Connection) -> None:
+    context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def _connect_and_migrate() -> None:
+    url = load_settings().database_url
+    if url is None:
+        raise SystemExit("Set ALMANAC_DATABASE_URL to migrate by hand; `almanac up` migrates the embedded database.")
+    with create_engine(psycopg_url(url.get_secret_value())).connect() as connection:
+        _migrate(connection)
+
+
+given = context.config.attributes.get("connection")
+if given is not None:
+    _migrate(given)
+else:
+    _connect_and_migrate()

@@ -1,0 +1,106 @@
+"""Real servers for every test: one embedded Postgres and one Valkey a session, one fresh database a test."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from assistant.database.migrate import upgrade
+from assistant.database.session import Sessions, create_engine, create_sessions
+from assistant.embedded import embedded_postgres, embedded_valkey
+from assistant.knowledge.embedding import TransformerEmbedder
+
+SHARED_DATA = Path(os.environ.get("ALMANAC_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment() -> Iterator[None]:
+    """No setting of the machine or of a ``.env`` reaches a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("ALMANAC_", "SLACK_", "Microsoft")) and name != "ALMANAC_DATA":
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def home() -> Iterator[Path]:
+    """A folder for the embedded servers; short, because Postgres keeps its socket there."""
+    with tempfile.TemporaryDirectory(prefix="almanac-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(home: Path) -> Iterator[str]:
+    with embedded_postgres(home) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url(home: Path) -> Iterator[str]:
+    with embedded_valkey(home) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+async def template(postgres_url: str) -> str:
+    """The name of a migrated, empty database that others are copied from."""
+    _execute(postgres_url, 'CREATE DATABASE "almanac_template"')
+    engine = create_engine(_database(postgres_url, "almanac_template"))
+    await upgrade(engine)
+    await engine.dispose()
+    return "almanac_template"
+
+
+@pytest.fixture
+def database_url(postgres_url: str, template: str) -> Iterator[str]:
+    """A fresh, migrated database."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    _execute(postgres_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    yield _database(postgres_url, name)
+    _execute(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(database_url)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def sessions(engine: AsyncEngine) -> Sessions:
+    return create_sessions(engine)
+
+
+@pytest.fixture(scope="session")
+async def embedder() -> AsyncIterator[TransformerEmbedder]:
+    """The real model, loaded once."""
+    embedder = TransformerEmbedder(None, threads=2)
+    await embedder.load()
+    yield embedder
+    await embedder.close()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The evaluation data beside the project; tests that need it skip where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no evaluation data at {SHARED_DATA} (set ALMANAC_DATA)")
+    return SHARED_DATA
+
+
+def _execute(url: str, statement: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement)  # type: ignore[call-overload]
+
+
+def _database(url: str, name: str) -> str:
+    return url.replace("/postgres?", f"/{name}?", 1)
