@@ -228,6 +228,16 @@ async def record_failure(
     )
 
 
+async def failures_of(session: AsyncSession, source_id: int, prefix: str) -> dict[str, tuple[str | None, str]]:
+    """External id -> the hash that failed and why."""
+    statement = select(DocumentFailure.external_id, DocumentFailure.content_hash, DocumentFailure.reason).where(
+        DocumentFailure.source_id == source_id, DocumentFailure.external_id.startswith(prefix, autoescape=True)
+    )
+    return {
+        external_id: (content_hash, reason) for external_id, content_hash, reason in await session.execute(statement)
+    }
+
+
 async def forget_failure(session: AsyncSession, source_id: int, external_id: str) -> None:
     await session.execute(
         delete(DocumentFailure).where(

@@ -1,0 +1,106 @@
+"""Runs: background jobs as rows. A job is claimed under a lease; what died is swept up and queued again."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import and_, case, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from assistant.database.tables import Run
+
+MAX_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    id: uuid.UUID
+    kind: str
+    state: str
+    arguments: dict[str, Any]
+    progress: dict[str, Any]
+    result: dict[str, Any] | None
+    error: str | None
+    attempts: int
+
+    @property
+    def finished(self) -> bool:
+        return self.state in ("succeeded", "failed", "cancelled")
+
+
+_COLUMNS = (Run.id, Run.kind, Run.state, Run.arguments, Run.progress, Run.result, Run.error, Run.attempts)
+
+
+async def create(session: AsyncSession, kind: str, arguments: dict[str, Any]) -> uuid.UUID:
+    statement = insert(Run).values(kind=kind, arguments=arguments).returning(Run.id)
+    return (await session.execute(statement)).scalar_one()
+
+
+async def find(session: AsyncSession, run_id: uuid.UUID) -> RunRow | None:
+    row = (await session.execute(select(*_COLUMNS).where(Run.id == run_id))).first()
+    return None if row is None else RunRow(*row)
+
+
+async def claim(session: AsyncSession, run_id: uuid.UUID, owner: str, lease: timedelta) -> RunRow | None:
+    """Take a run that nobody holds; None when it is finished, or somebody works on it."""
+    free = or_(Run.state == "queued", and_(Run.state == "running", Run.claimed_until < func.now()))
+    statement = (
+        update(Run)
+        .where(Run.id == run_id, free)
+        .values(
+            state="running",
+            claimed_by=owner,
+            claimed_until=func.now() + lease,
+            attempts=Run.attempts + 1,
+            started_at=func.coalesce(Run.started_at, func.now()),
+        )
+        .returning(*_COLUMNS)
+    )
+    row = (await session.execute(statement)).first()
+    return None if row is None else RunRow(*row)
+
+
+async def renew(
+    session: AsyncSession, run_id: uuid.UUID, owner: str, lease: timedelta, progress: dict[str, Any]
+) -> bool:
+    """Extend the lease and publish the progress; False when the run is no longer ours."""
+    statement = (
+        update(Run)
+        .where(Run.id == run_id, Run.claimed_by == owner, Run.state == "running")
+        .values(claimed_until=func.now() + lease, progress=progress)
+        .returning(Run.id)
+    )
+    return (await session.execute(statement)).scalar_one_or_none() is not None
+
+
+async def succeed(
+    session: AsyncSession, run_id: uuid.UUID, owner: str, progress: dict[str, Any], result: dict[str, Any]
+) -> None:
+    await _finish(session, run_id, owner, state="succeeded", progress=progress, result=result, error=None)
+
+
+async def fail(session: AsyncSession, run_id: uuid.UUID, owner: str, error: str) -> None:
+    await _finish(session, run_id, owner, state="failed", error=error)
+
+
+async def release(session: AsyncSession, run_id: uuid.UUID, owner: str, error: str) -> None:
+    """Put a run back in the queue after a transient failure; past the last attempt it has failed."""
+    state = case((Run.attempts >= MAX_ATTEMPTS, "failed"), else_="queued")
+    statement = update(Run).where(Run.id == run_id, Run.claimed_by == owner)
+    await session.execute(statement.values(state=state, claimed_by=None, claimed_until=None, error=error))
+
+
+async def waiting(session: AsyncSession) -> list[uuid.UUID]:
+    """Runs that nobody works on: queued, or left behind by a process that died."""
+    abandoned = and_(Run.state == "running", Run.claimed_until < func.now())
+    statement = select(Run.id).where(or_(Run.state == "queued", abandoned)).order_by(Run.created_at)
+    return list((await session.execute(statement)).scalars())
+
+
+async def _finish(session: AsyncSession, run_id: uuid.UUID, owner: str, **values: Any) -> None:
+    statement = update(Run).where(Run.id == run_id, Run.claimed_by == owner)
+    await session.execute(statement.values(**values, claimed_until=None, finished_at=func.now()))

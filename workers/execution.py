@@ -1,0 +1,104 @@
+"""Runs one run: claim it, keep its lease and progress alive, and close its row, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from assistant.database import runs
+from assistant.errors import AlmanacError
+from assistant.services import Services
+from workers.ingestion.pipeline import Ingestion, Report
+
+log = structlog.get_logger()
+
+PROGRESS_SECONDS = 0.5
+
+
+async def ingest(services: Services, arguments: dict[str, Any], report: Report) -> None:
+    """``arguments``: ``{"paths": [absolute path, ...]}``."""
+    max_bytes = int(services.settings.file_max_mb * 2**20)
+    ingestion = Ingestion(services.sessions, services.embedder, max_bytes)
+    for path in arguments["paths"]:
+        if not await asyncio.to_thread(Path(path).exists):
+            raise AlmanacError(f"{path} does not exist on this machine.")
+        await ingestion.ingest_path(Path(path), report)
+
+
+KINDS: dict[str, Callable[[Services, dict[str, Any], Report], Awaitable[None]]] = {"ingest": ingest}
+
+
+async def execute(services: Services, run_id: uuid.UUID) -> None:
+    """Work off one run, if nobody else does. May be called twice for the same run with the same effect."""
+    owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    lease = timedelta(seconds=services.settings.lease_seconds)
+    async with services.sessions.begin() as session:
+        run = await runs.claim(session, run_id, owner, lease)
+    if run is None:
+        log.info("run.not_free", run=str(run_id))
+        return
+    started = time.monotonic()
+    log.info("run.start", run=str(run_id), kind=run.kind, attempt=run.attempts)
+    report = Report()
+    try:
+        await _work(services, run, owner, lease, report)
+    except AlmanacError as error:
+        async with services.sessions.begin() as session:
+            await runs.fail(session, run_id, owner, str(error))
+        log.warning("run.failed", run=str(run_id), error=str(error))
+    except (asyncio.CancelledError, Exception) as error:
+        await asyncio.shield(_release(services, run, owner, error))
+        raise
+    else:
+        async with services.sessions.begin() as session:
+            await runs.succeed(session, run_id, owner, report.progress(), report.result())
+        log.info("run.done", run=str(run_id), seconds=round(time.monotonic() - started, 2), **report.progress())
+
+
+async def _work(services: Services, run: runs.RunRow, owner: str, lease: timedelta, report: Report) -> None:
+    """The run and its heartbeat; whichever ends first ends the other."""
+    handler = KINDS.get(run.kind)
+    if handler is None:
+        raise AlmanacError(f"This version knows no run of kind {run.kind}.")
+    work = asyncio.ensure_future(handler(services, run.arguments, report))
+    heart = asyncio.create_task(_heartbeat(services, run.id, owner, lease, report), name=f"heartbeat-{run.id}")
+    try:
+        await asyncio.wait({work, heart}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            log.warning("run.lost", run=str(run.id))
+        else:
+            work.result()
+    finally:
+        for task in (work, heart):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+
+async def _heartbeat(services: Services, run_id: uuid.UUID, owner: str, lease: timedelta, report: Report) -> None:
+    """Ends when the run is no longer ours."""
+    while True:
+        try:
+            async with services.sessions.begin() as session:
+                if not await runs.renew(session, run_id, owner, lease, report.progress()):
+                    return
+        except DBAPIError as error:
+            log.warning("run.heartbeat_missed", run=str(run_id), error=type(error).__name__)
+        await asyncio.sleep(PROGRESS_SECONDS)
+
+
+async def _release(services: Services, run: runs.RunRow, owner: str, error: BaseException) -> None:
+    with contextlib.suppress(DBAPIError, OSError):
+        async with services.sessions.begin() as session:
+            await runs.release(session, run.id, owner, type(error).__name__)

@@ -1,0 +1,123 @@
+"""Word documents: the body in order, with headings by style or outline level, lists by their numbering, tables.
+
+The XML is read directly: python-docx refuses the Strict variant and leaves out tracked insertions and content controls.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+
+from assistant.errors import DocumentUnreadable
+from assistant.knowledge.documents import Block
+from workers.ingestion.parse.archive import Package
+from workers.ingestion.parse.docx_styles import Numbering, Styles, W, value
+from workers.ingestion.parse.draft import Draft
+
+_SKIPPED = frozenset({f"{W}del", f"{W}moveFrom", f"{W}rPr", f"{W}pPr", f"{W}txbxContent", f"{W}instrText"})
+_FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
+_MATH_TEXT = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
+_BREAKS = frozenset({f"{W}br", f"{W}cr"})
+
+
+def read(content: bytes) -> Draft:
+    package = Package(content)
+    main = package.main_part("word")
+    root = package.xml(main)
+    body = root.find(f"{W}body") if root is not None else None
+    if body is None:
+        raise DocumentUnreadable("the Word document has no body")
+    styles = Styles(_related(package, main, "styles"))
+    numbering = Numbering(_related(package, main, "numbering"))
+    reader = _Reader(styles, numbering)
+    properties = package.core_properties()
+    return Draft(list(reader.blocks(body)), reader.title, properties.pop("title"), properties)
+
+
+def _related(package: Package, main: str, kind: str) -> ET.Element | None:
+    return next((package.xml(part) for part in package.related(main, kind).values()), None)
+
+
+class _Reader:
+    def __init__(self, styles: Styles, numbering: Numbering) -> None:
+        self._styles = styles
+        self._numbering = numbering
+        self.title = ""
+
+    def blocks(self, parent: ET.Element) -> Iterator[Block]:
+        for child in parent:
+            if child.tag == f"{W}p":
+                yield from self._paragraph(child)
+            elif child.tag == f"{W}tbl":
+                yield from self._table(child)
+            elif child.tag not in _SKIPPED:  # content controls, tracked insertions and the like hold paragraphs
+                yield from self.blocks(child)
+
+    def _paragraph(self, paragraph: ET.Element) -> Iterator[Block]:
+        text = _text(paragraph).strip()
+        if text:
+            yield self._block(paragraph.find(f"{W}pPr"), text)
+        for box in paragraph.iter(f"{W}txbxContent"):
+            if not _in_fallback(paragraph, box):
+                yield from self.blocks(box)
+
+    def _block(self, properties: ET.Element | None, text: str) -> Block:
+        style = self._styles.of(properties)
+        if style.is_title and not self.title:
+            self.title = text
+            return Block("heading", text, level=1)
+        if style.heading:
+            return Block("heading", text, level=style.heading)
+        if style.is_code:
+            return Block("code", text)
+        number_id = value(properties, f"{W}numPr/{W}numId") or style.number_id
+        if number_id and number_id != "0":
+            level = value(properties, f"{W}numPr/{W}ilvl") or style.list_level
+            depth = min(int(level), 8) if level.isdecimal() else 0
+            shown = max(depth, style.bullet_level or 0)  # "List Bullet 2" is a list of its own, at its first level
+            return Block("list_item", self._numbering.next(number_id, depth) + text, level=shown)
+        if style.bullet_level is not None:
+            return Block("list_item", text, level=style.bullet_level)
+        return Block("paragraph", text)
+
+    def _table(self, table: ET.Element) -> Iterator[Block]:
+        rows = [_row(row) for row in table.iter(f"{W}tr")] if table.find(f".//{W}tbl") is None else _outer_rows(table)
+        if sum(len(row) > 1 for row in rows):
+            yield Block("table", rows=tuple(rows))
+        else:  # one column: a box around text, or code
+            for cell in table.iter(f"{W}tc"):
+                yield from self.blocks(cell)
+
+
+def _outer_rows(table: ET.Element) -> list[tuple[str, ...]]:
+    return [_row(row) for row in table.findall(f"{W}tr")]
+
+
+def _row(row: ET.Element) -> tuple[str, ...]:
+    cells: list[str] = []
+    for cell in row.iter(f"{W}tc") if row.find(f".//{W}tbl") is None else row.findall(f"{W}tc"):
+        cells.append(" ".join(_text(paragraph) for paragraph in cell.iter(f"{W}p")))
+        span = value(cell.find(f"{W}tcPr"), f"{W}gridSpan")
+        cells.extend([""] * (min(int(span), 64) - 1 if span.isdecimal() else 0))
+    return tuple(cells)
+
+
+def _text(node: ET.Element) -> str:
+    """The text of a paragraph as it stands after tracked changes, without its text boxes."""
+    parts: list[str] = []
+    for child in node:
+        if child.tag in (f"{W}t", _MATH_TEXT):
+            parts.append(child.text or "")
+        elif child.tag == f"{W}tab":
+            parts.append("\t")
+        elif child.tag in _BREAKS:
+            parts.append("\n")
+        elif child.tag == f"{W}noBreakHyphen":
+            parts.append("-")
+        elif child.tag not in _SKIPPED and child.tag != _FALLBACK:
+            parts.append(_text(child))
+    return "".join(parts)
+
+
+def _in_fallback(paragraph: ET.Element, box: ET.Element) -> bool:
+    return any(box is inner for fallback in paragraph.iter(_FALLBACK) for inner in fallback.iter(f"{W}txbxContent"))

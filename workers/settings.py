@@ -1,0 +1,46 @@
+"""The arq worker: which jobs, which queue, how it starts and stops."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+from arq import cron, func
+from arq.worker import Worker
+
+from assistant import queue
+from assistant.services import open_services
+from assistant.settings import Settings
+from workers.jobs import run, sweep
+
+SWEEP_SECONDS = set(range(0, 60, 5))
+JOB_TIMEOUT = 24 * 3600  # a run's own lease tells whether it lives; this only bounds a job that hangs
+
+
+def create_worker(settings: Settings, database_url: str, redis_url: str) -> Worker:
+    """A worker with one run at a time: the model keeps the cores busy."""
+    stack = AsyncExitStack()
+
+    async def start(ctx: dict[str, Any]) -> None:
+        ctx["services"] = await stack.enter_async_context(open_services(settings, database_url))
+
+    async def stop(ctx: dict[str, Any]) -> None:
+        await stack.aclose()
+
+    return Worker(
+        functions=[
+            func(run, name=queue.JOB, keep_result=0, timeout=JOB_TIMEOUT, max_tries=1)
+        ],  # the sweep tries again, from the row
+        cron_jobs=[cron(sweep, second=SWEEP_SECONDS, run_at_startup=True, keep_result=0)],
+        redis_settings=queue.redis_settings(redis_url),
+        queue_name=queue.QUEUE,
+        on_startup=start,
+        on_shutdown=stop,
+        max_jobs=2,  # one run, and the sweep beside it
+        poll_delay=0.2,
+        handle_signals=False,
+        health_check_interval=10,
+        job_serializer=queue.serialize,
+        job_deserializer=queue.deserialize,
+        job_completion_wait=10,
+    )
