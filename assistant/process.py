@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 
+LISTENING_SOCKET = "ALMANAC_LISTENING_SOCKET"  # the number of a socket that the parent has bound
 PARENT_PIPE = "ALMANAC_PARENT_PIPE"  # "1": standard input is a pipe that the parent holds open while it lives
 
 

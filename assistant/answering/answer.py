@@ -111,7 +111,7 @@ class Answering:
         yield Progress("writing")
         numbering = citing.Renumbering(len(hits))
         started = time.perf_counter()
-        brief = Brief(question.text, query, hits, turns)
+        brief = Brief(question.text, query, hits, turns, work.result.term_weights)
         async with aclosing(self._model.write(brief)) as stream:
             async for piece in stream:
                 if isinstance(piece, Written):

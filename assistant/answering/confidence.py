@@ -1,10 +1,46 @@
-"""Whether what was found is good enough to answer from."""
+"""Whether what was found is good enough to answer from: a small logistic model, calibrated on data.
+
+``python -m bench.calibrate`` fits the weights and draws the calibration; `benchmarks.md` holds what it showed.
+"""
 
 from __future__ import annotations
+
+import math
+from dataclasses import astuple, dataclass
 
 from assistant.knowledge.search import SearchResult
 
 LEAST_COSINE = 0.2
+
+BIAS = -5.0
+WEIGHTS = (3.0, 4.0, 1.0, 1.0, 1.0)  # in the order of Evidence's fields
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """How near the documents come to the question; each number in about 0..1.
+
+    ``passage``: the best passage's cosine. ``unit``: the best sentence's, among those that hold the kind of answer
+    asked for. ``unit_terms``, ``passage_terms``: the share of the question's term weight (idf) that this sentence
+    with its headings, and the first passage, hold. ``lead``: how far the first passage is ahead of the field.
+    """
+
+    passage: float
+    unit: float
+    unit_terms: float
+    passage_terms: float
+    lead: float
+
+
+def probability(evidence: Evidence) -> float:
+    """That the documents answer the question."""
+    value = BIAS + sum(weight * value for weight, value in zip(WEIGHTS, astuple(evidence), strict=True))
+    return 1 / (1 + math.exp(-value))
+
+
+def answerable(evidence: Evidence) -> bool:
+    return probability(evidence) >= THRESHOLD
 
 
 def worth_asking(result: SearchResult) -> bool:

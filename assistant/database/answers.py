@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import RowMapping, SmallInteger, Text, cast, func, select
+from sqlalchemy import RowMapping, SmallInteger, Text, cast, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.answering.messages import Answer as AnswerMessage
 from assistant.answering.messages import Citation, Question, Turn, Usage, Vote
 from assistant.answering.outcomes import Outcome
-from assistant.database.tables import Answer
+from assistant.database.tables import Answer, Inbox
 from assistant.database.tables import Vote as VoteRow
 
 
@@ -81,6 +81,31 @@ async def conversation(session: AsyncSession, platform: str, name: str) -> list[
         .order_by(Answer.created_at)
     )
     return [(row["question"], _message(row)) for row in (await session.execute(statement)).mappings()]
+
+
+async def of_reply(session: AsyncSession, platform: str, conversation: str, message_id: str | None) -> uuid.UUID | None:
+    """The answer that a platform's message shows; without a ``message_id``, the newest of the conversation.
+
+    A thread is known by its channel's name, too: Teams names either when somebody votes.
+    """
+    channel = conversation.partition(";messageid")[0]
+    shows = Inbox.reply.contains({"activity_id": message_id}) | Inbox.reply.contains({"more": [message_id]})
+    statement = (
+        select(Answer.id)
+        .join(Inbox, Inbox.id == Answer.inbox_id)
+        .where(
+            Answer.platform == platform,
+            or_(
+                Answer.conversation == conversation,
+                Answer.conversation == channel,
+                Answer.conversation.startswith(f"{channel};messageid", autoescape=True),
+            ),
+            shows if message_id is not None else Inbox.reply.is_not(None),
+        )
+        .order_by(Answer.created_at.desc())
+        .limit(1)
+    )
+    return (await session.execute(statement)).scalar_one_or_none()
 
 
 async def save_vote(session: AsyncSession, vote: Vote) -> bool:

@@ -1,25 +1,25 @@
-"""Hybrid search: BM25 and vectors in one Postgres round trip, under the audience's permissions.
+"""Hybrid search: BM25 and vectors, fused in one Postgres round trip, under the audience's permissions.
 
-Each arm names its best candidates; the database then scores the union by both, so that a passage that only one arm
-named still has its true score in the other. Fusion happens here, on scores rather than ranks.
+Each arm names its best candidates. The union is then scored by both, so that a passage that only one arm named still
+has its true score in the other; scores are min-max-normalised over the union and added. Scores beat ranks here on
+every collection that was tried (see benchmarks.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database.session import Sessions
+from assistant.database.tables import TERM_SPACE
 from assistant.knowledge.audience import Audience
-from assistant.knowledge.embedding import Embedder, Vectors, halfvec_literal
+from assistant.knowledge.embedding import Embedder, halfvec_literal
 from assistant.knowledge.lexical import query_terms
 
 CANDIDATES = 100  # of each arm
-BM25_SHARE = 0.5  # of the fused score; the rest is the vectors' (see benchmarks.md)
+BM25_SHARE = 0.4  # of the fused score; the rest is the vectors' (see benchmarks.md)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,11 @@ class Hit:
     anchor: str | None
     page: int | None
     ordinal: int
-    details: dict[str, Any]
     bm25: float
     cosine: float
     bm25_rank: int | None
     vector_rank: int | None
-    score: float = 0.0
+    score: float
 
     @property
     def link(self) -> str | None:
@@ -58,23 +57,23 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """``hits`` best first; ``rare_terms_missing`` is the share of the question's idf that no visible chunk holds."""
+    """``hits`` best first; ``term_weights``: the question's terms (by number) with their idf."""
 
     hits: tuple[Hit, ...]
-    term_weights: dict[int, float]  # term number -> idf; a term that no chunk holds has the highest
-    vector: Vectors
+    term_weights: dict[int, float]
 
 
-_SEARCH = text("""
+_SEARCH = text(f"""
 WITH corpus AS MATERIALIZED (SELECT greatest(chunks, 1) AS n FROM corpus_statistics),
 question AS MATERIALIZED (
-    SELECT term, ln(1 + (n - df + 0.5) / (df + 0.5)) AS idf
-    FROM corpus, (SELECT asked.term, least(coalesce(t.chunks, 0), n) AS df
-                  FROM corpus, unnest(CAST(:terms AS integer[])) AS asked(term) LEFT JOIN terms t USING (term)) AS known
+    SELECT asked.term, least(coalesce(t.chunks, 0), n) AS df, n
+    FROM corpus, unnest(CAST(:terms AS integer[])) AS asked(term) LEFT JOIN terms t USING (term)
 ),
+weighted AS MATERIALIZED (SELECT term, ln(1 + (n - df + 0.5) / (df + 0.5)) AS idf FROM question),
 weights AS MATERIALIZED (
-    SELECT CAST('{' || string_agg(term || ':' || idf, ',' ORDER BY term) || '}/1000000000' AS sparsevec) AS vector
-    FROM question
+    SELECT CAST('{{' || string_agg(term || ':' || idf, ',' ORDER BY term) || '}}/{TERM_SPACE}' AS sparsevec) AS vector,
+           json_object_agg(term, idf) AS by_term
+    FROM weighted
 ),
 lexical AS MATERIALIZED (
     SELECT c.id, row_number() OVER (ORDER BY c.weights <#> w.vector, c.id) AS rank
@@ -88,67 +87,51 @@ semantic AS MATERIALIZED (
           WHERE readers && CAST(:readers AS text[])
           ORDER BY embedding <=> CAST(:vector AS halfvec) LIMIT :candidates) AS nearest
 ),
-named AS (SELECT id, l.rank AS bm25_rank, s.rank AS vector_rank FROM lexical l FULL JOIN semantic s USING (id))
-SELECT c.id AS chunk_id, c.document_id, d.external_id, d.title, d.url, c.text, c.heading_path, c.anchor, c.page,
-       c.ordinal, d.details, coalesce(-(c.weights <#> w.vector), 0) AS bm25,
-       1 - (c.embedding <=> CAST(:vector AS halfvec)) AS cosine, n.bm25_rank, n.vector_rank,
-       (SELECT json_object_agg(term, idf) FROM question) AS term_weights
-FROM named n JOIN chunks c USING (id) JOIN documents d ON d.id = c.document_id, weights w
-""")
+scored AS MATERIALIZED (
+    SELECT id, l.rank AS bm25_rank, s.rank AS vector_rank,
+           coalesce(-(c.weights <#> w.vector), 0) AS bm25, 1 - (c.embedding <=> CAST(:vector AS halfvec)) AS cosine
+    FROM lexical l FULL JOIN semantic s USING (id) JOIN chunks c USING (id), weights w
+),
+fused AS (
+    SELECT scored.*,
+           coalesce(:share * (bm25 - low_bm25) / nullif(high_bm25 - low_bm25, 0), 0)
+           + coalesce((1 - :share) * (cosine - low_cosine) / nullif(high_cosine - low_cosine, 0), 0) AS score
+    FROM scored, (SELECT min(bm25) AS low_bm25, max(bm25) AS high_bm25, min(cosine) AS low_cosine,
+                         max(cosine) AS high_cosine FROM scored) AS range
+),
+best AS (SELECT * FROM fused ORDER BY score DESC, id LIMIT :limit)
+SELECT c.id, c.document_id, d.external_id, d.title, d.url, c.text, c.heading_path, c.anchor, c.page, c.ordinal,
+       b.bm25, b.cosine, b.bm25_rank, b.vector_rank, b.score, CASE WHEN row_number() OVER () = 1 THEN w.by_term END
+FROM best b JOIN chunks c USING (id) JOIN documents d ON d.id = c.document_id, weights w
+ORDER BY b.score DESC, b.id
+""")  # noqa: S608 - TERM_SPACE is a constant
 
 
 class Searcher:
-    """Finds passages. Cannot be called without an audience."""
+    """Finds passages. Cannot be called without an audience. ``share``: how much of the score is BM25's, 0..1."""
 
-    def __init__(self, sessions: Sessions, embedder: Embedder) -> None:
+    def __init__(self, sessions: Sessions, embedder: Embedder, share: float = BM25_SHARE) -> None:
         self._sessions = sessions
         self._embedder = embedder
+        self._share = share
 
     async def search(self, query: str, *, audience: Audience, limit: int = 10) -> SearchResult:
         """The best passages for ``query`` that the audience may read."""
-        terms = query_terms(query)
         vector = await self._embedder.embed_query(query)
-        async with self._sessions() as session:
-            rows = await _candidates(session, terms, vector, audience)
-        hits = fuse([_hit(row) for row in rows])
-        weights = {int(term): idf for term, idf in (rows[0].term_weights or {}).items()} if rows else {}
-        return SearchResult(tuple(hits[:limit]), weights, vector)
-
-
-async def _candidates(session: AsyncSession, terms: list[int], vector: Vectors, audience: Audience) -> Sequence[Any]:
-    result = await session.execute(
-        _SEARCH,
-        {
-            "terms": terms,
+        parameters = {
+            "terms": query_terms(query),
             "vector": halfvec_literal(vector),
             "readers": sorted(audience.principals),
             "candidates": CANDIDATES,
-        },
-    )
-    return result.all()
+            "share": self._share,
+            "limit": limit,
+        }
+        async with self._sessions() as session:
+            rows = (await session.execute(_SEARCH, parameters)).all()
+        weights = next((row[-1] for row in rows if row[-1]), {})
+        return SearchResult(tuple(map(_hit, rows)), {int(term): idf for term, idf in weights.items()})
 
 
 def _hit(row: Any) -> Hit:
-    return Hit(
-        row.chunk_id, row.document_id, row.external_id, row.title, row.url, row.text, tuple(row.heading_path),
-        row.anchor, row.page, row.ordinal, row.details, row.bm25, row.cosine, row.bm25_rank, row.vector_rank,
-    )  # fmt: skip
-
-
-def fuse(hits: Sequence[Hit], share: float = BM25_SHARE) -> list[Hit]:
-    """Min-max-normalised BM25 and cosine, weighted by ``share``; best first, ties by chunk id."""
-    if not hits:
-        return []
-    bm25 = _normalised([hit.bm25 for hit in hits])
-    cosine = _normalised([hit.cosine for hit in hits])
-    fused = [
-        replace(hit, score=share * lexical + (1 - share) * semantic)
-        for hit, lexical, semantic in zip(hits, bm25, cosine, strict=True)
-    ]
-    return sorted(fused, key=lambda hit: (-hit.score, hit.chunk_id))
-
-
-def _normalised(values: Sequence[float]) -> list[float]:
-    low, high = min(values), max(values)
-    spread = high - low
-    return [(value - low) / spread if spread > 1e-9 else 0.0 for value in values]
+    (chunk_id, document_id, external_id, title, url, words, heading_path, *place_and_scores, _weights) = row
+    return Hit(chunk_id, document_id, external_id, title, url, words, tuple(heading_path), *place_and_scores)

@@ -1,11 +1,47 @@
-"""No language model at all: the sentences of the passages that answer the question, each with its citation."""
+"""No language model at all: the sentences of the passages that answer the question, each with its citation.
+
+Each sentence, list item, table row and code block of the passages is scored by its similarity to the question (with
+its title and heading before it, for a sentence alone often does not say what it is about), by the question's terms
+that it holds, and by how well its passage was found. The best ones, in reading order, are the answer; whether they
+are good enough is for ``assistant.answering.confidence`` to say.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+
+from assistant.answering.confidence import Evidence, answerable
+from assistant.answering.expected import expected
 from assistant.knowledge.embedding import Embedder
+from assistant.knowledge.lexical import query_terms
+from assistant.knowledge.search import Hit
+from assistant.knowledge.sentences import Unit, split_units
 from assistant.models.port import Brief, Written
+
+UNITS = 9  # at most, in an answer
+CHARACTERS = 1_100
+LEAST_SHARE = 0.6  # of the best unit's score; what lies lower is left out
+
+TERMS_WEIGHT = 0.1
+PASSAGE_WEIGHT = 0.8
+TYPE_WEIGHT = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A unit of a passage. ``passage`` is its index; ``score`` its worth as an answer."""
+
+    passage: int
+    place: int
+    unit: Unit
+    source: str  # as it stands in the chunk
+    cosine: float
+    terms: float  # share of the question's term weight that the unit and its headings hold
+    fits: bool  # it holds what the question asks for (a duration, a person, …)
+    score: float
 
 
 class ExtractiveModel:
@@ -17,10 +53,117 @@ class ExtractiveModel:
         self._embedder = embedder
 
     async def write(self, brief: Brief) -> AsyncGenerator[str | Written, None]:
-        best = brief.passages[0]
-        text = f"{best.text} [1]"
-        yield text
-        yield Written(text)
+        candidates = await self.candidates(brief)
+        if not candidates or not answerable(evidence(brief, candidates)):
+            yield Written("", supported=False)
+            return
+        chosen = select(candidates)
+        pieces = compose(chosen, brief.passages)
+        for piece in pieces:
+            yield piece
+        best = max(chosen, key=lambda candidate: candidate.score)
+        quotes = {candidate.passage + 1: candidate.source for candidate in reversed(chosen)}
+        quotes[best.passage + 1] = best.source
+        yield Written("".join(pieces), quotes=quotes)
+
+    async def candidates(self, brief: Brief) -> list[Candidate]:
+        """Every unit of the passages, scored."""
+        found = [
+            (passage, place, unit, context)
+            for passage, hit in enumerate(brief.passages)
+            for context in [" > ".join([hit.title, *hit.heading_path[-1:]])]
+            for place, unit in enumerate(split_units(hit.text))
+            if unit.kind != "heading"
+        ]
+        question = await self._embedder.embed_query(brief.standalone)
+        vectors = await self._embedder.embed([f"{context}: {unit.text}" for _, _, unit, context in found])
+        cosines = vectors @ question
+        asked = expected(brief.question)
+        scored = []
+        for (passage, place, unit, context), cosine in zip(found, cosines, strict=True):
+            fits = asked is None or asked.given.search(unit.text) is not None
+            scored.append(_candidate(brief, passage, place, unit, context, float(cosine), fits))
+        return scored
 
     async def close(self) -> None:
         """Nothing to close."""
+
+
+def _candidate(
+    brief: Brief, passage: int, place: int, unit: Unit, context: str, cosine: float, fits: bool
+) -> Candidate:
+    hit = brief.passages[passage]
+    terms = share_held(brief.term_weights, query_terms(f"{context} {unit.text}"))
+    score = cosine + TERMS_WEIGHT * terms + PASSAGE_WEIGHT * hit.score + TYPE_WEIGHT * fits
+    return Candidate(passage, place, unit, hit.text[unit.start : unit.end], cosine, terms, fits, score)
+
+
+def share_held(weights: Mapping[int, float], terms: Sequence[int]) -> float:
+    """The share of the question's term weight that ``terms`` hold, 0..1."""
+    total = sum(weights.values())
+    return sum(weights.get(term, 0.0) for term in set(terms)) / total if total else 0.0
+
+
+def evidence(brief: Brief, candidates: Sequence[Candidate]) -> Evidence:
+    """What the confidence is computed from."""
+    fitting = [candidate for candidate in candidates if candidate.fits] or list(candidates)
+    best = max(fitting, key=lambda candidate: candidate.cosine + 0.3 * candidate.terms)
+    first = brief.passages[0]
+    held = share_held(brief.term_weights, query_terms(f"{first.title} {' '.join(first.heading_path)} {first.text}"))
+    cosines = [hit.cosine for hit in brief.passages]
+    return Evidence(
+        passage=max(cosines),
+        unit=best.cosine if best.fits else 0.0,
+        unit_terms=best.terms if best.fits else 0.0,
+        passage_terms=held,
+        lead=first.cosine - float(np.mean(cosines[4:])) if len(cosines) > 4 else 0.0,
+    )
+
+
+def select(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The best units within the limits, in reading order: passages by their best unit, units by their place."""
+    ranked = sorted(candidates, key=lambda candidate: -candidate.score)
+    chosen: list[Candidate] = []
+    seen: set[str] = set()
+    room = CHARACTERS
+    for candidate in ranked:
+        if len(chosen) == UNITS or candidate.score < LEAST_SHARE * ranked[0].score:
+            break
+        text = " ".join(candidate.unit.text.split()).casefold()
+        if text in seen or (chosen and len(candidate.source) > room):
+            continue
+        seen.add(text)
+        chosen.append(candidate)
+        room -= len(candidate.source)
+    order = {passage: rank for rank, passage in enumerate(dict.fromkeys(candidate.passage for candidate in chosen))}
+    return sorted(chosen, key=lambda candidate: (order[candidate.passage], candidate.place))
+
+
+def compose(chosen: Sequence[Candidate], passages: Sequence[Hit]) -> list[str]:
+    """Markdown pieces, one a unit, each with the number of its passage."""
+    pieces: list[str] = []
+    before: Candidate | None = None
+    for candidate in chosen:
+        pieces.append(_separator(before, candidate) + _rendered(candidate, passages[candidate.passage]))
+        before = candidate
+    return pieces
+
+
+def _separator(before: Candidate | None, candidate: Candidate) -> str:
+    if before is None:
+        return ""
+    kinds = {before.unit.kind, candidate.unit.kind}
+    if kinds <= {"list_item", "table_row"} and before.unit.kind == candidate.unit.kind:
+        return "\n"
+    follows = before.passage == candidate.passage and before.place + 1 == candidate.place
+    return " " if follows and kinds == {"sentence"} else "\n\n"
+
+
+def _rendered(candidate: Candidate, hit: Hit) -> str:
+    number = f"[{candidate.passage + 1}]"
+    unit = candidate.unit
+    if unit.kind == "code":
+        return f"{candidate.source.strip()}\n{number}"
+    if unit.kind in ("list_item", "table_row"):
+        return f"- {' '.join(unit.text.split())} {number}"
+    return f"{' '.join(unit.text.split())} {number}"

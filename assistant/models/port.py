@@ -21,6 +21,7 @@ class Brief:
     standalone: str
     passages: Sequence[Hit]
     turns: Sequence[Turn] = ()
+    term_weights: Mapping[int, float] = field(default_factory=dict)  # the question's terms and their idf
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,92 @@
+"""Databases for measurements, filled by the real pipeline. They are kept in ``.almanac/bench`` from run to run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from assistant.database.documents import ensure_statistics, folder_source
+from assistant.database.migrate import upgrade
+from assistant.database.session import Sessions, create_engine, create_sessions
+from assistant.embedded import embedded_postgres
+from assistant.knowledge.documents import SourceItem
+from assistant.knowledge.embedding import TransformerEmbedder
+from workers.ingestion.pipeline import Ingestion, Report
+
+ROOT = Path(__file__).parents[1]
+HOME = Path(os.environ.get("ALMANAC_BENCH_HOME") or ROOT / ".almanac" / "bench")
+DATA = Path(os.environ.get("ALMANAC_DATA") or ROOT.parent / "shared" / "data")
+MAX_BYTES = 50 * 2**20
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    HOME.mkdir(parents=True, exist_ok=True)
+    with embedded_postgres(HOME) as url:
+        yield url
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """A filled database."""
+
+    url: str
+    sessions: Sessions
+    report: Report
+
+
+@asynccontextmanager
+async def corpus(server_url: str, name: str, embedder: TransformerEmbedder) -> AsyncIterator[Corpus]:
+    """``govuk`` and ``handbook`` are folders of pages; any other name is a BEIR-style folder of the shared data."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
+            connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]
+    url = server_url.replace("/postgres?", f"/{name}?", 1)
+    engine = create_engine(url)
+    await upgrade(engine)
+    sessions = create_sessions(engine)
+    async with sessions.begin() as session:
+        await ensure_statistics(session, embedder.name)
+    report = Report()
+    ingestion = Ingestion(sessions, embedder, MAX_BYTES)
+    folder = {"govuk": DATA / "govuk_docs" / "docs", "handbook": ROOT / "assistant" / "sample" / "handbook"}.get(name)
+    if folder is not None:
+        await ingestion.ingest_path(folder, report)
+    else:
+        async with sessions.begin() as session:
+            source_id, _ = await folder_source(session, f"/{name}")
+        await ingestion.ingest_items(source_id, beir_items(DATA / name), report)
+    yield Corpus(url, sessions, report)
+    await engine.dispose()
+
+
+def beir_items(folder: Path) -> dict[str, SourceItem]:
+    """The documents of a BEIR-style folder as Markdown files; empty ones are left out."""
+    items = {}
+    for line in (folder / "corpus.jsonl").open():
+        row = json.loads(line)
+        body = row["text"].strip() or row["title"].strip()
+        if body:
+            front = f"---\ntitle: {json.dumps(row['title'])}\n---\n\n" if row["title"].strip() else ""
+            items[row["id"]] = SourceItem(row["id"], "passage.md", (front + body).encode(), url=row.get("url"))
+    return items
+
+
+def jsonl(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.open()]
+
+
+def qrels(folder: Path) -> dict[str, dict[str, int]]:
+    """Query id -> document id -> relevance above 0."""
+    judged: dict[str, dict[str, int]] = {}
+    for line in (folder / "qrels.tsv").read_text().splitlines()[1:]:
+        query, document, relevance = line.split("\t")
+        if float(relevance) > 0:
+            judged.setdefault(query, {})[document] = round(float(relevance))
+    return judged
