@@ -26,7 +26,7 @@ from assistant.telemetry import Metrics, Stopwatch
 
 log = structlog.get_logger()
 
-PASSAGES = 8  # given to the model
+PASSAGES = 10  # given to the model
 SNAPSHOT = 20  # kept with the answer, for learning
 NEAREST = 3
 

@@ -12,9 +12,9 @@ from assistant.knowledge.search import SearchResult
 
 LEAST_COSINE = 0.2
 
-BIAS = -5.0
-WEIGHTS = (3.0, 4.0, 1.0, 1.0, 1.0)  # in the order of Evidence's fields
-THRESHOLD = 0.5
+BIAS = -4.85
+WEIGHTS = (4.06, 4.37, 0.46, 3.76)  # in the order of Evidence's fields
+THRESHOLD = 0.48
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +22,13 @@ class Evidence:
     """How near the documents come to the question; each number in about 0..1.
 
     ``passage``: the best passage's cosine. ``unit``: the best sentence's, among those that hold the kind of answer
-    asked for. ``unit_terms``, ``passage_terms``: the share of the question's term weight (idf) that this sentence
-    with its headings, and the first passage, hold. ``lead``: how far the first passage is ahead of the field.
+    asked for. ``terms``: the share of the question's term weight (idf) that the first passage holds. ``lead``: how far
+    the first passage is ahead of the field.
     """
 
     passage: float
     unit: float
-    unit_terms: float
-    passage_terms: float
+    terms: float
     lead: float
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_NUMBER = r"(?:\d[\d,.]*|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twice|once|half|both|no|none|unlimited)"
+_NUMBER = (
+    r"(?:\d[\d,.]*|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|once|twice|half|both|no|none"
+    r"|unlimited)"
+)
 _UNIT = (
     r"(?:seconds?|secs?|s|ms|minutes?|mins?|m|hours?|hrs?|h|days?|weeks?|months?|years?|quarters?|fortnights?|sprints?)"
 )

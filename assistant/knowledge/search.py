@@ -128,7 +128,7 @@ class Searcher:
         }
         async with self._sessions() as session:
             rows = (await session.execute(_SEARCH, parameters)).all()
-        weights = next((row[-1] for row in rows if row[-1]), {})
+        weights: dict[str, float] = next((row[-1] for row in rows if row[-1]), {})
         return SearchResult(tuple(map(_hit, rows)), {int(term): idf for term, idf in weights.items()})
 
 

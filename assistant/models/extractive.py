@@ -114,8 +114,7 @@ def evidence(brief: Brief, candidates: Sequence[Candidate]) -> Evidence:
     return Evidence(
         passage=max(cosines),
         unit=best.cosine if best.fits else 0.0,
-        unit_terms=best.terms if best.fits else 0.0,
-        passage_terms=held,
+        terms=held,
         lead=first.cosine - float(np.mean(cosines[4:])) if len(cosines) > 4 else 0.0,
     )
 
@@ -135,8 +134,33 @@ def select(candidates: Sequence[Candidate]) -> list[Candidate]:
         seen.add(text)
         chosen.append(candidate)
         room -= len(candidate.source)
+    chosen.extend(_lead_ins(chosen, candidates))
     order = {passage: rank for rank, passage in enumerate(dict.fromkeys(candidate.passage for candidate in chosen))}
     return sorted(chosen, key=lambda candidate: (order[candidate.passage], candidate.place))
+
+
+def _lead_ins(chosen: Sequence[Candidate], candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The sentences that introduce chosen list items and code: without them one does not know what these are."""
+    at = {(candidate.passage, candidate.place): candidate for candidate in candidates}
+    taken = {(candidate.passage, candidate.place) for candidate in chosen}
+    leads = {
+        (lead.passage, lead.place): lead for lead in (_introduction(candidate, at) for candidate in chosen) if lead
+    }
+    return [lead for place, lead in leads.items() if place not in taken]
+
+
+def _introduction(candidate: Candidate, at: Mapping[tuple[int, int], Candidate]) -> Candidate | None:
+    if candidate.unit.kind not in ("code", "list_item"):
+        return None
+    place = candidate.place - 1
+    while candidate.unit.kind == "list_item" and (other := at.get((candidate.passage, place))):
+        if other.unit.kind != "list_item":
+            break
+        place -= 1
+    lead = at.get((candidate.passage, place))
+    if lead is None or lead.unit.kind != "sentence":
+        return None
+    return lead if candidate.unit.kind == "code" or lead.source.rstrip().endswith(":") else None
 
 
 def compose(chosen: Sequence[Candidate], passages: Sequence[Hit]) -> list[str]:
