@@ -16,7 +16,6 @@ from assistant.database.session import Sessions, create_engine, create_sessions
 from assistant.errors import DatabaseUnavailable
 from assistant.knowledge.embedding import Embedder, TransformerEmbedder
 from assistant.knowledge.search import Searcher
-from assistant.models.client import OpenAIModel
 from assistant.models.extractive import ExtractiveModel
 from assistant.models.port import Model
 from assistant.settings import Settings
@@ -47,7 +46,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         stack.push_async_callback(embedder.close)
         async with sessions.begin() as session:
             await documents.ensure_statistics(session, embedder.name)
-        model: Model = OpenAIModel(settings) if settings.has_model else ExtractiveModel(embedder)
+        model = _model(settings, embedder)
         stack.push_async_callback(model.close)
         metrics = Metrics()
         searcher = Searcher(sessions, embedder)
@@ -56,6 +55,14 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             max_chars=settings.question_max_chars, timeout=settings.question_timeout,
         )  # fmt: skip
         yield Services(settings, engine, sessions, embedder, searcher, model, answering, metrics)
+
+
+def _model(settings: Settings, embedder: Embedder) -> Model:
+    if not settings.has_model:
+        return ExtractiveModel(embedder)
+    from assistant.models.client import OpenAIModel  # half a second to import, which the terminal need not wait for
+
+    return OpenAIModel(settings)
 
 
 async def check_database(engine: AsyncEngine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -52,7 +53,7 @@ class Settings(BaseSettings):
     llm_timeout: Seconds = 30.0  # to the whole answer
     llm_first_token_timeout: Seconds = 15.0
     llm_max_tokens: int = Field(default=700, ge=16, le=32_000)
-    llm_prices: dict[str, Price] = Field(default_factory=dict)  # model name -> US dollars for a million tokens
+    llm_prices: Annotated[dict[str, Price], NoDecode] = Field(default_factory=dict)  # JSON: model name -> its price
 
     embedding_model: str | None = None  # a folder; default: the model in the pip package
     embedding_threads: int | None = Field(default=None, ge=1, le=256)
@@ -91,6 +92,16 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("llm_prices", mode="before")
+    @classmethod
+    def _json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError('must be JSON such as {"gpt-4o-mini": {"prompt": 0.15, "completion": 0.6}}') from None
 
     @field_validator("slack_api_base_url")
     @classmethod

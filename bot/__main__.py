@@ -12,7 +12,7 @@ import uvloop
 from aiohttp import web
 
 from assistant.errors import AlmanacError, SettingsError
-from assistant.process import stop_requested
+from assistant.process import LISTENING_SOCKET, stop_requested
 from assistant.services import Services, open_services
 from assistant.settings import Settings, load_settings
 from assistant.telemetry import configure_logs
@@ -20,7 +20,6 @@ from bot.app import create_application
 
 log = structlog.get_logger()
 
-LISTENING_SOCKET = "ALMANAC_LISTENING_SOCKET"  # the number of a socket that the parent has bound
 SHUTDOWN_SECONDS = 10.0
 
 

@@ -14,7 +14,6 @@ from assistant.database import migrate
 from assistant.database.session import create_engine
 from assistant.errors import AlmanacError, ModelError
 from assistant.knowledge.embedding import TransformerEmbedder
-from assistant.models.client import OpenAIModel
 from assistant.models.port import Brief
 from assistant.services import check_database
 from assistant.settings import Settings
@@ -74,9 +73,10 @@ async def _queue(settings: Settings) -> Check:
         return _wrong("queue", str(error))
     information = await pool.info("server")
     await pool.aclose()
+    server = information.get("server_name", "redis")
     return _ok(
         "queue",
-        f"{information.get('server_name', 'redis')} {information.get('valkey_version') or information['redis_version']}",
+        f"{server} {information.get('valkey_version') or information['redis_version']}",
     )
 
 
@@ -95,6 +95,8 @@ async def _embedder(settings: Settings) -> Check:
 async def _model(settings: Settings) -> Check:
     if not settings.has_model:
         return _ok("language model", "none set: answers are extracted from the documents")
+    from assistant.models.client import OpenAIModel  # slow to import
+
     model = OpenAIModel(settings)
     try:
         async with aclosing(model.write(Brief("Reply with OK.", "", []))) as stream:

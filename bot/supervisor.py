@@ -22,10 +22,9 @@ from assistant.database import migrate, runs, status
 from assistant.database.session import create_engine, create_sessions
 from assistant.embedded import EmbeddedPostgres, EmbeddedValkey
 from assistant.errors import AlmanacError, AlreadyRunning, DatabaseUnavailable
-from assistant.process import PARENT_PIPE, stop_requested
+from assistant.process import LISTENING_SOCKET, PARENT_PIPE, stop_requested
 from assistant.settings import Settings
 from bot import state
-from bot.__main__ import LISTENING_SOCKET
 
 STOP_SECONDS = 15.0
 READY_SECONDS = 120.0

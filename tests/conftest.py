@@ -83,7 +83,7 @@ def sessions(engine: AsyncEngine) -> Sessions:
 @pytest.fixture(scope="session")
 async def embedder() -> AsyncIterator[TransformerEmbedder]:
     """The real model, loaded once."""
-    embedder = TransformerEmbedder(None, threads=2)
+    embedder = TransformerEmbedder(None, threads=1)  # two threads starve when anything else runs
     await embedder.load()
     yield embedder
     await embedder.close()

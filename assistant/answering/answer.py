@@ -63,6 +63,7 @@ class Answering:
 
         A question that came by a stored event is answered once: a second call yields the first one's answer.
         """
+        question = replace(question, text=question.text.replace("\0", ""))  # Postgres has no such character
         if not question.text.strip():
             raise QuestionRejected("The question is empty.")
         earlier = await self._earlier(question)

@@ -23,7 +23,8 @@ QUOTE_CHARACTERS = 300
 
 _MARKER = re.compile(r"[\[【](\d{1,3}(?:\s*,\s*\d{1,3})*)[\]】](?!\()")
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
-_OPEN_MARKER = re.compile(r"[\[【][\d\s,]{0,12}\Z")
+# A marker that the next piece may go on with; a whole one, too, for a "(" after it would make it a link.
+_OPEN_MARKER = re.compile(r"[\[【](?:\d{1,3}\s*,\s*)*(?:\d{1,3}(?:\s*|[\]】]))?\Z")
 
 
 class Renumbering:
@@ -38,14 +39,22 @@ class Renumbering:
     def feed(self, piece: str) -> str:
         """The text that can be shown now; a marker that may still grow is held back."""
         self._raw += piece
-        held = _OPEN_MARKER.search(self._raw)
-        return self._emit(held.start() if held else len(self._raw))
+        return self._emit(self._settled())
 
     def finish(self) -> str:
         return self._emit(len(self._raw))
 
+    def _settled(self) -> int:
+        """Where the text ends that no later piece can change: before an open marker, and before open inline code."""
+        raw = self._raw
+        marker = _OPEN_MARKER.search(raw, self._shown)
+        code_end = max((match.end() for match in _CODE.finditer(raw)), default=0)
+        tick = raw.find("`", max(code_end, raw.rfind("\n") + 1))
+        ends = [len(raw.rstrip("`")), marker.start() if marker else len(raw), tick if tick >= 0 else len(raw)]
+        return max(self._shown, min(ends))
+
     def _emit(self, end: int) -> str:
-        code = [match.span() for match in _CODE.finditer(self._raw[:end])]
+        code = [match.span() for match in _CODE.finditer(self._raw)]
         result: list[str] = []
         position = self._shown
         for match in _MARKER.finditer(self._raw, self._shown, end):
@@ -55,7 +64,7 @@ class Renumbering:
             result.append(self._renumber(match.group(1)))
             position = match.end()
         result.append(self._raw[position:end])
-        self._shown = max(self._shown, end)
+        self._shown = end
         return "".join(result)
 
     def _renumber(self, numbers: str) -> str:

@@ -8,6 +8,7 @@ are good enough is for ``assistant.answering.confidence`` to say.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,9 @@ LEAST_SHARE = 0.6  # of the best unit's score; what lies lower is left out
 TERMS_WEIGHT = 0.1
 PASSAGE_WEIGHT = 0.8
 TYPE_WEIGHT = 0.1
+
+
+_ORDERED = re.compile(r"\d+[.)] ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +192,6 @@ def _rendered(candidate: Candidate, hit: Hit) -> str:
     unit = candidate.unit
     if unit.kind == "code":
         return f"{candidate.source.strip()}\n{number}"
-    if unit.kind in ("list_item", "table_row"):
-        return f"- {' '.join(unit.text.split())} {number}"
-    return f"{' '.join(unit.text.split())} {number}"
+    text = f"{' '.join(unit.text.split())} {number}"
+    bulleted = unit.kind in ("list_item", "table_row") and not _ORDERED.match(text)
+    return f"- {text}" if bulleted else text

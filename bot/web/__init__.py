@@ -1,9 +1,28 @@
+"""The web page and its JSON API, to try Almanac without Slack or Teams."""
+
 from __future__ import annotations
 
 from aiohttp import web
 
 from assistant.services import Services
+from bot.web import security
+from bot.web.assets import Assets
+from bot.web.routes import Api, Pages
 
 
 def add_web(application: web.Application, services: Services) -> None:
-    raise NotImplementedError
+    """Add the page, its files and its API, and the guard in front of them. Routes of others are not touched."""
+    door = security.Door(services.settings, services.metrics)
+    application.middlewares.append(security.guard(door))
+    application.on_response_prepare.append(security.add_headers)
+    pages, api = Pages(Assets.load(), door), Api(services)
+    router = application.router
+    router.add_get("/", pages.page, name="web.page")
+    router.add_get("/passages/{chunk_id}", pages.page, name="web.page.passage")
+    router.add_get("/static/{name}", pages.static, name="web.static")
+    router.add_post("/api/login", pages.login, name="web.login")
+    router.add_post("/api/ask", api.ask, name="web.api.ask")
+    router.add_post("/api/votes", api.vote, name="web.api.votes")
+    router.add_get("/api/conversations/{id}", api.conversation, name="web.api.conversation")
+    router.add_get("/api/passages/{chunk_id}", api.passage, name="web.api.passage")
+    router.add_get("/api/search", api.search, name="web.api.search")

@@ -1,0 +1,58 @@
+"""Who asks. A browser is a person: a random id in a cookie that scripts and other sites cannot read."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from assistant.knowledge.audience import Audience
+
+COOKIE = "almanac_person"
+COOKIE_SECONDS = 365 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """``is_new``: the browser does not know its id yet."""
+
+    id: uuid.UUID
+    is_new: bool
+
+    @property
+    def name(self) -> str:
+        return f"web:{self.id}"
+
+    @property
+    def audience(self) -> Audience:
+        return Audience.person("web", str(self.id))
+
+    def conversation(self, conversation_id: uuid.UUID) -> str:
+        """The conversation's stored name. It begins with the person, so that nobody can join another's."""
+        return f"{self.name}:{conversation_id}"
+
+    def remember(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Set the cookie on a response that has not begun.
+
+        Only answers to the page's own requests may do this: a Strict cookie does not come with a click on a link
+        elsewhere, so the page itself would take everybody who follows one for a new person.
+        """
+        if self.is_new:
+            response.set_cookie(
+                COOKIE, str(self.id), max_age=COOKIE_SECONDS, httponly=True, samesite="Strict",
+                secure=is_https(request),
+            )  # fmt: skip
+
+
+def person_of(request: web.Request) -> Person:
+    """The person of the cookie, or a new one."""
+    try:
+        return Person(uuid.UUID(request.cookies.get(COOKIE, "")), is_new=False)
+    except ValueError:
+        return Person(uuid.uuid4(), is_new=True)
+
+
+def is_https(request: web.Request) -> bool:
+    """Whether the browser speaks HTTPS, to us or to the proxy before us."""
+    return request.secure or request.headers.get("X-Forwarded-Proto") == "https"

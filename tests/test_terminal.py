@@ -1,0 +1,170 @@
+"""The command as people run it: a process, its streams, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bot.terminal import app
+
+ALMANAC = [sys.executable, "-m", "bot.terminal"]
+
+
+def almanac(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*ALMANAC, *arguments],
+        env=os.environ | {"ALMANAC_HOME": str(home), "COLUMNS": "120"} | environment,
+        cwd=home.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pages, one of them broken."""
+    folder = tmp_path_factory.mktemp("pages")
+    (folder / "rollback.md").write_text(
+        "# Rolling back\n\nRun `ferry rollback payments` within 45 minutes of the release.\n\n"
+        "After that, ask the payments team to roll forward.\n"
+    )
+    (folder / "oncall.md").write_text("# On call\n\nThe payments rotation is led by Tomasz Wierzbicki.\n")
+    (folder / "empty.md").write_bytes(b"")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def home(folder: Path, home: Path) -> Path:
+    """A home whose index holds the pages; ingested by the command itself."""
+    own = home / "terminal" / ".almanac"
+    own.mkdir(parents=True)
+    result = almanac("ingest", str(folder), "--json", home=own)
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["documents"] == {"added": 2, "updated": 0, "unchanged": 0, "removed": 0}
+    assert document["failed"] == [{"path": "empty.md", "reason": "the file is empty"}]
+    assert document["chunks"] == 2
+    return own
+
+
+def test_a_second_ingest_finds_nothing_new_and_a_deleted_page_leaves(home: Path, folder: Path) -> None:
+    page = folder / "later.md"
+    page.write_text("# Later\n\nA page that will go.\n")
+    assert json.loads(almanac("ingest", str(folder), "--json", home=home).stdout)["added"] == 1
+    page.unlink()
+    document = json.loads(almanac("ingest", str(folder), "--json", home=home).stdout)
+    assert (document["added"], document["unchanged"], document["removed"]) == (0, 2, 1)
+
+
+def test_ask_prints_one_document_with_a_cited_answer(home: Path) -> None:
+    result = almanac("ask", "How do I roll back payments, and within how many minutes?", "--json", home=home)
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)
+    assert {"answer_id", "outcome", "text", "citations", "timings_ms", "usage", "model"} <= set(answer)
+    assert answer["outcome"] == "answered"
+    assert "45 minutes" in answer["text"]
+    assert "[1]" in answer["text"]
+    citation = answer["citations"][0]
+    assert citation["n"] == 1
+    assert citation["title"] == "Rolling back"
+    assert citation["url"].endswith("/rollback.md")
+    assert citation["quote"] in (
+        "Run `ferry rollback payments` within 45 minutes of the release.",
+        "After that, ask the payments team to roll forward.",
+    )
+    assert answer["usage"] == {"prompt_tokens": 0, "completion_tokens": 0, "cost_usd": 0.0}
+
+
+def test_ask_shows_a_person_the_answer_and_its_source(home: Path) -> None:
+    result = almanac("ask", "Who leads the payments rotation?", home=home)
+    assert result.returncode == 0, result.stderr
+    assert "Tomasz Wierzbicki" in result.stdout
+    assert "oncall.md" in result.stdout
+
+
+def test_what_is_not_there_is_refused_with_the_nearest_pages(home: Path) -> None:
+    answer = json.loads(almanac("ask", "What is the capital of Mongolia?", "--json", home=home).stdout)
+    assert answer["outcome"] == "not_in_documents"
+    assert answer["citations"] == []
+    assert len(answer["nearest"]) == 2
+
+
+def test_search_names_both_ranks(home: Path) -> None:
+    document = json.loads(almanac("search", "roll back payments", "-k", "1", "--json", home=home).stdout)
+    (hit,) = document["hits"]
+    assert hit["external_id"] == "rollback.md"
+    assert (hit["bm25_rank"], hit["vector_rank"]) == (1, 1)
+    assert 0 <= hit["score"] <= 1
+
+
+def test_chat_reads_questions_and_remembers_the_conversation(home: Path) -> None:
+    result = subprocess.run(
+        [*ALMANAC, "chat", "--json"],
+        env=os.environ | {"ALMANAC_HOME": str(home)},
+        input="How do I roll back payments?\nwho do I ask after that?\n",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    first, second = json.loads(result.stdout)["turns"]
+    assert first["outcome"] == "answered"
+    assert "ask the payments team" in second["text"]
+
+
+def test_status_and_check_tell_the_truth(home: Path) -> None:
+    status = json.loads(almanac("status", "--json", home=home).stdout)
+    assert (status["documents"], status["chunks"], status["failures"], status["running"]) == (2, 2, 1, None)
+    assert status["runs"][0]["state"] == "succeeded"
+    checked = almanac("check", "--json", home=home)
+    assert checked.returncode == 0, checked.stdout
+    assert {check["name"] for check in json.loads(checked.stdout)["checks"]} == {
+        "settings", "database", "queue", "embedding model", "language model",
+    }  # fmt: skip
+
+
+def test_check_fails_for_a_model_that_is_away(home: Path) -> None:
+    away = {"ALMANAC_LLM_BASE_URL": "http://127.0.0.1:9/v1", "ALMANAC_LLM_MODEL": "none"}
+    checked = almanac("check", "--json", home=home, **away)
+    assert checked.returncode == 1
+    document = json.loads(checked.stdout)
+    assert [check["name"] for check in document["checks"] if not check["ok"]] == ["language model"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "code", "words"),
+    [
+        (["ingest", "/nowhere"], {}, 1, "/nowhere does not exist."),
+        (["ask", " "], {}, 1, "The question is empty."),
+        (["down"], {}, 1, "No Almanac runs in"),
+        (["ask"], {}, 2, "Missing argument"),
+        (["search", "x", "-k", "0"], {}, 2, "Invalid value"),
+        (["nonsense"], {}, 2, "No such command"),
+        (["status"], {"ALMANAC_PORT": "many"}, 1, "ALMANAC_PORT is wrong"),
+        (["status"], {"ALMANAC_DATABASE_URL": "postgresql://u:secret@127.0.0.1:9/x"}, 1, "Postgres cannot be reached"),
+        (["status"], {"ALMANAC_DATABASE_URL": "nonsense"}, 1, "ALMANAC_DATABASE_URL is not a Postgres URL"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence_and_an_honest_code(
+    home: Path, arguments: list[str], environment: dict[str, str], code: int, words: str
+) -> None:
+    result = almanac(*arguments, home=home, **environment)
+    assert result.returncode == code
+    assert words in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
+    assert "secret" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_help_shows_each_command_with_an_example() -> None:
+    runner = CliRunner()
+    top = runner.invoke(app, ["--help"]).stdout
+    for command in ("up", "down", "ingest", "ask", "search", "chat", "status", "check"):
+        assert command in top
+        assert "Example" in runner.invoke(app, [command, "--help"]).stdout
