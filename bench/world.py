@@ -17,6 +17,7 @@ from assistant.database.session import Sessions, create_engine, create_sessions
 from assistant.embedded import embedded_postgres
 from assistant.knowledge.documents import SourceItem
 from assistant.knowledge.embedding import TransformerEmbedder
+from assistant.telemetry import configure_logs
 from workers.ingestion.pipeline import Ingestion, Report
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +28,7 @@ MAX_BYTES = 50 * 2**20
 
 @contextmanager
 def server() -> Iterator[str]:
+    configure_logs("WARNING", "console")
     HOME.mkdir(parents=True, exist_ok=True)
     with embedded_postgres(HOME) as url:
         yield url

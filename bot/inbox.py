@@ -29,6 +29,7 @@ log = structlog.get_logger()
 
 IN_FLIGHT = 32
 MAX_ATTEMPTS = 6
+MAX_WAITS = 100  # attempts in all, those that the platform asked to repeat later included
 POLL_SECONDS = 1.0  # also finds what other, dead processes left behind
 
 
@@ -94,9 +95,8 @@ class Inbox:
         self._lease = timedelta(seconds=lease_seconds)
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._wake = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], uuid.UUID] = {}  # what is in flight, and for which event
         self._loops: list[asyncio.Task[None]] = []
-        self._stopping = False
 
     async def store(self, event_id: str, message_key: str, payload: dict[str, Any]) -> bool:
         """Store an event durably; False when it was there already. Acknowledge only after this returns."""
@@ -114,8 +114,7 @@ class Inbox:
 
     async def stop(self, grace: float = 10.0) -> None:
         """Take nothing new, wait for what is in flight, give back the rest."""
-        self._stopping = True
-        self._loops[0].cancel()
+        self._loops[0].cancel()  # takes nothing new; leases are renewed until the end
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
         for task in (*self._tasks, *self._loops):
@@ -127,7 +126,7 @@ class Inbox:
 
     async def _forever(self, step: Any) -> None:
         """Run ``step`` again and again; a database that is away is waited for."""
-        while not self._stopping:
+        while True:
             try:
                 await step()
             except (SQLAlchemyError, OSError) as error:
@@ -143,36 +142,43 @@ class Inbox:
                 events = await inbox.claim(session, self._front_end.platform, self._owner, self._lease, room)
         for event in events:
             task = asyncio.create_task(self._work(event), name=f"event-{event.id}")
-            self._tasks.add(task)
+            self._tasks[task] = event.id
             task.add_done_callback(self._finished)
         if not events:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        del self._tasks[task]
         self._wake.set()
 
     async def _renew(self) -> None:
         await asyncio.sleep(self._lease.total_seconds() / 3)
         async with self._sessions.begin() as session:
-            await inbox.renew(session, self._owner, self._lease)
+            await inbox.renew(session, list(self._tasks.values()), self._owner, self._lease)
 
     async def _work(self, event: Event) -> None:
-        bound = log.bind(platform=event.platform, event=str(event.id), attempt=event.attempts)
+        """One attempt at one event. Where even its end cannot be stored, its lease runs out and it is tried again."""
+        try:
+            await self._attempt(event)
+        except SQLAlchemyError as error:
+            log.warning("event.left_open", inbox_id=str(event.id), error=type(error).__name__)
+
+    async def _attempt(self, event: Event) -> None:
+        bound = log.bind(platform=event.platform, inbox_id=str(event.id), attempt=event.attempts)
         try:
             reply = await self._deliver(event)
         except LostClaim:
             bound.warning("event.claim_lost")
         except TryLater as error:
             bound.warning("event.later", seconds=error.delay, reason=str(error))
-            await self._later(event, error.delay, str(error))
+            await self._later_or_fail(event, error)
         except Exception as error:
             bound.exception("event.failed")
             await self._retry_or_fail(event, error)
         else:
             async with self._sessions.begin() as session:
-                await inbox.finish(session, event.id, reply, None)
+                await inbox.finish(session, event.id, self._owner, reply, None)
             bound.info("event.done")
 
     async def _deliver(self, event: Event) -> dict[str, Any]:
@@ -184,14 +190,24 @@ class Inbox:
         finally:
             await stream.aclose()
 
+    async def _later_or_fail(self, event: Event, error: TryLater) -> None:
+        if event.attempts < MAX_WAITS:
+            await self._later(event, error.delay, str(error))
+        else:
+            await self._give_up(event, str(error))
+
     async def _retry_or_fail(self, event: Event, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"[:500]
         if event.attempts < MAX_ATTEMPTS:
             await self._later(event, min(60.0, 2.0 ** (event.attempts - 1)), reason)
             return
+        await self._give_up(event, reason)
+
+    async def _give_up(self, event: Event, reason: str) -> None:
+        log.error("event.given_up", platform=event.platform, inbox_id=str(event.id), attempt=event.attempts)
         async with self._sessions.begin() as session:
-            await inbox.finish(session, event.id, None, reason)
+            await inbox.finish(session, event.id, self._owner, None, reason)
 
     async def _later(self, event: Event, seconds: float, reason: str) -> None:
         async with self._sessions.begin() as session:
-            await inbox.retry_later(session, event.id, timedelta(seconds=seconds), reason)
+            await inbox.retry_later(session, event.id, self._owner, timedelta(seconds=seconds), reason)

@@ -15,7 +15,7 @@ import structlog
 from assistant.answering import citations as citing
 from assistant.answering.confidence import worth_asking
 from assistant.answering.history import TURNS, standalone
-from assistant.answering.messages import Answer, AnswerEvent, Citation, Delta, Done, Progress, Question
+from assistant.answering.messages import Answer, AnswerEvent, Citation, Delta, Done, Progress, Question, storable
 from assistant.answering.outcomes import Outcome
 from assistant.database import answers
 from assistant.database.session import Sessions
@@ -70,6 +70,7 @@ class Answering:
         if earlier is not None:
             yield Done(earlier)
             return
+        question = replace(question, text=storable(question.text))
         work = _Work(question, uuid.uuid4(), Stopwatch(self._metrics))
         deadline = asyncio.get_running_loop().time() + self._timeout
         stream = self._answer(work)
@@ -118,7 +119,7 @@ class Answering:
                 if isinstance(piece, Written):
                     work.watch.record("model", time.perf_counter() - started)
                     yield await self._finish(work, piece, hits)
-                elif shown := numbering.feed(piece):
+                elif shown := numbering.feed(storable(piece)):
                     if "first_token" not in work.watch.milliseconds:
                         work.watch.record("first_token", time.perf_counter() - started)
                     yield Delta(shown)
@@ -128,9 +129,10 @@ class Answering:
         if not written.supported:
             return replace(self._not_found(work), usage=written.usage)
         with work.watch.stage("check"):
-            shown, order = citing.renumber(written.text, len(hits))
+            text = storable(written.text)
+            shown, order = citing.renumber(text, len(hits))
             if not order:
-                shown, order = citing.renumber(citing.attribute(written.text, hits), len(hits))
+                shown, order = citing.renumber(citing.attribute(text, hits), len(hits))
             cited = citing.cite(shown, order, hits, written.quotes)
             async with self._sessions() as session:
                 alive = await citing.living(session, cited, work.question.audience)

@@ -12,8 +12,8 @@ from assistant.knowledge.search import SearchResult
 
 LEAST_COSINE = 0.2
 
-BIAS = -4.85
-WEIGHTS = (4.06, 4.37, 0.46, 3.76)  # in the order of Evidence's fields
+BIAS = -4.75
+WEIGHTS = (3.86, 4.27, 0.53, 3.64)  # in the order of Evidence's fields
 THRESHOLD = 0.48
 
 

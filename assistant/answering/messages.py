@@ -10,6 +10,11 @@ from assistant.answering.outcomes import Outcome
 from assistant.knowledge.audience import Audience
 
 
+def storable(text: str) -> str:
+    """The text without what Postgres cannot hold: NUL, and halves of surrogate pairs."""
+    return text.encode("utf-8", "replace").decode().replace("\0", " ")
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """An earlier question of the same conversation, with its answer."""

@@ -7,6 +7,7 @@ again (``holds``), so a process that was only slow sends nothing after it lost t
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -54,9 +55,10 @@ async def claim(session: AsyncSession, platform: str, owner: str, lease: timedel
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
+    free_ids = ids.cte("free")  # a CTE, so that the limited, locking select runs once
     statement = (
         update(Inbox)
-        .where(Inbox.id.in_(ids.scalar_subquery()))
+        .where(Inbox.id.in_(select(free_ids.c.id)))
         .values(state="working", claimed_by=owner, claimed_until=func.now() + lease, attempts=Inbox.attempts + 1)
         .returning(
             Inbox.id, Inbox.platform, Inbox.event_id, Inbox.message_key, Inbox.payload, Inbox.attempts, Inbox.reply
@@ -65,9 +67,10 @@ async def claim(session: AsyncSession, platform: str, owner: str, lease: timedel
     return [Event(*row) for row in await session.execute(statement)]
 
 
-async def renew(session: AsyncSession, owner: str, lease: timedelta) -> None:
-    """Extend every lease of this process."""
-    statement = update(Inbox).where(_held_by(owner)).values(claimed_until=func.now() + lease)
+async def renew(session: AsyncSession, event_ids: Sequence[uuid.UUID], owner: str, lease: timedelta) -> None:
+    """Extend the leases of the events that are being worked on; the others run out."""
+    statement = update(Inbox).where(Inbox.id.in_(event_ids), _held_by(owner))
+    statement = statement.values(claimed_until=func.now() + lease)
     await session.execute(statement)
 
 
@@ -87,20 +90,21 @@ async def remember_reply(session: AsyncSession, event_id: uuid.UUID, reply: dict
     await session.execute(update(Inbox).where(Inbox.id == event_id).values(reply=reply))
 
 
-async def finish(session: AsyncSession, event_id: uuid.UUID, reply: dict[str, Any] | None, error: str | None) -> None:
-    """Close an event: ``done``, or ``failed`` when the platform refused every attempt."""
+async def finish(
+    session: AsyncSession, event_id: uuid.UUID, owner: str, reply: dict[str, Any] | None, error: str | None
+) -> None:
+    """Close an event that is ours: ``done``, or ``failed`` when the platform refused every attempt."""
     values: dict[str, Any] = {"state": "failed" if error else "done", "error": error, "done_at": func.now()}
     if reply is not None:
         values["reply"] = reply
-    await session.execute(update(Inbox).where(Inbox.id == event_id).values(**values, claimed_until=None))
+    statement = update(Inbox).where(Inbox.id == event_id, _held_by(owner))
+    await session.execute(statement.values(**values, claimed_until=None))
 
 
-async def retry_later(session: AsyncSession, event_id: uuid.UUID, delay: timedelta, error: str) -> None:
-    """Leave the event open and let nobody take it before ``delay`` has passed."""
-    statement = (
-        update(Inbox).where(Inbox.id == event_id).values(claimed_by=None, claimed_until=func.now() + delay, error=error)
-    )
-    await session.execute(statement)
+async def retry_later(session: AsyncSession, event_id: uuid.UUID, owner: str, delay: timedelta, error: str) -> None:
+    """Leave an event of ours open, and let nobody take it before ``delay`` has passed."""
+    statement = update(Inbox).where(Inbox.id == event_id, _held_by(owner))
+    await session.execute(statement.values(claimed_by=None, claimed_until=func.now() + delay, error=error))
 
 
 async def open_events(session: AsyncSession) -> dict[str, int]:

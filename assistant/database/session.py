@@ -39,6 +39,7 @@ def create_engine(url: str, *, pool_size: int = 10, schema: str | None = None) -
         max_overflow=pool_size,
         pool_pre_ping=False,
         pool_recycle=1800,
+        hide_parameters=True,  # errors are logged, and questions are parameters
         connect_args={"connect_timeout": 5, "options": options} if options else {"connect_timeout": 5},
     )
     event.listen(engine.sync_engine, "connect", _configure)

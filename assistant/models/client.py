@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import openai
@@ -24,6 +25,7 @@ from assistant.settings import Settings
 log = structlog.get_logger()
 
 TRIES = 3
+TOO_LATE = "The language model did not begin to answer in time."
 TRANSIENT = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError, openai.ConflictError)
 
 
@@ -51,30 +53,20 @@ class OpenAIModel:
         self.name = settings.llm_model or settings.llm_azure_deployment or ""
 
     async def write(self, brief: Brief) -> AsyncGenerator[str | Written, None]:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._settings.llm_timeout
-        stream = await self._open(brief, deadline)
         parts: list[str] = []
         usage = Usage()
         held = ""  # text not shown yet: while it may still become the refusal word
-        try:
-            async with asyncio.timeout_at(deadline):
-                async for chunk in stream:
-                    usage = self._usage(chunk) or usage
-                    piece = chunk.choices[0].delta.content if chunk.choices else None
-                    if not piece:
-                        continue
-                    parts.append(piece)
-                    held += piece
-                    if not NO_ANSWER.startswith(held.strip()[: len(NO_ANSWER)]):
-                        yield held
-                        held = ""
-        except TimeoutError:
-            raise ModelTimeout(f"The language model did not finish within {self._settings.llm_timeout:g} s.") from None
-        except openai.OpenAIError as error:
-            raise ModelError(f"The language model stopped in the middle ({type(error).__name__}).") from error
-        finally:
-            await stream.close()
+        async with aclosing(self._chunks(brief)) as chunks:
+            async for chunk in chunks:
+                usage = self._usage(chunk) or usage
+                piece = chunk.choices[0].delta.content if chunk.choices else None
+                if not piece:
+                    continue
+                parts.append(piece)
+                held += piece
+                if not NO_ANSWER.startswith(held.strip()[: len(NO_ANSWER)]):
+                    yield held
+                    held = ""
         text = "".join(parts).strip()
         if not text:
             raise ModelError("The language model answered with nothing.")
@@ -85,16 +77,39 @@ class OpenAIModel:
     async def close(self) -> None:
         await self._client.close()
 
-    async def _open(self, brief: Brief, deadline: float) -> Any:
-        """The stream with its first bytes on the way; tried again after a transient failure."""
+    async def _chunks(self, brief: Brief) -> AsyncGenerator[Any, None]:
+        """The completion's events. No deadline runs while the caller holds one: it would strike the caller."""
+        start = asyncio.get_running_loop().time()
+        deadline = start + self._settings.llm_timeout
+        limit = min(deadline, start + self._settings.llm_first_token_timeout)
+        stream = await self._open(brief, limit)
+        events = aiter(stream)
+        try:
+            while True:
+                async with asyncio.timeout_at(limit):
+                    chunk = await anext(events, None)
+                if chunk is None:
+                    return
+                limit = deadline
+                yield chunk
+        except TimeoutError:
+            if limit < deadline:
+                raise ModelTimeout(TOO_LATE) from None
+            raise ModelTimeout(f"The language model did not finish within {self._settings.llm_timeout:g} s.") from None
+        except (openai.OpenAIError, ValueError) as error:  # ValueError: an event that is not JSON
+            raise ModelError(f"The language model stopped in the middle ({type(error).__name__}).") from error
+        finally:
+            await stream.close()
+
+    async def _open(self, brief: Brief, limit: float) -> Any:
+        """The stream with its headers there; tried again after a transient failure."""
         loop = asyncio.get_running_loop()
-        limit = min(deadline, loop.time() + self._settings.llm_first_token_timeout)
         for attempt in range(1, TRIES + 1):
             try:
                 async with asyncio.timeout_at(limit):
                     return await self._request(brief)
             except TimeoutError:
-                raise ModelTimeout("The language model did not begin to answer in time.") from None
+                raise ModelTimeout(TOO_LATE) from None
             except TRANSIENT as error:
                 wait = random.uniform(0.1, 0.4) * 2**attempt  # noqa: S311 - jitter
                 if attempt == TRIES or loop.time() + wait > limit:

@@ -1,9 +1,5 @@
-from __future__ import annotations
+"""The Slack front end."""
 
-from aiohttp import web
+from bot.slack.app import add_slack
 
-from assistant.services import Services
-
-
-def add_slack(application: web.Application, services: Services) -> None:
-    raise NotImplementedError
+__all__ = ["add_slack"]

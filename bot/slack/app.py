@@ -1,0 +1,180 @@
+"""Wires Slack to the assistant: requests in, the inbox between, answers out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+import aiohttp
+import structlog
+from aiohttp import web
+from slack_bolt.adapter.aiohttp import to_aiohttp_response
+from slack_bolt.async_app import AsyncApp, AsyncBoltRequest
+from slack_bolt.authorization import AuthorizeResult
+from slack_bolt.response import BoltResponse
+from slack_sdk.signature import SignatureVerifier
+from slack_sdk.web.async_client import AsyncWebClient
+from sqlalchemy.exc import SQLAlchemyError
+
+from assistant.services import Services
+from bot.inbox import Inbox
+from bot.slack import votes
+from bot.slack.api import CALL_SECONDS, Api
+from bot.slack.deliver import SlackFrontEnd
+from bot.slack.door import refusal
+from bot.slack.events import PLATFORM, Message
+from bot.slack.render import FEEDBACK
+from bot.slack.socket_mode import SocketMode
+
+log = structlog.get_logger()
+
+PATH = "/slack/events"
+STORE_SECONDS = 2.5  # Slack waits 3 s for an acknowledgement
+
+
+def add_slack(application: web.Application, services: Services) -> None:
+    """Add Slack over HTTP, Socket Mode or both, as the settings say. Nothing is contacted before the start-up."""
+    slack = _Slack(services)
+    settings = services.settings
+    if settings.slack_signing_secret is not None:
+        verifier = SignatureVerifier(settings.slack_signing_secret.get_secret_value())
+        application.router.add_post(PATH, _endpoint(slack, verifier))
+    application.cleanup_ctx.append(slack.lifetime)
+
+
+class _Slack:
+    """The parts of the front end, and their start and end."""
+
+    def __init__(self, services: Services) -> None:
+        settings = services.settings
+        self.services = services
+        self.logger = _quiet_logger()
+        self.client = self._client(settings.slack_bot_token.get_secret_value() if settings.slack_bot_token else None)
+        self.inbox = Inbox(
+            SlackFrontEnd(Api(self.client)), services.answering, services.sessions, settings.lease_seconds
+        )
+        self.bolt = _bolt(self)
+        self.http: aiohttp.ClientSession
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def lifetime(self, _application: web.Application) -> AsyncIterator[None]:
+        """Everything that runs, from the application's start to its end."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CALL_SECONDS)) as self.http:
+            self.client.session = self.http
+            self.inbox.start()
+            socket = self._socket()
+            if socket is not None:
+                socket.start()
+            try:
+                yield
+            finally:
+                if socket is not None:
+                    await socket.stop()
+                await self.inbox.stop()
+                if self._tasks:
+                    await asyncio.wait(self._tasks, timeout=CALL_SECONDS)
+
+    async def received(self, body: dict[str, Any]) -> None:
+        """Store a message that asks something. When this returns, the event is acknowledged."""
+        message = Message.from_event(body)
+        fate = "ignored"
+        if message is not None:
+            event_id = str(body.get("event_id") or message.key)
+            async with asyncio.timeout(STORE_SECONDS):
+                new = await self.inbox.store(event_id, message.key, message.payload())
+            fate = "stored" if new else "duplicate"
+        self.services.metrics.events.labels(PLATFORM, fate).inc()
+
+    async def voted(self, body: dict[str, Any]) -> None:
+        vote = votes.vote_of(body)
+        text = await votes.count(vote, self.services.sessions, self.services.metrics, STORE_SECONDS)
+        self._spawn(votes.confirm(self.http, body, text))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="slack-confirm")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _client(self, token: str | None) -> AsyncWebClient:
+        """Never retries by itself: a message whose fate is unknown must be looked up before it is sent again."""
+        return AsyncWebClient(
+            token,
+            base_url=self.services.settings.slack_api_base_url,
+            timeout=int(CALL_SECONDS),
+            retry_handlers=[],
+            logger=self.logger,
+        )
+
+    def _socket(self) -> SocketMode | None:
+        token = self.services.settings.slack_app_token
+        if token is None:
+            return None
+        client = self._client(None)
+        client.session = self.http
+        return SocketMode(self.bolt, client, token.get_secret_value(), self.logger)
+
+
+def _bolt(slack: _Slack) -> AsyncApp:
+    """Bolt parses and routes. What it would do about the bot's own messages and its token is done without a call."""
+    secret = slack.services.settings.slack_signing_secret
+
+    async def authorize(enterprise_id: str | None, team_id: str | None) -> AuthorizeResult:
+        return AuthorizeResult(enterprise_id=enterprise_id, team_id=team_id, bot_token=slack.client.token)
+
+    async def received(body: dict[str, Any]) -> None:
+        await slack.received(body)
+
+    async def voted(body: dict[str, Any], ack: Any) -> None:
+        await slack.voted(body)
+        await ack()
+
+    async def clicked(ack: Any) -> None:
+        await ack()
+
+    async def failed(error: Exception) -> BoltResponse:
+        expected = isinstance(error, SQLAlchemyError | OSError)  # whose text would hold the message
+        log.warning("slack.not_acknowledged", error=type(error).__name__, exc_info=None if expected else error)
+        return BoltResponse(status=500, body="")
+
+    app = AsyncApp(
+        name="slack_bolt.almanac",
+        logger=slack.logger,
+        signing_secret=secret.get_secret_value() if secret is not None else "",
+        client=slack.client,
+        authorize=authorize,
+        process_before_response=True,  # so that a listener's failure is not acknowledged
+        ignoring_self_events_enabled=False,  # ``Message.from_event`` ignores every bot
+        attaching_conversation_kwargs_enabled=False,
+    )
+    app.event(re.compile(".*"))(received)
+    app.action(FEEDBACK)(voted)
+    app.action(re.compile(".*"))(clicked)
+    app.error(failed)
+    return app
+
+
+def _endpoint(slack: _Slack, verifier: SignatureVerifier) -> Any:
+    async def endpoint(request: web.Request) -> web.Response:
+        body = await request.read()
+        reason = refusal(verifier, request.headers, body)
+        if reason is not None:
+            slack.services.metrics.refused.labels(PLATFORM, reason).inc()
+            return web.Response(status=401)
+        try:
+            asked = AsyncBoltRequest(body=body.decode(), query=request.query_string, headers=dict(request.headers))
+        except (ValueError, AttributeError):  # signed, and yet no JSON object
+            slack.services.metrics.refused.labels(PLATFORM, "bad_body").inc()
+            return web.Response(status=400)
+        return await to_aiohttp_response(await slack.bolt.async_dispatch(asked))
+
+    return endpoint
+
+
+def _quiet_logger() -> logging.Logger:
+    """The SDKs' warnings repeat whole requests, their errors addresses with tickets; what matters is logged by us."""
+    logger = logging.getLogger("slack_bolt.almanac")
+    logger.setLevel(logging.CRITICAL)
+    return logger
