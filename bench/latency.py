@@ -103,11 +103,11 @@ async def _ask(client: aiohttp.ClientSession, web: str, question: str) -> None:
             raise SystemExit(f"The bot did not answer: {text[-500:]}")
 
 
-def main() -> None:
-    for in_flight, result in asyncio.run(measure()).items():
+def report(results: dict[int, dict[str, float]]) -> None:
+    for in_flight, result in results.items():
         figures = "  ".join(f"{name} {value:.1f}" for name, value in result.items())
         print(f"latency, {in_flight:2d} in flight: {figures}")
 
 
 if __name__ == "__main__":
-    main()
+    report(asyncio.run(measure()))

@@ -990,7 +990,7 @@ def write_pdf(path: Path, owner: str, updated: str, blocks: list[Block]) -> None
             ]
             wish = [max(min(len(c), 34) for c in column) + 4 for column in columns]
             spare = width - sum(least)
-            widths = [n + spare * w / sum(wish) for n, w in zip(least, wish)]
+            widths = [n + spare * w / sum(wish) for n, w in zip(least, wish, strict=True)]
             table = Table(rows, colWidths=widths, repeatRows=1)
             table.setStyle(
                 TableStyle(
@@ -1110,7 +1110,7 @@ def write_docx(path: Path, owner: str, updated: str, blocks: list[Block]) -> Non
             table = document.add_table(rows=0, cols=len(content[0]), style="Light Grid Accent 1")
             for row in content:
                 cells = table.add_row().cells
-                for target, text in zip(cells, row):
+                for target, text in zip(cells, row, strict=True):
                     write(target.paragraphs[0], text)
                     target.paragraphs[0].paragraph_format.space_after = Pt(2)
             document.add_paragraph()

@@ -1,0 +1,21 @@
+"""``make bench``: every measurement, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bench import answers, latency, retrieval
+from bench.world import DATA
+
+
+def main() -> None:
+    if not DATA.is_dir():
+        raise SystemExit(f"There is no evaluation data at {DATA}; set ALMANAC_DATA.")
+    answers.report(asyncio.run(answers.measure()))
+    for name in ("scifact", "feedbackqa"):
+        retrieval.report(name, asyncio.run(retrieval.measure(name)))
+    latency.report(asyncio.run(latency.measure()))
+
+
+if __name__ == "__main__":
+    main()
