@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 from arq.connections import ArqRedis, RedisSettings, create_pool
+from arq.constants import in_progress_key_prefix
 from redis.exceptions import RedisError
 
 from assistant.errors import QueueUnavailable, SettingsError
@@ -45,5 +46,11 @@ async def connect(url: str) -> ArqRedis:
 
 
 async def enqueue(pool: ArqRedis, run_id: uuid.UUID) -> None:
-    """Ask a worker to take the run. Asking twice is harmless: the row is claimed once, and a sweep asks again."""
-    await pool.enqueue_job(JOB, str(run_id), _job_id=f"run:{run_id}")
+    """Ask a worker to take the run. Asking twice is harmless: the row is claimed once, and a sweep asks again.
+
+    Whoever asks knows from the row that nobody works on the run. What arq remembers of a worker that was killed (for
+    as long as a job may take) would keep everybody else away, so it is forgotten.
+    """
+    job_id = f"run:{run_id}"
+    await pool.delete(in_progress_key_prefix + job_id)
+    await pool.enqueue_job(JOB, str(run_id), _job_id=job_id)

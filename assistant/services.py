@@ -49,9 +49,11 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         model = _model(settings, embedder)
         stack.push_async_callback(model.close)
         metrics = Metrics()
-        searcher = Searcher(sessions, embedder)
+        # Searching and answering run single statements: each commits by itself and saves two round trips.
+        statements = create_sessions(engine.execution_options(isolation_level="AUTOCOMMIT"))
+        searcher = Searcher(statements, embedder)
         answering = Answering(
-            sessions, searcher, model, metrics,
+            statements, searcher, model, metrics,
             max_chars=settings.question_max_chars, timeout=settings.question_timeout,
         )  # fmt: skip
         yield Services(settings, engine, sessions, embedder, searcher, model, answering, metrics)

@@ -14,6 +14,7 @@ from assistant.settings import Settings
 from workers.jobs import run, sweep
 
 SWEEP_SECONDS = set(range(0, 60, 5))
+MAX_TRIES = 1_000_000  # arq counts deaths of workers, too; the row alone says when a run has failed
 JOB_TIMEOUT = 24 * 3600  # a run's own lease tells whether it lives; this only bounds a job that hangs
 
 
@@ -28,9 +29,7 @@ def create_worker(settings: Settings, database_url: str, redis_url: str) -> Work
         await stack.aclose()
 
     return Worker(
-        functions=[
-            func(run, name=queue.JOB, keep_result=0, timeout=JOB_TIMEOUT, max_tries=1)
-        ],  # the sweep tries again, from the row
+        functions=[func(run, name=queue.JOB, keep_result=0, timeout=JOB_TIMEOUT, max_tries=MAX_TRIES)],
         cron_jobs=[cron(sweep, second=SWEEP_SECONDS, run_at_startup=True, keep_result=0)],
         redis_settings=queue.redis_settings(redis_url),
         queue_name=queue.QUEUE,

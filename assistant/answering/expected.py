@@ -45,7 +45,7 @@ TYPES = (
         r"[£$€]\s?\d|\b\d[\d,.]*\s?(?:pounds|euros|dollars|gbp|eur|usd|cents|pence)\b",
     ),
     _type("version", r"\bversions?\b", r"\bv?\d+\.\d+|\bversions?\s+v?\d+|\b[A-Z]\w+ \d{1,2}\b"),
-    _type("port", r"\bports?\b", r"(?<![\d.])\d{2,5}(?![\d.])"),
+    _type("port", r"\bports?\b", r"(?<![\d.])\d{2,5}(?!\d|\.\d)"),
     _type("share", r"\bpercent\w*|\bratio\b|\bslo\b|\bsla\b|\buptime\b|\bhow bad\b", r"\d\s?%|\bpercent|\d in \d"),
     _type(
         "size",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, literal, or_, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Text, all_, cast, delete, func, literal, or_, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database.tables import Chunk, CorpusStatistics, Document, DocumentFailure, Source
@@ -252,7 +252,7 @@ async def forget_missing_failures(session: AsyncSession, source_id: int, prefix:
         delete(DocumentFailure).where(
             DocumentFailure.source_id == source_id,
             DocumentFailure.external_id.startswith(prefix, autoescape=True),
-            DocumentFailure.external_id.not_in(present),
+            DocumentFailure.external_id != all_(cast(list(present), ARRAY(Text))),  # one parameter, however many
         )
     )
 
@@ -265,8 +265,8 @@ async def folder_source(session: AsyncSession, folder: str) -> tuple[int, str]:
     """
     await session.execute(select(func.pg_advisory_xact_lock(STATISTICS_LOCK)))
     root = folder.rstrip("/") + "/"
-    location = Source.location + "/"
-    around = select(Source).where(Source.kind == "folder", literal(root).startswith(location, autoescape=False))
+    location = func.rtrim(Source.location, "/") + "/"
+    around = select(Source).where(Source.kind == "folder", func.starts_with(literal(root), location))
     known = (await session.execute(around.order_by(func.length(Source.location)))).scalars().first()
     if known is not None:
         return known.id, root.removeprefix(known.location.rstrip("/") + "/")

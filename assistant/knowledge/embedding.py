@@ -109,10 +109,14 @@ class TransformerEmbedder:
         with self._counter_lock:
             if self._counter is None:
                 self._counter = _load_tokenizer(self._path)
-            return [len(encoding.ids) for encoding in self._counter.encode_batch(texts)]
+            return [len(encoding.ids) for encoding in self._counter.encode_batch(_encodable(texts))]
 
     async def close(self) -> None:
         await asyncio.to_thread(self._executor.shutdown, wait=True, cancel_futures=True)
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for _, future in waiting:
+            future.cancel()
 
     def _encode_waiting(self) -> None:
         with self._lock:
@@ -154,7 +158,7 @@ class TransformerEmbedder:
         self._load()
         import torch
 
-        encodings = self._tokenizer.encode_batch(texts)
+        encodings = self._tokenizer.encode_batch(_encodable(texts))
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
         with torch.inference_mode():
             for batch in batches([len(encoding.ids) for encoding in encodings]):
@@ -169,6 +173,11 @@ class TransformerEmbedder:
                 output = torch.nn.functional.normalize(features["sentence_embedding"].float(), dim=1)
                 vectors[batch] = output.numpy()
         return vectors
+
+
+def _encodable(texts: Sequence[str]) -> list[str]:
+    """Texts without halves of surrogate pairs: one would fail its whole batch."""
+    return [text.encode("utf-8", "replace").decode() for text in texts]
 
 
 def _load_tokenizer(path: Path) -> Any:

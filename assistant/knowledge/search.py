@@ -19,6 +19,7 @@ from assistant.knowledge.embedding import Embedder, halfvec_literal
 from assistant.knowledge.lexical import query_terms
 
 CANDIDATES = 100  # of each arm
+COMMON = 0.1  # terms in more than this share of all chunks name no candidates, unless the question has no other
 BM25_SHARE = 0.4  # of the fused score; the rest is the vectors' (see benchmarks.md)
 
 
@@ -75,10 +76,14 @@ weights AS MATERIALIZED (
            json_object_agg(term, idf) AS by_term
     FROM weighted
 ),
+rare AS MATERIALIZED (
+    SELECT coalesce(array_agg(term) FILTER (WHERE df <= greatest(:common * n, 100)), CAST(:terms AS integer[])) AS terms
+    FROM question
+),
 lexical AS MATERIALIZED (
     SELECT c.id, row_number() OVER (ORDER BY c.weights <#> w.vector, c.id) AS rank
     FROM chunks c, weights w
-    WHERE c.terms && CAST(:terms AS integer[]) AND c.readers && CAST(:readers AS text[])
+    WHERE c.terms && (SELECT terms FROM rare) AND c.readers && CAST(:readers AS text[])
     ORDER BY c.weights <#> w.vector, c.id LIMIT :candidates
 ),
 semantic AS MATERIALIZED (
@@ -123,6 +128,7 @@ class Searcher:
             "vector": halfvec_literal(vector),
             "readers": sorted(audience.principals),
             "candidates": CANDIDATES,
+            "common": COMMON,
             "share": self._share,
             "limit": limit,
         }

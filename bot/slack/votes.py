@@ -51,7 +51,7 @@ async def count(vote: Vote | None, sessions: Sessions, metrics: Metrics, seconds
         return texts.VOTE_NOT_STORED
     if not known:
         return texts.VOTE_UNKNOWN
-    metrics.votes.labels(PLATFORM, "up" if vote.value > 0 else "down").inc()
+    metrics.votes.labels(PLATFORM, str(vote.value)).inc()
     return texts.VOTED_UP if vote.value > 0 else texts.VOTED_DOWN
 
 

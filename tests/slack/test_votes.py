@@ -43,7 +43,7 @@ async def test_a_second_vote_replaces_the_first_and_both_are_confirmed(
     assert vote.person == f"slack:{TEAM}:{ANNA}"
     assert vote.retrieval[0]["external_id"] == "guides/rollback.md"
     assert len(slack.visible) == 1
-    for value in ("up", "down"):
+    for value in ("1", "-1"):
         assert bot.counted("almanac_votes_total", platform="slack", value=value) == 1
 
 

@@ -39,6 +39,11 @@ def files(scope: Scope) -> Iterator[Path]:
                 yield path
 
 
+def readable_name(name: str) -> str:
+    """A path as text that can be stored: bytes of it that are not UTF-8 as ``\\xe9``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def load(path: Path, external_id: str, max_bytes: int) -> SourceItem:
     """Read one file; raises ``DocumentUnreadable``."""
     try:
@@ -51,4 +56,4 @@ def load(path: Path, external_id: str, max_bytes: int) -> SourceItem:
         content = path.read_bytes()
     except OSError as error:
         raise DocumentUnreadable(f"the file cannot be read ({error.strerror or type(error).__name__})") from error
-    return SourceItem(external_id, path.name, content, url=path.as_uri())
+    return SourceItem(external_id, readable_name(path.name), content, url=path.as_uri())

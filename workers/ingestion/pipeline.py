@@ -23,7 +23,7 @@ from assistant.errors import DocumentUnreadable
 from assistant.knowledge.chunking import chunk
 from assistant.knowledge.documents import Chunk, ParsedDocument, SourceItem
 from assistant.knowledge.embedding import Embedder
-from workers.ingestion.folder import Scope, files, load
+from workers.ingestion.folder import Scope, files, load, readable_name
 from workers.ingestion.parse import parse
 
 log = structlog.get_logger()
@@ -79,9 +79,9 @@ class Ingestion:
         """Bring the index in line with a folder or a file."""
         scope = Scope.of(path)
         async with self.sessions.begin() as session:
-            source_id, prefix = await index.folder_source(session, str(scope.folder))
+            source_id, prefix = await index.folder_source(session, readable_name(str(scope.folder)))
         found = await asyncio.to_thread(lambda: list(files(scope)))
-        paths = {prefix + path.relative_to(scope.folder).as_posix(): path for path in found}
+        paths = {prefix + readable_name(path.relative_to(scope.folder).as_posix()): path for path in found}
         report.total += len(paths)
         async with self.sessions() as session:
             known = await index.documents_of(session, source_id, prefix)
@@ -134,8 +134,8 @@ class Ingestion:
         known: dict[str, IndexedDocument],
         failures: dict[str, tuple[str | None, str]],
         report: Report,
-    ) -> Iterator[list[_Parsed | _Failed | _Moved]]:
-        batch: list[_Parsed | _Failed | _Moved] = []
+    ) -> Iterator[list[_Outcome]]:
+        batch: list[_Outcome] = []
         chunks = 0
         for external_id in external_ids:
             outcome = self._prepare(external_id, read, known.get(external_id), failures.get(external_id))
@@ -157,15 +157,17 @@ class Ingestion:
         read: Callable[[str], SourceItem],
         known: IndexedDocument | None,
         failure: tuple[str | None, str] | None,
-    ) -> _Parsed | _Failed | _Moved | None:
-        """One file: parsed, failed, only its access or place changed, or unchanged (None)."""
+    ) -> _Outcome | None:
+        """What became of one file; None: it is unchanged, and nothing is to be written."""
         content_hash = None
         try:
             item = read(external_id)
             content_hash = item.content_hash
             if known is not None and known.content_hash == content_hash:
                 same = known.readers == item.readers and known.url == item.url
-                return None if same else _Moved(item, known.id)
+                if not same:
+                    return _Moved(item, known.id)
+                return None if failure is None else _Mended(external_id)
             if failure is not None and failure[0] == content_hash:
                 return _Failed(external_id, content_hash, failure[1])  # the same bytes fail the same way
             document = parse(item.name, item.content)
@@ -177,7 +179,7 @@ class Ingestion:
             return _Failed(external_id, content_hash, str(error))
 
     async def _write(
-        self, source_id: int, batch: list[_Parsed | _Failed | _Moved], known: dict[str, IndexedDocument], report: Report
+        self, source_id: int, batch: list[_Outcome], known: dict[str, IndexedDocument], report: Report
     ) -> None:
         parsed = [outcome for outcome in batch if isinstance(outcome, _Parsed)]
         texts = [_embedded_text(piece, entry.document) for entry in parsed for piece in entry.chunks]
@@ -192,6 +194,9 @@ class Ingestion:
                     await index.replace(session, source_id, prepared)
                 elif isinstance(outcome, _Moved):
                     await index.update_access(session, outcome.document_id, outcome.item)
+                    await index.forget_failure(session, source_id, outcome.item.external_id)
+                elif isinstance(outcome, _Mended):
+                    await index.forget_failure(session, source_id, outcome.external_id)
                 else:
                     await index.record_failure(
                         session, source_id, outcome.external_id, outcome.content_hash, outcome.reason
@@ -232,11 +237,21 @@ class _Moved:
     document_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Mended:
+    """A file that failed and is again what the index holds."""
+
+    external_id: str
+
+
+_Outcome = _Parsed | _Failed | _Moved | _Mended
+
+
 def _embedded_text(piece: Chunk, document: ParsedDocument) -> str:
     return f"{piece.context(document.title)}\n{piece.text}"
 
 
-def _count(outcome: _Parsed | _Failed | _Moved, known: dict[str, IndexedDocument], report: Report) -> None:
+def _count(outcome: _Outcome, known: dict[str, IndexedDocument], report: Report) -> None:
     report.done += 1
     if isinstance(outcome, _Parsed):
         report.chunks += len(outcome.chunks)
@@ -246,5 +261,7 @@ def _count(outcome: _Parsed | _Failed | _Moved, known: dict[str, IndexedDocument
             report.added += 1
     elif isinstance(outcome, _Moved):
         report.updated += 1
+    elif isinstance(outcome, _Mended):
+        report.unchanged += 1
     else:
         report.failed.append({"path": outcome.external_id, "reason": outcome.reason})

@@ -1,0 +1,140 @@
+"""Migrations bring a database to what ``tables.py`` says, up and down, and a start refuses what does not fit."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from assistant.database import documents, migrate
+from assistant.database.session import Sessions, create_engine, create_sessions
+from assistant.database.tables import Base
+from assistant.errors import DatabaseUnavailable, SettingsError
+from assistant.services import check_database
+from tests.core.parts import Page, WordEmbedder, document_ids, shelve
+
+
+@pytest.fixture
+async def empty(postgres_url: str) -> AsyncIterator[AsyncEngine]:
+    """A database in which nothing was ever done."""
+    name = f"empty_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+    engine = create_engine(postgres_url.replace("/postgres?", f"/{name}?", 1))
+    yield engine
+    await engine.dispose()
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+async def differences(engine: AsyncEngine) -> list[object]:
+    def compare(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        return list(compare_metadata(context, Base.metadata))
+
+    async with engine.connect() as connection:
+        return await connection.run_sync(compare)
+
+
+async def downgrade(engine: AsyncEngine, revision: str) -> None:
+    def step(connection: Connection) -> None:
+        config = migrate.configuration()
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+
+    async with engine.begin() as connection:
+        await connection.run_sync(step)
+
+
+async def tables(engine: AsyncEngine) -> set[str]:
+    async with engine.connect() as connection:
+        return set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
+
+
+async def test_up_from_nothing_is_what_the_tables_say(empty: AsyncEngine) -> None:
+    assert await migrate.current(empty) is None
+    await migrate.upgrade(empty)
+    assert await migrate.current(empty) == migrate.head()
+    assert await differences(empty) == []
+    assert set(Base.metadata.tables) <= await tables(empty)
+
+
+async def test_the_comparison_sees_a_difference(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("ALTER TABLE votes ALTER COLUMN value TYPE integer"))
+        await connection.execute(text("DROP INDEX ix_chunks_terms"))
+    assert len(await differences(engine)) == 2
+
+
+async def test_every_step_goes_down_and_up_again(empty: AsyncEngine) -> None:
+    await migrate.upgrade(empty)
+    revisions = list(ScriptDirectory.from_config(migrate.configuration()).walk_revisions())
+    for revision in revisions:
+        await downgrade(empty, str(revision.down_revision or "base"))
+        assert await migrate.current(empty) == revision.down_revision
+        await migrate.upgrade(empty, revision.revision)
+        assert await migrate.current(empty) == revision.revision
+        await downgrade(empty, str(revision.down_revision or "base"))
+    assert await tables(empty) <= {"alembic_version"}
+    await migrate.upgrade(empty)
+    assert await differences(empty) == []
+
+
+async def test_two_that_start_at_once_both_succeed(empty: AsyncEngine) -> None:
+    other = create_engine(empty.url.render_as_string(hide_password=False))
+    await asyncio.gather(migrate.upgrade(empty), migrate.upgrade(other))
+    await other.dispose()
+    await check_database(empty)
+
+
+async def test_upgrading_again_keeps_what_is_there(sessions: Sessions, engine: AsyncEngine) -> None:
+    source_id = await shelve(sessions, WordEmbedder(), Page("a.md", "A", ("A text.",)))
+    await migrate.upgrade(engine)
+    assert set(await document_ids(sessions, source_id)) == {"a.md"}
+
+
+async def test_a_database_without_migration_gives_one_sentence(empty: AsyncEngine) -> None:
+    with pytest.raises(DatabaseUnavailable, match=rf"migration none, this version needs {migrate.head()}") as caught:
+        await check_database(empty)
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_database_that_is_away_gives_one_sentence_without_the_password() -> None:
+    engine = create_engine("postgresql://almanac:hidden@127.0.0.1:1/almanac")
+    with pytest.raises(
+        DatabaseUnavailable, match=r"Postgres cannot be reached at \S+127\.0\.0\.1:1/almanac\.$"
+    ) as caught:
+        await check_database(engine)
+    assert "hidden" not in str(caught.value)
+    await engine.dispose()
+
+
+async def test_a_url_that_is_none_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"^ALMANAC_DATABASE_URL .*\.$"):
+        create_engine("not a url")
+
+
+async def test_another_embedding_model_is_refused_while_the_index_holds_chunks(engine: AsyncEngine) -> None:
+    sessions = create_sessions(engine)
+    source_id = await shelve(sessions, WordEmbedder(), Page("a.md", "A", ("A text.",)))
+    async with sessions.begin() as session:
+        with pytest.raises(SettingsError) as caught:
+            await documents.ensure_statistics(session, "other-model")
+    sentence = str(caught.value)
+    assert "ALMANAC_EMBEDDING_MODEL is other-model" in sentence
+    assert "words" in sentence
+    assert "\n" not in sentence
+    async with sessions.begin() as session:
+        await documents.remove(session, list((await document_ids(sessions, source_id)).values()))
+        await documents.ensure_statistics(session, "other-model")
+    async with sessions.begin() as session:
+        await documents.ensure_statistics(session, "other-model")
