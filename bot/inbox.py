@@ -132,6 +132,9 @@ class Inbox:
             except (SQLAlchemyError, OSError) as error:
                 log.warning("inbox.database_away", platform=self._front_end.platform, error=type(error).__name__)
                 await asyncio.sleep(POLL_SECONDS)
+            except Exception:  # a loop that ends silently would answer nobody
+                log.exception("inbox.loop_failed", platform=self._front_end.platform)
+                await asyncio.sleep(POLL_SECONDS)
 
     async def _take(self) -> None:
         room = IN_FLIGHT - len(self._tasks)

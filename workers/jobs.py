@@ -17,7 +17,8 @@ async def run(ctx: dict[str, Any], run_id: str) -> None:
 
 async def sweep(ctx: dict[str, Any]) -> None:
     """Queue again what waits: the queue may have lost it, or its worker died."""
-    async with ctx["services"].sessions() as session:
+    async with ctx["services"].sessions.begin() as session:
+        await runs.give_up_exhausted(session)
         waiting = await runs.waiting(session)
     for run_id in waiting:
         await queue.enqueue(ctx["redis"], run_id)

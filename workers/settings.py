@@ -19,7 +19,7 @@ JOB_TIMEOUT = 24 * 3600  # a run's own lease tells whether it lives; this only b
 
 
 def create_worker(settings: Settings, database_url: str, redis_url: str) -> Worker:
-    """A worker with one run at a time: the model keeps the cores busy."""
+    """A worker with few runs at a time: the model keeps the cores busy."""
     stack = AsyncExitStack()
 
     async def start(ctx: dict[str, Any]) -> None:
@@ -35,7 +35,7 @@ def create_worker(settings: Settings, database_url: str, redis_url: str) -> Work
         queue_name=queue.QUEUE,
         on_startup=start,
         on_shutdown=stop,
-        max_jobs=2,  # one run, and the sweep beside it
+        max_jobs=2,  # a run, and the sweep or another run beside it
         poll_delay=0.2,
         handle_signals=False,
         health_check_interval=10,

@@ -94,6 +94,15 @@ async def release(session: AsyncSession, run_id: uuid.UUID, owner: str, error: s
     await session.execute(statement.values(state=state, claimed_by=None, claimed_until=None, error=error))
 
 
+async def give_up_exhausted(session: AsyncSession) -> list[uuid.UUID]:
+    """Close the runs that took their process with them at every attempt."""
+    abandoned = and_(Run.state == "running", Run.claimed_until < func.now())
+    error = f"The worker died at each of {MAX_ATTEMPTS} attempts; its log says more."
+    statement = update(Run).where(abandoned, Run.attempts >= MAX_ATTEMPTS).returning(Run.id)
+    closed = statement.values(state="failed", error=error, claimed_until=None, finished_at=func.now())
+    return list((await session.execute(closed)).scalars())
+
+
 async def waiting(session: AsyncSession) -> list[uuid.UUID]:
     """Runs that nobody works on: queued, or left behind by a process that died."""
     abandoned = and_(Run.state == "running", Run.claimed_until < func.now())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,8 +18,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from assistant.errors import SettingsError
+
+log = structlog.get_logger()
 
 Vectors = npt.NDArray[np.float32]
 
@@ -152,7 +156,7 @@ class TransformerEmbedder:
             )
         self._tokenizer = _load_tokenizer(self._path)
         self._tokenizer.enable_truncation(MAX_TOKENS)
-        self._model = model.eval()
+        self._model = _as_one_call(model.eval())
 
     def _encode(self, texts: list[str]) -> Vectors:
         self._load()
@@ -162,17 +166,49 @@ class TransformerEmbedder:
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
         with torch.inference_mode():
             for batch in batches([len(encoding.ids) for encoding in encodings]):
-                width = len(encodings[batch[0]].ids)
-                ids = torch.zeros((len(batch), width), dtype=torch.long)  # 0 is [PAD]
-                mask = torch.zeros((len(batch), width), dtype=torch.long)
-                for row, index in enumerate(batch):
-                    length = len(encodings[index].ids)
-                    ids[row, :length] = torch.tensor(encodings[index].ids)
-                    mask[row, :length] = 1
-                features = self._model({"input_ids": ids, "attention_mask": mask})
-                output = torch.nn.functional.normalize(features["sentence_embedding"].float(), dim=1)
-                vectors[batch] = output.numpy()
+                ids, mask = _padded([encodings[index].ids for index in batch])
+                output = self._model(torch.from_numpy(ids), torch.from_numpy(mask))
+                vectors[batch] = torch.nn.functional.normalize(output.float(), dim=1).numpy()
         return vectors
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Token ids and attention mask, both of shape (texts, tokens of the longest); 0 is [PAD]."""
+    ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for place, row in enumerate(rows):
+        ids[place, : len(row)] = row
+        mask[place, : len(row)] = 1
+    return ids, mask
+
+
+def _as_one_call(model: Any) -> Any:
+    """``(ids, mask) -> vectors`` as one TorchScript call, which runs without the interpreter's lock.
+
+    Operation by operation, the model would wait for the lock at each of its hundreds of calls while the event loop
+    is busy. A model that cannot be traced, or that gives other results then, is called as it is.
+    """
+    import torch
+
+    class Encoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model.requires_grad_(False)
+
+        def forward(self, ids: Any, mask: Any) -> Any:
+            return self.model({"input_ids": ids, "attention_mask": mask})["sentence_embedding"]
+
+    plain = Encoder().eval()
+    example, other = (tuple(map(torch.from_numpy, _padded(rows))) for rows in ([[1, 2, 3], [4, 5]], [[7] * 9, [8]]))
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # shapes that tracing cannot follow: the comparison below decides
+        try:
+            traced = torch.jit.freeze(torch.jit.trace(plain, example, check_trace=False))  # type: ignore[no-untyped-call]
+            same = torch.allclose(traced(*other), plain(*other), atol=1e-3)
+        except (RuntimeError, TypeError, ValueError) as error:
+            log.info("embedding.not_traced", error=type(error).__name__)
+            return plain
+    return traced if same else plain
 
 
 def _encodable(texts: Sequence[str]) -> list[str]:

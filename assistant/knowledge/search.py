@@ -18,7 +18,7 @@ from assistant.knowledge.audience import Audience
 from assistant.knowledge.embedding import Embedder, halfvec_literal
 from assistant.knowledge.lexical import query_terms
 
-CANDIDATES = 100  # of each arm
+CANDIDATES = 60  # of each arm; more change nothing in the first ten (see benchmarks.md)
 COMMON = 0.1  # terms in more than this share of all chunks name no candidates, unless the question has no other
 BM25_SHARE = 0.4  # of the fused score; the rest is the vectors' (see benchmarks.md)
 
@@ -127,7 +127,7 @@ class Searcher:
             "terms": query_terms(query),
             "vector": halfvec_literal(vector),
             "readers": sorted(audience.principals),
-            "candidates": CANDIDATES,
+            "candidates": max(CANDIDATES, limit),
             "common": COMMON,
             "share": self._share,
             "limit": limit,

@@ -123,7 +123,9 @@ class OpenAIModel:
     async def _request(self, brief: Brief) -> Any:
         return await self._client.chat.completions.create(  # type: ignore[call-overload]
             model=self.name,
-            messages=messages(brief.question, brief.passages, brief.turns),
+            messages=[],
+            # As a part of the body they are sent as they are; the client would walk through every string otherwise.
+            extra_body={"messages": messages(brief.question, brief.passages, brief.turns)},
             max_tokens=self._settings.llm_max_tokens,
             temperature=0.0,
             stream=True,

@@ -253,3 +253,20 @@ async def test_a_worker_that_cannot_start_says_why(workers: Workers, change: dic
         assert await process.wait() == 1
     [line] = workers.log.read_text().splitlines()
     assert named in line
+
+
+async def test_a_run_whose_worker_dies_every_time_is_given_up_with_a_sentence(sessions: Sessions) -> None:
+    run_id = await create(sessions)
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        async with sessions.begin() as session:
+            assert await runs.give_up_exhausted(session) == []
+        taken = await claim(sessions, run_id, f"w{attempt}", timedelta(seconds=0.05))
+        assert taken is not None
+        assert taken.attempts == attempt
+        await asyncio.sleep(0.1)
+    async with sessions.begin() as session:
+        assert await runs.give_up_exhausted(session) == [run_id]
+    assert await waiting(sessions) == []
+    run = await found(sessions, run_id)
+    assert run.state == "failed"
+    assert run.error == f"The worker died at each of {MAX_ATTEMPTS} attempts; its log says more."
