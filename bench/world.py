@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -71,8 +72,7 @@ async def corpus(server_url: str, name: str, embedder: TransformerEmbedder) -> A
 def beir_items(folder: Path) -> dict[str, SourceItem]:
     """The documents of a BEIR-style folder as Markdown files; empty ones are left out."""
     items = {}
-    for line in (folder / "corpus.jsonl").open():
-        row = json.loads(line)
+    for row in jsonl(folder / "corpus.jsonl"):
         body = row["text"].strip() or row["title"].strip()
         if body:
             front = f"---\ntitle: {json.dumps(row['title'])}\n---\n\n" if row["title"].strip() else ""
@@ -80,8 +80,9 @@ def beir_items(folder: Path) -> dict[str, SourceItem]:
     return items
 
 
-def jsonl(path: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in path.open()]
+def jsonl(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
 
 
 def qrels(folder: Path) -> dict[str, dict[str, int]]:

@@ -12,7 +12,7 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -97,6 +97,8 @@ class Inbox:
         self._wake = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], uuid.UUID] = {}  # what is in flight, and for which event
         self._loops: list[asyncio.Task[None]] = []
+        self._stopping = False  # takes nothing new
+        self._stopped = False  # nothing is in flight any more
 
     async def store(self, event_id: str, message_key: str, payload: dict[str, Any]) -> bool:
         """Store an event durably; False when it was there already. Acknowledge only after this returns."""
@@ -108,15 +110,17 @@ class Inbox:
     def start(self) -> None:
         name = self._front_end.platform
         self._loops = [
-            asyncio.create_task(self._forever(self._take), name=f"inbox-{name}"),
-            asyncio.create_task(self._forever(self._renew), name=f"leases-{name}"),
+            asyncio.create_task(self._until(lambda: self._stopping, self._take), name=f"inbox-{name}"),
+            asyncio.create_task(self._until(lambda: self._stopped, self._renew), name=f"leases-{name}"),
         ]
 
     async def stop(self, grace: float = 10.0) -> None:
         """Take nothing new, wait for what is in flight, give back the rest."""
-        self._loops[0].cancel()  # takes nothing new; leases are renewed until the end
+        self._stopping = True
+        self._loops[0].cancel()  # leases are renewed until the end
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
+        self._stopped = True
         for task in (*self._tasks, *self._loops):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._loops, return_exceptions=True)
@@ -124,9 +128,12 @@ class Inbox:
             async with self._sessions.begin() as session:
                 await inbox.release(session, self._owner)
 
-    async def _forever(self, step: Any) -> None:
-        """Run ``step`` again and again; a database that is away is waited for."""
-        while True:
+    async def _until(self, over: Callable[[], bool], step: Callable[[], Awaitable[None]]) -> None:
+        """Run ``step`` again and again; a database that is away is waited for.
+
+        A cancellation may be lost in a driver that is busy, so ``over`` is asked each time as well.
+        """
+        while not over():
             try:
                 await step()
             except (SQLAlchemyError, OSError) as error:
@@ -149,7 +156,8 @@ class Inbox:
             task.add_done_callback(self._finished)
         if not events:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+                async with asyncio.timeout(POLL_SECONDS):  # wait_for can lose a cancellation before Python 3.12
+                    await self._wake.wait()
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]

@@ -117,6 +117,8 @@ class Answering:
         async with aclosing(self._model.write(brief)) as stream:
             async for piece in stream:
                 if isinstance(piece, Written):
+                    if tail := numbering.finish():
+                        yield Delta(tail)
                     work.watch.record("model", time.perf_counter() - started)
                     yield await self._finish(work, piece, hits)
                 elif shown := numbering.feed(storable(piece)):

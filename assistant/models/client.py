@@ -121,7 +121,7 @@ class OpenAIModel:
         raise AssertionError("unreachable")
 
     async def _request(self, brief: Brief) -> Any:
-        return await self._client.chat.completions.create(  # type: ignore[call-overload]
+        return await self._client.chat.completions.create(
             model=self.name,
             messages=[],
             # As a part of the body they are sent as they are; the client would walk through every string otherwise.
