@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
     web_token: SecretStr | None = None
-    public_url: str | None = None  # where people reach the web page; citations in chat link there
+    public_url: str | None = None  # where people reach the web page, when a proxy stands before it
 
     llm_base_url: str | None = None
     llm_api_key: SecretStr | None = None

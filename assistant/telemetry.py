@@ -93,6 +93,7 @@ def configure_logs(level: str, form: str) -> None:
     root.setLevel(level)
     for noisy in ("httpx", "httpcore", "httpx2", "slack_bolt", "slack_sdk", "aiohttp.access", "urllib3", "msal"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)  # warns of its own deprecations when traced
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import assistant.sample
@@ -145,8 +146,9 @@ async def _start(
     settings: Settings, home: Path, listening: socket.socket, stack: AsyncExitStack, tell: Tell, watch: Watch,
     sample: bool,
 ) -> state.Running:  # fmt: skip
-    database_url = await _database(settings, home, stack, tell)
-    redis_url = await _queue(settings, home, stack, tell)
+    tell("Starting Postgres and Valkey." if settings.database_url is None else "Connecting.")
+    database_url = await _url(settings.database_url, lambda: EmbeddedPostgres(home), stack)
+    redis_url = await _url(settings.redis_url, lambda: EmbeddedValkey(home), stack)
     engine = create_engine(database_url, pool_size=2)
     stack.push_async_callback(engine.dispose)
     tell("Migrating the database.")
@@ -175,22 +177,13 @@ async def _start(
     return state.Running(os.getpid(), web, database_url, redis_url)
 
 
-async def _database(settings: Settings, home: Path, stack: AsyncExitStack, tell: Tell) -> str:
-    if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
-    tell("Starting Postgres.")
-    server = EmbeddedPostgres(home)
-    stack.push_async_callback(asyncio.to_thread, server.stop)
-    url = await asyncio.to_thread(server.start)
-    await stack.enter_async_context(_watched(server))
-    return url
-
-
-async def _queue(settings: Settings, home: Path, stack: AsyncExitStack, tell: Tell) -> str:
-    if settings.redis_url is not None:
-        return settings.redis_url.get_secret_value()
-    tell("Starting Valkey.")
-    server = EmbeddedValkey(home)
+async def _url(
+    configured: SecretStr | None, embedded: Callable[[], EmbeddedPostgres | EmbeddedValkey], stack: AsyncExitStack
+) -> str:
+    """The configured server's URL, or that of an embedded one, which runs until the stack closes."""
+    if configured is not None:
+        return configured.get_secret_value()
+    server = embedded()
     stack.push_async_callback(asyncio.to_thread, server.stop)
     url = await asyncio.to_thread(server.start)
     await stack.enter_async_context(_watched(server))

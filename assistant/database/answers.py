@@ -54,10 +54,6 @@ async def of_event(session: AsyncSession, inbox_id: uuid.UUID) -> AnswerMessage 
     return None if row is None else _message(row)
 
 
-async def find(session: AsyncSession, answer_id: uuid.UUID) -> RowMapping | None:
-    return (await session.execute(select(Answer.__table__).where(Answer.id == answer_id))).mappings().first()
-
-
 async def turns(session: AsyncSession, platform: str, conversation: str, limit: int) -> tuple[Turn, ...]:
     """The last turns of a conversation that ended in an answer, oldest first."""
     statement = (

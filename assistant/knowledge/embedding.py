@@ -146,6 +146,7 @@ class TransformerEmbedder:
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         torch.set_num_threads(self._threads)
         model = SentenceTransformer(str(self._path), device="cpu", local_files_only=True).to(torch.bfloat16)
         dimensions = model.get_embedding_dimension()

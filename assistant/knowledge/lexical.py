@@ -7,7 +7,6 @@ stored with the chunk, and only ``idf`` is computed when a question comes.
 
 from __future__ import annotations
 
-import math
 import re
 import threading
 import unicodedata
@@ -109,11 +108,6 @@ def saturate(counts: Sequence[int], length: int, mean_length: float) -> list[flo
     """The document's side of BM25 for each count."""
     norm = K1 * (1 - B + B * length / mean_length)
     return [count * (K1 + 1) / (count + norm) for count in counts]
-
-
-def idf(documents: int, holding: int) -> float:
-    """Robertson-Sparck Jones weight, never negative (Lucene's form)."""
-    return math.log(1 + (documents - holding + 0.5) / (holding + 0.5))
 
 
 def sparse_literal(terms: Iterable[int], values: Iterable[float]) -> str:

@@ -14,9 +14,14 @@ from assistant.database import documents
 from assistant.database.session import Sessions
 from assistant.database.tables import TERM_SPACE
 from assistant.knowledge.audience import Audience
-from assistant.knowledge.lexical import frequencies, idf, query_terms, saturate, sparse_literal, term_id, tokens
+from assistant.knowledge.lexical import frequencies, query_terms, saturate, sparse_literal, term_id, tokens
 from assistant.knowledge.search import Searcher
 from tests.core.parts import Page, WordEmbedder, shelve
+
+
+def idf(documents: int, holding: int) -> float:
+    """Robertson-Sparck Jones weight, never negative (Lucene's form): what the SQL is held against."""
+    return math.log(1 + (documents - holding + 0.5) / (holding + 0.5))
 
 
 def test_a_worked_example() -> None:
