@@ -91,7 +91,7 @@ def configure_logs(level: str, form: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for noisy in ("httpx", "httpcore", "httpx2", "slack_bolt", "slack_sdk", "aiohttp.access", "urllib3", "msal"):
+    for noisy in ("httpx", "httpcore", "httpx2", "slack_bolt", "slack_sdk", "aiohttp.access", "urllib3", "msal", "arq"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)  # warns of its own deprecations when traced
     structlog.configure(

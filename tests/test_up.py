@@ -154,6 +154,7 @@ def test_a_taken_port_is_one_sentence(home: Path) -> None:
 
 @pytest.mark.parametrize("module", ["bot", "workers"])
 def test_a_killed_child_is_started_again(up: Up, module: str) -> None:
+    eventually(lambda: module in up.children())
     victim = up.children()[module]
     victim.kill()
     eventually(lambda: module in up.children() and up.children()[module].pid != victim.pid)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import socket
-import time
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -48,7 +47,6 @@ async def execute(services: Services, run_id: uuid.UUID) -> None:
     if run is None:
         log.info("run.not_free", run=str(run_id))
         return
-    started = time.monotonic()
     log.info("run.start", run=str(run_id), kind=run.kind, attempt=run.attempts)
     report = Report()
     try:
@@ -63,7 +61,7 @@ async def execute(services: Services, run_id: uuid.UUID) -> None:
     else:
         async with services.sessions.begin() as session:
             await runs.succeed(session, run_id, owner, report.progress(), report.result())
-        log.info("run.done", run=str(run_id), seconds=round(time.monotonic() - started, 2), **report.progress())
+        log.info("run.done", run=str(run_id), **report.progress())
 
 
 async def _work(services: Services, run: runs.RunRow, owner: str, lease: timedelta, report: Report) -> None:
