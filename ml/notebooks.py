@@ -15,6 +15,7 @@ import jupytext
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from traitlets.config import Config
 
 ROOT = Path(__file__).parent
 LIMIT = 400_000  # bytes of an executed notebook
@@ -35,6 +36,7 @@ def read_script(folder: Path) -> Any:
     )
     for index, cell in enumerate(notebook.cells):
         cell.id = f"cell-{index:02d}"  # random ones would change with every execution
+        cell.metadata = nbformat.NotebookNode()
     return notebook
 
 
@@ -44,7 +46,9 @@ def execute(notebook: Any) -> Any:
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:
-        client = NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", record_timing=False)
+        # A socket file instead of a port: nobody else on the machine can listen or connect.
+        config = Config({"ConnectionFileMixin": {"transport": "ipc"}})
+        client = NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", record_timing=False, config=config)
         client.execute(cwd=str(ROOT.parent))
     finally:
         for name, value in before.items():
