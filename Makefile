@@ -22,7 +22,6 @@ learn: $(LEARN)
 $(LEARN): $(STAMP) requirements-learn.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-learn.lock
 	@touch $(LEARN)
-	@$(BIN)/almanac learn
 
 run: install
 	@exec $(BIN)/almanac up

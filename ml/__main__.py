@@ -35,13 +35,12 @@ PHASES = {1: "Foundations", 2: "Language models and practice", 3: "Integration a
 
 
 def find_weeks() -> list[Week]:
-    """All weeks in order; each title is the heading of the week's README."""
+    """The weeks that are complete, in order; each title is the heading of the week's page."""
     found = []
-    for folder in sorted(ROOT.glob("week[0-9][0-9]_*")):
-        readme = folder / "README.md"
+    for readme in sorted(ROOT.glob("week[0-9][0-9]_*/README.md")):
+        folder = readme.parent.name
         heading = readme.read_text(encoding="utf-8").splitlines()[0]
-        title = re.sub(r"^# Week \d+: ", "", heading)
-        found.append(Week(int(folder.name[4:6]), title, f"ml.{folder.name}", readme))
+        found.append(Week(int(folder[4:6]), re.sub(r"^# Week \d+: ", "", heading), f"ml.{folder}", readme))
     return found
 
 
@@ -52,7 +51,7 @@ def list_weeks(console: Console) -> None:
         if week.number % 4 == 1:
             table.add_row("", f"[bold]Phase {week.phase}: {PHASES[week.phase]}[/bold]")
         table.add_row(f"{week.number:>4}", week.title)
-        if week.number % 4 == 0:
+        if week.number % 4 == 0 and (ROOT / f"phase{week.phase}.md").exists():
             table.add_row("", f"[dim]then read ml/phase{week.phase}.md[/dim]", end_section=True)
     console.print(table)
     console.print("\n  almanac learn 1 --read     the lesson's page, with its exercises")
@@ -72,7 +71,7 @@ def run_week(week: Week, arguments: list[str]) -> None:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="almanac learn", description="Twelve weeks of foundations.", add_help=False)
-    parser.add_argument("week", nargs="?", help="1 to 12; none lists them")
+    parser.add_argument("week", nargs="?", help="its number; none lists them")
     parser.add_argument("--read", action="store_true", help="show the week's page instead of running it")
     parser.add_argument("--json", action="store_true", help="list the weeks as one JSON document")
     if not arguments or arguments[0].startswith("-"):
@@ -87,7 +86,8 @@ def main(arguments: list[str]) -> None:
     given, rest = parser.parse_known_args(arguments)
     week = next((week for week in find_weeks() if str(week.number) == given.week.removeprefix("0")), None)
     if week is None:
-        sys.stderr.write(f"There is no week {given.week}; the weeks are 1 to 12.\n")
+        numbers = ", ".join(str(week.number) for week in find_weeks())
+        sys.stderr.write(f"There is no week {given.week}; the weeks are {numbers}.\n")
         raise SystemExit(2)
     if given.read:
         Console().print(Markdown(week.readme.read_text(encoding="utf-8")))

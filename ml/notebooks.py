@@ -23,8 +23,8 @@ TIMEOUT = 120  # seconds a cell
 
 
 def weeks() -> list[Path]:
-    """The folders of all weeks, in order."""
-    return sorted(path for path in ROOT.glob("week[0-9][0-9]_*") if path.is_dir())
+    """The folders of all weeks that are complete (they have a page), in order."""
+    return sorted(path.parent for path in ROOT.glob("week[0-9][0-9]_*/README.md"))
 
 
 def read_script(folder: Path) -> Any:

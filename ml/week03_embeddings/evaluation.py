@@ -70,9 +70,10 @@ def chance_precision(vectors: WordVectors, topics: Mapping[str, Sequence[str]]) 
 
 
 def document_topics(corpus: Corpus, least: int = 12, share: float = 0.8, size: int = 8) -> dict[str, list[str]]:
-    """Topics without a hand: for each document, the words that stand nearly always (``share``) in it alone.
+    """Topics without a hand: for each document, its words of 4 letters or more that stand nearly only in it.
 
-    Of each document the ``size`` most frequent such words; a document with fewer of ``least`` occurrences is left out.
+    Of those with ``least`` occurrences in it, ``share`` or more of all, the ``size`` most frequent; a document that has
+    fewer is left out.
     """
     inside: dict[str, dict[str, int]] = {}
     overall: dict[str, int] = {}

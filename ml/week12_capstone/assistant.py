@@ -9,7 +9,7 @@ passages (so it cannot say what the documents do not), checked, redacted, and en
 
 Sources: BM25 (Robertson and Zaragoza 2009), reciprocal rank fusion (Cormack et al. 2009), sentence embeddings (Reimers
 and Gurevych 2019), JSON Schema. Left out, and found in Almanac: a language model that writes, a database (permissions
-in the SQL), conversations, streaming, votes. Weeks 9, 10 and 11 take these parts one by one; this file imports none.
+in the SQL), conversations, streaming, votes. Week 9 takes retrieval apart; this file imports no other lesson.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def select(question: str, passages: list[Passage], index: Index) -> list[tuple[f
     return sorted(found, key=lambda item: item[0], reverse=True)
 
 
-# ---- 4. Tools: a schema, a check, and an approval bound to the arguments (week 10) ----
+# ---- 4. Tools: a schema, a check, and an approval bound to the arguments ----
 @dataclass(frozen=True)
 class Tool:
     """A function that the assistant may call when the question matches ``when``. ``schema`` is the JSON Schema of its
@@ -192,7 +192,7 @@ def fingerprint(tool: Tool, arguments: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps([tool.name, arguments], sort_keys=True).encode()).hexdigest()[:12]
 
 
-# ---- 5. Guardrails (week 11) ----
+# ---- 5. Guardrails ----
 
 ATTACK = re.compile(
     r"\b(ignore|disregard|forget|override)\b.{0,40}\b(instruction|rule|prompt|guideline|above|previous)"

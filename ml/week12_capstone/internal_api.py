@@ -1,7 +1,7 @@
 """An internal API for the assistant to call: a real HTTP server on this machine, and the two tools that speak to it.
 
 ``GET /services/<name>`` answers with a status; ``POST /services/<name>/rollback`` changes something. The tools differ
-in just that: reading runs at once, writing waits for a person's approval of exactly these arguments (week 10).
+in just that: reading runs at once, writing waits for a person's approval of exactly these arguments.
 """
 
 from __future__ import annotations
