@@ -42,7 +42,11 @@ def read_script(folder: Path) -> Any:
 
 def execute(notebook: Any) -> Any:
     """Run every cell from the project's root; a failing cell raises with its traceback."""
-    environment = {"PYTHONPATH": str(ROOT.parent), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
+    environment = {
+        "PYTHONPATH": str(ROOT.parent),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
+        "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm asks for ipywidgets, which a kept notebook cannot show
+    }
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:
