@@ -83,11 +83,13 @@ class Classifier:
 
     def logits(self, texts: list[str]) -> np.ndarray:
         """(N,) log-odds of being an attack."""
-        return np.asarray(self.scale(features(texts, len(self.weights))) @ self.weights + self.bias)
+        z: np.ndarray = self.scale(features(texts, len(self.weights))) @ self.weights + self.bias
+        return z
 
     def probabilities(self, texts: list[str]) -> np.ndarray:
         """(N,) sigma(z) = 1 / (1 + e^-z)."""
-        return 1 / (1 + np.exp(-self.logits(texts)))
+        probabilities: np.ndarray = 1 / (1 + np.exp(-self.logits(texts)))
+        return probabilities
 
 
 def scaled(counts: csr_matrix, idf: np.ndarray) -> csr_matrix:
