@@ -13,6 +13,7 @@ import os
 import socket
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from assistant.answering.messages import AnswerEvent, Question
 from assistant.database import inbox
-from assistant.database.inbox import Event
+from assistant.database.inbox import Event, Reply
 from assistant.database.session import Sessions
 
 log = structlog.get_logger()
@@ -36,7 +37,7 @@ POLL_SECONDS = 1.0  # also finds what other, dead processes left behind
 class Assistant(Protocol):
     """The one use case that front ends call."""
 
-    def ask(self, question: Question) -> AsyncGenerator[AnswerEvent, None]: ...
+    def ask(self, question: Question, stop: asyncio.Event | None = None) -> AsyncGenerator[AnswerEvent, None]: ...
 
 
 class LostClaim(Exception):
@@ -53,11 +54,12 @@ class TryLater(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """This process's hold on one event."""
+    """This process's hold on one event. Set ``stop`` when the asker wants no more of the answer."""
 
     event_id: uuid.UUID
     owner: str
     sessions: Sessions
+    stop: asyncio.Event
 
     async def check(self) -> None:
         """Raise ``LostClaim`` unless the event is still ours. Called just before anything visible is done."""
@@ -74,15 +76,19 @@ class Claim:
 class FrontEnd(Protocol):
     """One platform. ``deliver`` consumes the stream and returns what was sent (JSON), as stored with the event.
 
+    ``question`` is None for an event that asks nothing (a command, a button); ``deliver`` then gets no stream.
+
     ``event.attempts`` above 1, or ``event.reply``, say that an earlier attempt may have sent something: ``deliver``
     looks for it first. ``LostClaim`` passes through; ``TryLater`` leaves the event open for a while.
     """
 
     platform: str
 
-    def question(self, event: Event) -> Question: ...
+    async def question(self, event: Event) -> Question | None: ...
 
-    async def deliver(self, event: Event, stream: AsyncIterator[AnswerEvent], claim: Claim) -> dict[str, Any]: ...
+    async def deliver(
+        self, event: Event, stream: AsyncIterator[AnswerEvent] | None, claim: Claim
+    ) -> dict[str, Any]: ...
 
 
 class Inbox:
@@ -96,6 +102,7 @@ class Inbox:
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._wake = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], uuid.UUID] = {}  # what is in flight, and for which event
+        self._stops: dict[uuid.UUID, asyncio.Event] = {}
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = False  # takes nothing new
         self._stopped = False  # nothing is in flight any more
@@ -106,6 +113,29 @@ class Inbox:
             new = await inbox.store(session, self._front_end.platform, event_id, message_key, payload)
         self._wake.set()
         return new
+
+    async def cancel(self, message_key: str) -> bool:
+        """Close an event whose message was taken back; False when there is none that is still open.
+
+        What is in flight for it here stops; wherever it is in flight, its claim is lost before it sends the next thing.
+        """
+        async with self._sessions.begin() as session:
+            event_id = await inbox.cancel(session, self._front_end.platform, message_key)
+        if event_id is not None and (stop := self._stops.get(event_id)):
+            stop.set()
+        return event_id is not None
+
+    def stop_answer(self, event_id: uuid.UUID) -> bool:
+        """End an answer that is being written here with what it has so far; False when it is not."""
+        stop = self._stops.get(event_id)
+        if stop is not None:
+            stop.set()
+        return stop is not None
+
+    async def reply_of(self, message_key: str) -> Reply | None:
+        """What was sent for a stored event, and with which answer; None when there is no such event."""
+        async with self._sessions() as session:
+            return await inbox.reply_of(session, self._front_end.platform, message_key)
 
     def start(self) -> None:
         name = self._front_end.platform
@@ -193,13 +223,16 @@ class Inbox:
             bound.info("event.done")
 
     async def _deliver(self, event: Event) -> dict[str, Any]:
-        question = self._front_end.question(event)
-        claim = Claim(event.id, self._owner, self._sessions)
-        stream = self._assistant.ask(question)
+        stop = self._stops[event.id] = asyncio.Event()
+        claim = Claim(event.id, self._owner, self._sessions, stop)
         try:
-            return await self._front_end.deliver(event, stream, claim)
+            question = await self._front_end.question(event)
+            if question is None:
+                return await self._front_end.deliver(event, None, claim)
+            async with aclosing(self._assistant.ask(question, stop)) as stream:
+                return await self._front_end.deliver(event, stream, claim)
         finally:
-            await stream.aclose()
+            self._stops.pop(event.id, None)
 
     async def _later_or_fail(self, event: Event, error: TryLater) -> None:
         if event.attempts < MAX_WAITS:

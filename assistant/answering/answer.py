@@ -7,21 +7,36 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
 
 from assistant.answering import citations as citing
-from assistant.answering.confidence import worth_asking
+from assistant.answering.confidence import SURE, worth_asking, worth_speaking_up
 from assistant.answering.history import TURNS, standalone
-from assistant.answering.messages import Answer, AnswerEvent, Citation, Delta, Done, Progress, Question, storable
+from assistant.answering.messages import (
+    NOTHING_USED,
+    Answer,
+    AnswerEvent,
+    Citation,
+    Delta,
+    Done,
+    Progress,
+    Question,
+    Turn,
+    Usage,
+    storable,
+)
 from assistant.answering.outcomes import Outcome
-from assistant.database import answers
+from assistant.answering.stopping import Stopped, follow
+from assistant.database import answers, passages
 from assistant.database.session import Sessions
 from assistant.errors import AlmanacError, QuestionRejected
+from assistant.knowledge.audience import Audience
 from assistant.knowledge.search import Hit, Searcher, SearchResult
 from assistant.models.port import Brief, Model, Written
+from assistant.strings import detect, known, say
 from assistant.telemetry import Metrics, Stopwatch
 
 log = structlog.get_logger()
@@ -29,10 +44,6 @@ log = structlog.get_logger()
 PASSAGES = 10  # given to the model
 SNAPSHOT = 20  # kept with the answer, for learning
 NEAREST = 3
-
-NOT_FOUND = "I did not find this in the documents."
-FAILED = "Something went wrong, and this question was not answered. The reference is {reference}."
-TOO_LONG = "The question has {length} characters; the limit is {limit}."
 
 
 @dataclass(slots=True)
@@ -42,7 +53,17 @@ class _Work:
     question: Question
     answer_id: uuid.UUID
     watch: Stopwatch
+    language: str
+    query: str = ""
+    turns: Sequence[Turn] = ()
     result: SearchResult | None = None
+    usage: Usage = NOTHING_USED
+    shown: list[str] = field(default_factory=list)
+    numbering: citing.Renumbering | None = None
+
+    @property
+    def hits(self) -> Sequence[Hit]:
+        return self.result.hits if self.result else ()
 
 
 class Answering:
@@ -58,10 +79,11 @@ class Answering:
         self._max_chars = max_chars
         self._timeout = timeout
 
-    async def ask(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
+    async def ask(self, question: Question, stop: asyncio.Event | None = None) -> AsyncGenerator[AnswerEvent, None]:
         """Stream the answer: progress and text as they come, then exactly one ``Done``, stored before it is yielded.
 
-        A question that came by a stored event is answered once: a second call yields the first one's answer.
+        A question that came by a stored event is answered once: a second call yields the first one's answer. Once
+        ``stop`` is set, what was shown so far is the answer.
         """
         question = replace(question, text=question.text.replace("\0", ""))  # Postgres has no such character
         if not question.text.strip():
@@ -71,17 +93,20 @@ class Answering:
             yield Done(earlier)
             return
         question = replace(question, text=storable(question.text))
-        work = _Work(question, uuid.uuid4(), Stopwatch(self._metrics))
+        language = known(question.language) or detect(question.text, question.locale)
+        work = _Work(question, uuid.uuid4(), Stopwatch(self._metrics), language)
         deadline = asyncio.get_running_loop().time() + self._timeout
-        stream = self._answer(work)
+        stream = follow(self._answer(work), deadline, stop)
         try:
-            while True:
-                async with asyncio.timeout_at(deadline):
-                    event = await anext(stream)
+            async for event in stream:
                 if isinstance(event, Answer):
                     answer = event
                     break
+                if isinstance(event, Delta):
+                    work.shown.append(event.text)
                 yield event
+        except Stopped:
+            answer = await self._stopped(work)
         except Exception as error:  # every question ends in a visible outcome
             answer = self._failed(work, error)
         finally:
@@ -97,39 +122,63 @@ class Answering:
     async def _answer(self, work: _Work) -> AsyncGenerator[Progress | Delta | Answer, None]:
         question = work.question
         if len(question.text) > self._max_chars:
-            text = TOO_LONG.format(length=f"{len(question.text):,}", limit=f"{self._max_chars:,}")
-            yield Answer(work.answer_id, Outcome.OVER_LIMIT, text)
+            limits = {"length": f"{len(question.text):,}", "limit": f"{self._max_chars:,}"}
+            yield self._ended(work, Outcome.OVER_LIMIT, say("common.too_long", work.language, **limits))
             return
         yield Progress("searching")
         async with self._sessions() as session:
-            turns = await answers.turns(session, question.platform, question.conversation, TURNS)
+            work.turns = await answers.turns(session, question, TURNS)
+        work.query = standalone(question.text, work.turns, question.asker)
+        work.result = await self._search(work, question.audience)
+        answer = self._not_found(work)
+        async with aclosing(self._attempt(work, question.audience)) as events:
+            async for event in events:
+                if isinstance(event, Answer):
+                    answer = event
+                else:
+                    yield event
+        if answer.outcome is Outcome.NOT_IN_DOCUMENTS and not question.unprompted:
+            answer = await self._privately(work) or answer
+        yield answer
+
+    async def _search(self, work: _Work, audience: Audience) -> SearchResult:
         with work.watch.stage("search"):
-            query = standalone(question.text, turns)
-            work.result = await self._searcher.search(query, audience=question.audience, limit=SNAPSHOT)
-        hits = work.result.hits[:PASSAGES]
-        if not worth_asking(work.result):
+            return await self._searcher.search(
+                work.query, audience=audience, limit=SNAPSHOT, sources=work.question.sources
+            )
+
+    async def _attempt(self, work: _Work, audience: Audience) -> AsyncGenerator[Progress | Delta | Answer, None]:
+        """Let the model write from what was found; ends with an ``Answer``."""
+        hits, question = work.hits[:PASSAGES], work.question
+        enough = worth_speaking_up if question.unprompted else worth_asking
+        if work.result is None or not enough(work.result):
             yield self._not_found(work)
             return
-        yield Progress("writing")
-        numbering = citing.Renumbering(len(hits))
+        yield Progress("writing", len({hit.document_id for hit in hits}))
+        work.numbering = numbering = citing.Renumbering(len(hits))
         started = time.perf_counter()
-        brief = Brief(question.text, query, hits, turns, work.result.term_weights)
+        brief = Brief(
+            question.text, work.query, hits, work.turns, work.result.term_weights,
+            asker_name=question.asker_name, persona=question.persona, language=question.language,
+        )  # fmt: skip
         async with aclosing(self._model.write(brief)) as stream:
             async for piece in stream:
                 if isinstance(piece, Written):
                     if tail := numbering.finish():
                         yield Delta(tail)
                     work.watch.record("model", time.perf_counter() - started)
-                    yield await self._finish(work, piece, hits)
+                    yield await self._finish(work, piece, hits, audience)
                 elif shown := numbering.feed(storable(piece)):
                     if "first_token" not in work.watch.milliseconds:
                         work.watch.record("first_token", time.perf_counter() - started)
                     yield Delta(shown)
 
-    async def _finish(self, work: _Work, written: Written, hits: Sequence[Hit]) -> Answer:
+    async def _finish(self, work: _Work, written: Written, hits: Sequence[Hit], audience: Audience) -> Answer:
         """Check the whole text: every number must name a passage that is still there for this audience."""
-        if not written.supported:
-            return replace(self._not_found(work), usage=written.usage)
+        work.usage = work.usage + written.usage
+        unsure = work.question.unprompted and written.confidence is not None and written.confidence < SURE
+        if not written.supported or unsure:
+            return replace(self._not_found(work), confidence=written.confidence)
         with work.watch.stage("check"):
             text = storable(written.text)
             shown, order = citing.renumber(text, len(hits))
@@ -137,38 +186,75 @@ class Answering:
                 shown, order = citing.renumber(citing.attribute(text, hits), len(hits))
             cited = citing.cite(shown, order, hits, written.quotes)
             async with self._sessions() as session:
-                alive = await citing.living(session, cited, work.question.audience)
+                alive = await citing.living(session, cited, audience)
             shown, cited = citing.without_dead(shown, cited, alive)
         if not cited:
-            return replace(self._not_found(work), usage=written.usage)
-        return Answer(work.answer_id, Outcome.ANSWERED, shown, cited, usage=written.usage)
+            return self._not_found(work)
+        answer = self._ended(work, Outcome.ANSWERED, shown)
+        return replace(answer, citations=cited, confidence=written.confidence)
+
+    async def _privately(self, work: _Work) -> Answer | None:
+        """What the asker may read and the audience may not, where that answers: for the asker alone: not streamed."""
+        own, audience, public = work.question.asker_audience, work.question.audience, work.result
+        if own is None or own.principals <= audience.principals:
+            return None
+        work.result = await self._search(work, own)
+        answer = None
+        if await self._hides_something(work, audience):
+            async with aclosing(self._attempt(work, own)) as events:
+                async for event in events:
+                    answer = event if isinstance(event, Answer) else answer
+        if answer is not None and answer.outcome is Outcome.ANSWERED:
+            return replace(answer, private=True)
+        work.result = public
+        return None
+
+    async def _hides_something(self, work: _Work, audience: Audience) -> bool:
+        found = [hit.chunk_id for hit in work.hits[:PASSAGES]]
+        async with self._sessions() as session:
+            return len(await passages.readable(session, found, audience)) < len(found)
+
+    async def _stopped(self, work: _Work) -> Answer:
+        """What had been shown, with the citations that it names."""
+        text, cited = "".join(work.shown).rstrip(), ()  # type: tuple[str, tuple[Citation, ...]]
+        if text and work.numbering is not None:
+            cited = citing.cite(text, work.numbering.order, work.hits[:PASSAGES], {})
+            async with self._sessions() as session:
+                alive = await citing.living(session, cited, work.question.audience)
+            text, cited = citing.without_dead(text, cited, alive)
+        note = say("common.stopped", work.language)
+        return replace(self._ended(work, Outcome.STOPPED, f"{text}\n\n*{note}*" if text else note), citations=cited)
 
     def _not_found(self, work: _Work) -> Answer:
-        hits = work.result.hits if work.result else ()
-        return Answer(work.answer_id, Outcome.NOT_IN_DOCUMENTS, NOT_FOUND, nearest=_nearest(hits))
+        answer = self._ended(work, Outcome.NOT_IN_DOCUMENTS, say("common.not_found", work.language))
+        return replace(answer, nearest=_nearest(work.hits))
 
     def _failed(self, work: _Work, error: Exception) -> Answer:
         reference = work.answer_id.hex[:8]
         expected = isinstance(error, AlmanacError)
         if isinstance(error, TimeoutError):
-            text = f"There was no answer within {self._timeout:g} s. The reference is {reference}."
+            text = say("common.timeout", work.language, seconds=f"{self._timeout:g}", reference=reference)
         elif expected:
-            text = f"{error} The reference is {reference}."
+            text = say("common.failed_because", work.language, reason=str(error), reference=reference)
         else:
-            text = FAILED.format(reference=reference)
+            text = say("common.failed", work.language, reference=reference)
         log.error(
             "answer.failed", reference=reference, error=type(error).__name__, exc_info=None if expected else error
         )
-        nearest = _nearest(work.result.hits if work.result else ())
-        return Answer(work.answer_id, Outcome.FAILED, text, nearest=nearest, reference=reference)
+        answer = self._ended(work, Outcome.FAILED, text)
+        return replace(answer, nearest=_nearest(work.hits), reference=reference)
+
+    def _ended(self, work: _Work, outcome: Outcome, text: str) -> Answer:
+        return Answer(work.answer_id, outcome, text, language=work.language)
 
     async def _keep(self, work: _Work, answer: Answer) -> Answer:
         """Store the answer. Where another attempt at the same event was first, its answer is the one that counts."""
         question = work.question
-        answer = replace(answer, model=self._model.name, timings_ms=work.watch.total())
-        snapshot = _snapshot(work.result.hits if work.result else ())
+        answer = replace(answer, model=self._model.name, timings_ms=work.watch.total(), usage=work.usage)
         async with self._sessions.begin() as session:
-            kept = await answers.save(session, question, answer, snapshot)
+            kept = await answers.save(session, question, answer, _snapshot(work.hits))
+            if kept and question.replaces is not None:
+                await answers.withdraw(session, question.replaces)
         if not kept:
             answer = await self._earlier(question) or answer
         self._metrics.answers.labels(question.platform, answer.outcome.value).inc()

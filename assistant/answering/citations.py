@@ -10,16 +10,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.answering.messages import Citation
+from assistant.database import passages
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.lexical import query_terms
 from assistant.knowledge.search import Hit
 from assistant.knowledge.sentences import split_units
 
 QUOTE_CHARACTERS = 300
+DETAIL_CHARACTERS = 200
 
 _MARKER = re.compile(r"[\[【](\d{1,3}(?:\s*,\s*\d{1,3})*)[\]】](?!\()")
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
@@ -112,7 +113,17 @@ def cite(shown: str, order: Sequence[int], passages: Sequence[Hit], quotes: Mapp
 
 
 def citation(n: int, hit: Hit, words: str) -> Citation:
-    return Citation(n, hit.title, hit.link, hit.chunk_id, words, hit.document_id, hit.external_id, hit.heading_path)
+    return Citation(
+        n, hit.title, hit.link, hit.chunk_id, words, hit.document_id, hit.external_id, hit.heading_path, hit.page,
+        owner=_text(hit.details.get("owner")),
+        updated=_text(hit.details.get("updated")),
+        indexed=hit.indexed_at.isoformat(timespec="seconds") if hit.indexed_at else None,
+        sensitivity=_text(hit.details.get("sensitivity") or hit.details.get("classification")),
+    )  # fmt: skip
+
+
+def _text(value: object) -> str | None:
+    return " ".join(str(value).split())[:DETAIL_CHARACTERS] or None if value else None
 
 
 def quote(hit: Hit, claim: str) -> str:
@@ -132,10 +143,7 @@ def _claim(shown: str, n: int) -> str:
 
 async def living(session: AsyncSession, citations: Sequence[Citation], audience: Audience) -> set[int]:
     """The chunks among ``citations`` that exist now and that the audience may read."""
-    statement = text("SELECT id FROM chunks WHERE id = ANY(:ids) AND readers && CAST(:readers AS text[])")
-    ids = [citation.chunk_id for citation in citations]
-    rows = await session.execute(statement, {"ids": ids, "readers": sorted(audience.principals)})
-    return set(rows.scalars())
+    return await passages.readable(session, [citation.chunk_id for citation in citations], audience)
 
 
 def without_dead(shown: str, citations: Sequence[Citation], alive: set[int]) -> tuple[str, tuple[Citation, ...]]:

@@ -11,6 +11,8 @@ from dataclasses import astuple, dataclass
 from assistant.knowledge.search import SearchResult
 
 LEAST_COSINE = 0.2
+SURE_COSINE = 0.5  # of the best passage, before anybody is answered who did not ask us
+SURE = 0.75  # the probability that such an answer needs, where the model tells one
 
 BIAS = -4.75
 WEIGHTS = (3.86, 4.27, 0.53, 3.64)  # in the order of Evidence's fields
@@ -38,10 +40,15 @@ def probability(evidence: Evidence) -> float:
     return 1 / (1 + math.exp(-value))
 
 
-def answerable(evidence: Evidence) -> bool:
-    return probability(evidence) >= THRESHOLD
-
-
 def worth_asking(result: SearchResult) -> bool:
     """A loose gate before a language model is called: it refuses only what is plainly not in the documents."""
-    return bool(result.hits) and max(hit.cosine for hit in result.hits) >= LEAST_COSINE
+    return _best_cosine(result) >= LEAST_COSINE
+
+
+def worth_speaking_up(result: SearchResult) -> bool:
+    """The same for a question that was not put to us, before it costs a model call: it wants a passage that is near."""
+    return _best_cosine(result) >= SURE_COSINE
+
+
+def _best_cosine(result: SearchResult) -> float:
+    return max((hit.cosine for hit in result.hits), default=0.0)

@@ -17,9 +17,13 @@ _LEANING = re.compile(
 )
 
 
-def standalone(question: str, turns: Sequence[Turn]) -> str:
-    """What to search for: the question, with the last one's words before it where the question leans on it."""
+def standalone(question: str, turns: Sequence[Turn], asker: str = "") -> str:
+    """What to search for: the question, with the words of an earlier one before it where the question leans on it.
+
+    In a thread of several people that is the asker's own last question, or, for somebody who joins in, the last one.
+    """
     if not turns:
         return question
     leans = len(query_terms(question)) < 3 or _LEANING.search(question) is not None
-    return f"{turns[-1].question}\n{question}" if leans else question
+    own = next((turn for turn in reversed(turns) if asker and turn.asker == asker), turns[-1])
+    return f"{own.question}\n{question}" if leans else question

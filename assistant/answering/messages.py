@@ -21,11 +21,16 @@ class Turn:
 
     question: str
     answer: str
+    asker: str = ""  # stable name; several people may talk in one thread
+    asker_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """``audience`` is everybody who can read the reply; ``conversation`` names the thread on its platform."""
+    """``audience`` is everybody who can read the reply; ``conversation`` names the thread on its platform.
+
+    ``asker_audience`` is what the asker alone may read: where only that answers, the answer is private.
+    """
 
     text: str
     asker: str  # stable name of the person on the platform
@@ -33,11 +38,23 @@ class Question:
     platform: str  # slack, teams, web, terminal
     conversation: str
     inbox_id: uuid.UUID | None = None  # the stored event this came from, if it came by one
+    asker_name: str = ""  # how people call the asker
+    asker_audience: Audience | None = None
+    unprompted: bool = False  # nobody called us: only a sure answer is worth showing
+    language: str | None = None  # fixed by the channel; None: the question's own
+    locale: str | None = None  # of the asker, where the text is too short to tell
+    persona: str = ""  # how the channel wants to be spoken to
+    sources: tuple[int, ...] = ()  # where to search; empty: everywhere
+    replaces: uuid.UUID | None = None  # the answer that this one takes the place of
 
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """``[n]`` in the answer's text. ``quote`` stands verbatim in the chunk."""
+    """``[n]`` in the answer's text. ``quote`` stands verbatim in the chunk.
+
+    ``updated`` is the date (ISO) that the document gives itself, ``indexed`` when it was last read (ISO, with time);
+    ``sensitivity`` is the label that it carries.
+    """
 
     n: int
     title: str
@@ -47,6 +64,11 @@ class Citation:
     document_id: int
     external_id: str
     heading_path: tuple[str, ...] = ()
+    page: int | None = None
+    owner: str | None = None
+    updated: str | None = None
+    indexed: str | None = None
+    sensitivity: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +76,13 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cost_usd + other.cost_usd,
+        )
 
 
 NOTHING_USED = Usage()
@@ -63,7 +92,9 @@ NOTHING_USED = Usage()
 class Answer:
     """``text`` is Markdown with ``[n]`` markers; ``nearest`` are sources worth a look when nothing answers.
 
-    ``reference`` is what a person can give to an administrator when the outcome is ``failed``.
+    ``reference`` is what a person can give to an administrator when the outcome is ``failed``. A ``private`` answer
+    rests on what the asker may read and the audience may not: it is shown to the asker alone. ``confidence`` is the
+    probability that the documents answer, where the model tells.
     """
 
     id: uuid.UUID
@@ -75,13 +106,17 @@ class Answer:
     usage: Usage = NOTHING_USED
     model: str = ""
     reference: str | None = None
+    private: bool = False
+    language: str = "en"
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The stage that has begun: ``searching`` or ``writing``."""
+    """The stage that has begun: ``searching``, or ``writing`` from so many ``documents``."""
 
     stage: str
+    documents: int = 0
 
 
 @dataclass(frozen=True, slots=True)

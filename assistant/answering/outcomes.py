@@ -11,4 +11,5 @@ class Outcome(StrEnum):
     HIDDEN_BY_PERMISSIONS = "hidden_by_permissions"
     OVER_LIMIT = "over_limit"
     WAITING_FOR_APPROVAL = "waiting_for_approval"
+    STOPPED = "stopped"  # by the asker
     FAILED = "failed"

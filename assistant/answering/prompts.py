@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from assistant.answering.messages import Turn
 from assistant.knowledge.search import Hit
+from assistant.models.port import Brief
 
 NO_ANSWER = "NOT_IN_DOCUMENTS"
 
@@ -21,17 +19,42 @@ Rules:
 
 PASSAGE_CHARACTERS = 2_000
 TURN_CHARACTERS = 1_000
+PERSONA_CHARACTERS = 500
 
 
-def messages(question: str, passages: Sequence[Hit], turns: Sequence[Turn]) -> list[dict[str, str]]:
-    """Chat messages in OpenAI's form."""
-    result = [{"role": "system", "content": SYSTEM}]
-    for turn in turns:
-        result.append({"role": "user", "content": turn.question[:TURN_CHARACTERS]})
+LANGUAGE_NAMES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish"}
+
+
+def messages(brief: Brief) -> list[dict[str, str]]:
+    """Chat messages in OpenAI's form. Names tell several people in one thread apart."""
+    result = [{"role": "system", "content": _system(brief)}]
+    several = len({turn.asker for turn in brief.turns}) > 1 or any(
+        turn.asker_name and turn.asker_name != brief.asker_name for turn in brief.turns
+    )
+    for turn in brief.turns:
+        name = turn.asker_name if several else ""
+        result.append({"role": "user", "content": _said(name, turn.question[:TURN_CHARACTERS])})
         result.append({"role": "assistant", "content": turn.answer[:TURN_CHARACTERS]})
-    sources = "\n\n".join(_passage(number, hit) for number, hit in enumerate(passages, start=1))
+    sources = "\n\n".join(_passage(number, hit) for number, hit in enumerate(brief.passages, start=1))
+    question = _said(brief.asker_name if several else "", brief.question)
     result.append({"role": "user", "content": f"Passages:\n\n{sources}\n\nQuestion: {question}"})
     return result
+
+
+def _system(brief: Brief) -> str:
+    """The rules, then what the channel wishes. Wishes come last and are marked: they cannot lift a rule."""
+    wishes = []
+    if brief.language in LANGUAGE_NAMES:
+        wishes.append(f"Answer in {LANGUAGE_NAMES[brief.language]}, whatever the language of the question.")
+    if brief.persona:
+        wishes.append(f"Manner of speaking that this channel chose: {brief.persona[:PERSONA_CHARACTERS]}")
+    if not wishes:
+        return SYSTEM
+    return f"{SYSTEM}\n\nWishes of the channel, within the rules above:\n- " + "\n- ".join(wishes)
+
+
+def _said(name: str, text: str) -> str:
+    return f"{' '.join(name.split())}: {text}" if name.strip() else text
 
 
 def _passage(number: int, hit: Hit) -> str:

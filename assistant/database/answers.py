@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import RowMapping, SmallInteger, Text, cast, func, or_, select
+from sqlalchemy import RowMapping, SmallInteger, Text, cast, func, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,6 +16,7 @@ from assistant.answering.messages import Citation, Question, Turn, Usage, Vote
 from assistant.answering.outcomes import Outcome
 from assistant.database.tables import Answer, Inbox
 from assistant.database.tables import Vote as VoteRow
+from assistant.knowledge.audience import Audience
 
 
 async def save(
@@ -30,7 +31,8 @@ async def save(
             platform=question.platform,
             conversation=question.conversation,
             asker=question.asker,
-            audience=sorted(question.audience.principals),
+            asker_name=question.asker_name,
+            audience=sorted(_readers(question, answer).principals),
             question=question.text,
             outcome=answer.outcome.value,
             text=answer.text,
@@ -40,6 +42,10 @@ async def save(
             timings_ms=dict(answer.timings_ms),
             model=answer.model,
             reference=answer.reference,
+            private=answer.private,
+            language=answer.language,
+            confidence=answer.confidence,
+            unprompted=question.unprompted,
             **asdict(answer.usage),
         )
         .on_conflict_do_nothing(index_elements=[Answer.inbox_id])
@@ -54,14 +60,20 @@ async def of_event(session: AsyncSession, inbox_id: uuid.UUID) -> AnswerMessage 
     return None if row is None else _message(row)
 
 
-async def turns(session: AsyncSession, platform: str, conversation: str, limit: int) -> tuple[Turn, ...]:
-    """The last turns of a conversation that ended in an answer, oldest first."""
+async def turns(session: AsyncSession, question: Question, limit: int) -> tuple[Turn, ...]:
+    """The last turns of the question's conversation that ended in an answer, oldest first.
+
+    Private answers are remembered to their asker alone; those whose question was taken back, to nobody.
+    """
     statement = (
-        select(Answer.question, Answer.text)
+        select(Answer.question, Answer.text, Answer.asker, Answer.asker_name)
         .where(
-            Answer.platform == platform,
-            Answer.conversation == conversation,
+            Answer.platform == question.platform,
+            Answer.conversation == question.conversation,
             Answer.outcome == Outcome.ANSWERED.value,
+            Answer.withdrawn_at.is_(None),
+            or_(~Answer.private, Answer.asker == question.asker),
+            Answer.id != question.replaces if question.replaces else true(),
         )
         .order_by(Answer.created_at.desc())
         .limit(limit)
@@ -69,11 +81,46 @@ async def turns(session: AsyncSession, platform: str, conversation: str, limit: 
     return tuple(Turn(*row) for row in reversed((await session.execute(statement)).all()))
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An answer with what it was asked by."""
+
+    question: str
+    asker: str
+    platform: str
+    conversation: str
+    answer: AnswerMessage
+
+
+async def by_id(session: AsyncSession, answer_id: uuid.UUID) -> Stored | None:
+    row = (await session.execute(select(Answer.__table__).where(Answer.id == answer_id))).mappings().first()
+    if row is None:
+        return None
+    return Stored(row["question"], row["asker"], row["platform"], row["conversation"], _message(row))
+
+
+async def withdraw(session: AsyncSession, answer_id: uuid.UUID) -> None:
+    """Leave the answer out of the conversation's history: its question was deleted, edited or asked again."""
+    statement = update(Answer).where(Answer.id == answer_id, Answer.withdrawn_at.is_(None))
+    await session.execute(statement.values(withdrawn_at=func.now()))
+
+
+async def takes_part(session: AsyncSession, platform: str, conversation: str) -> bool:
+    """Whether something was answered in the conversation, so that a follow-up needs no mention."""
+    found = select(Answer.id).where(
+        Answer.platform == platform,
+        Answer.conversation == conversation,
+        ~Answer.private,
+        or_(~Answer.unprompted, Answer.outcome == Outcome.ANSWERED.value),
+    )
+    return bool((await session.execute(select(found.exists()))).scalar_one())
+
+
 async def conversation(session: AsyncSession, platform: str, name: str) -> list[tuple[str, AnswerMessage]]:
     """Every question of a conversation with its answer, oldest first."""
     statement = (
         select(Answer.__table__)
-        .where(Answer.platform == platform, Answer.conversation == name)
+        .where(Answer.platform == platform, Answer.conversation == name, Answer.withdrawn_at.is_(None))
         .order_by(Answer.created_at)
     )
     return [(row["question"], _message(row)) for row in (await session.execute(statement)).mappings()]
@@ -138,7 +185,14 @@ def _message(row: RowMapping) -> AnswerMessage:
         usage=Usage(row["prompt_tokens"], row["completion_tokens"], row["cost_usd"]),
         model=row["model"],
         reference=row["reference"],
+        private=row["private"],
+        language=row["language"],
+        confidence=row["confidence"],
     )
+
+
+def _readers(question: Question, answer: AnswerMessage) -> Audience:
+    return question.asker_audience if answer.private and question.asker_audience else question.audience
 
 
 def _citation(item: dict[str, Any]) -> Citation:

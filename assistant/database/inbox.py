@@ -16,7 +16,7 @@ from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from assistant.database.tables import Inbox
+from assistant.database.tables import Answer, Inbox
 
 OPEN = ("received", "working")
 
@@ -105,6 +105,34 @@ async def retry_later(session: AsyncSession, event_id: uuid.UUID, owner: str, de
     """Leave an event of ours open, and let nobody take it before ``delay`` has passed."""
     statement = update(Inbox).where(Inbox.id == event_id, _held_by(owner))
     await session.execute(statement.values(claimed_by=None, claimed_until=func.now() + delay, error=error))
+
+
+async def cancel(session: AsyncSession, platform: str, message_key: str) -> uuid.UUID | None:
+    """Close an open event whose message was taken back; its id, or None when nothing was open."""
+    mine = (Inbox.platform == platform, Inbox.message_key == message_key, Inbox.state.in_(OPEN))
+    statement = update(Inbox).where(*mine).values(state="cancelled", claimed_until=None, done_at=func.now())
+    return (await session.execute(statement.returning(Inbox.id))).scalar_one_or_none()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """``sent``: what the front end stored of its messages. ``payload``: the event as it came."""
+
+    event_id: uuid.UUID
+    state: str
+    payload: dict[str, Any]
+    sent: dict[str, Any] | None
+    answer_id: uuid.UUID | None
+
+
+async def reply_of(session: AsyncSession, platform: str, message_key: str) -> Reply | None:
+    statement = (
+        select(Inbox.id, Inbox.state, Inbox.payload, Inbox.reply, Answer.id)
+        .outerjoin(Answer, Answer.inbox_id == Inbox.id)
+        .where(Inbox.platform == platform, Inbox.message_key == message_key)
+    )
+    row = (await session.execute(statement)).first()
+    return None if row is None else Reply(*row)
 
 
 async def open_events(session: AsyncSession) -> dict[str, int]:

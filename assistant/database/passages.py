@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +13,9 @@ from sqlalchemy.orm import aliased
 
 from assistant.database.tables import Chunk, Document
 from assistant.knowledge.audience import Audience
+from assistant.knowledge.sentences import split_units
 
+SUMMARY_CHARACTERS = 400
 REACH = 150  # chunks shown before and after the one that was cited
 
 
@@ -36,6 +39,54 @@ class PassageView:
     external_id: str
     details: dict[str, Any]
     passages: list[Passage]
+
+
+async def readable(session: AsyncSession, chunk_ids: Sequence[int], audience: Audience) -> set[int]:
+    """Those of the passages that are there and that the audience may read."""
+    readers = cast(sorted(audience.principals), ARRAY(Text))
+    statement = (
+        select(Chunk.id)
+        .join(Document, Document.id == Chunk.document_id)
+        .where(Chunk.id.in_(chunk_ids), Chunk.readers.overlap(readers), Document.readers.overlap(readers))
+    )
+    return set((await session.execute(statement)).scalars())
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A known document in a few words."""
+
+    title: str
+    text: str
+    url: str
+    owner: str | None
+    updated: str | None
+
+
+async def summary_of(session: AsyncSession, url: str, audience: Audience) -> Summary | None:
+    """The document at an address, whatever its fragment; None where it is unknown or the audience may not read it."""
+    readers = cast(sorted(audience.principals), ARRAY(Text))
+    address = url.partition("#")[0]
+    statement = (
+        select(Document.title, Document.url, Document.details, Chunk.text)
+        .join(Chunk, Chunk.document_id == Document.id)
+        .where(Document.url.in_({address, address.rstrip("/"), f"{address.rstrip('/')}/"}))
+        .where(Document.readers.overlap(readers), Chunk.readers.overlap(readers))
+        .order_by(Document.indexed_at.desc(), Chunk.ordinal)
+        .limit(1)
+    )
+    row = (await session.execute(statement)).first()
+    if row is None:
+        return None
+    first = next((unit for unit in split_units(row.text) if unit.kind == "sentence"), None)
+    text = row.text[first.start :] if first else row.text
+    return Summary(
+        row.title,
+        " ".join(text.split())[:SUMMARY_CHARACTERS],
+        row.url,
+        row.details.get("owner"),
+        row.details.get("updated"),
+    )
 
 
 async def around(session: AsyncSession, chunk_id: int, audience: Audience, reach: int = REACH) -> PassageView | None:

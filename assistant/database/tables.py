@@ -19,6 +19,7 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     UniqueConstraint,
+    false,
     func,
     text,
 )
@@ -61,7 +62,10 @@ def _uuid() -> Any:
 
 
 class Source(Base):
-    """A place documents come from. ``location`` is unique within its kind: for a folder, its absolute path."""
+    """A place documents come from. ``location`` is unique within its kind: for a folder, its absolute path.
+
+    A ``page`` is one address of the web, an ``upload`` what was shared in one conversation (its principal).
+    """
 
     __tablename__ = "sources"
     __table_args__ = (UniqueConstraint("kind", "location"),)
@@ -70,6 +74,8 @@ class Source(Base):
     kind: Mapped[str]
     location: Mapped[str]
     name: Mapped[str]
+    readers: Mapped[list[str]] = mapped_column(server_default=text("'{everyone}'::text[]"))
+    synced_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = _now()
 
 
@@ -196,7 +202,7 @@ class Inbox(Base):
     __table_args__ = (
         UniqueConstraint("platform", "event_id"),
         UniqueConstraint("platform", "message_key"),
-        CheckConstraint("state IN ('received', 'working', 'done', 'failed')", name="state"),
+        CheckConstraint("state IN ('received', 'working', 'done', 'failed', 'cancelled')", name="state"),
         Index("ix_inbox_open", "received_at", postgresql_where=text("state IN ('received', 'working')")),
     )
 
@@ -222,10 +228,12 @@ class Answer(Base):
     __table_args__ = (
         CheckConstraint(
             "outcome IN ('answered', 'not_in_documents', 'hidden_by_permissions', 'over_limit', "
-            "'waiting_for_approval', 'failed')",
+            "'waiting_for_approval', 'stopped', 'failed')",
             name="outcome",
         ),
         Index("ix_answers_conversation", "platform", "conversation", "created_at"),
+        Index("ix_answers_asker", "asker", "created_at"),
+        Index("ix_answers_created", "created_at"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -246,6 +254,12 @@ class Answer(Base):
     completion_tokens: Mapped[int]
     cost_usd: Mapped[float]
     reference: Mapped[str | None]
+    asker_name: Mapped[str] = mapped_column(server_default="")
+    private: Mapped[bool] = mapped_column(server_default=false())
+    language: Mapped[str] = mapped_column(server_default="en")
+    confidence: Mapped[float | None]
+    unprompted: Mapped[bool] = mapped_column(server_default=false())
+    withdrawn_at: Mapped[datetime | None]  # its question was deleted, edited or asked again
     created_at: Mapped[datetime] = _now()
 
 
@@ -262,3 +276,55 @@ class Vote(Base):
     retrieval: Mapped[list[Any]]
     created_at: Mapped[datetime] = _now()
     updated_at: Mapped[datetime] = _now()
+
+
+class ChannelSettings(Base):
+    """What a channel's people chose, as ``assistant.database.channels.ChannelSettings`` reads it."""
+
+    __tablename__ = "channel_settings"
+
+    platform: Mapped[str] = mapped_column(primary_key=True)
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    settings: Mapped[dict[str, Any]]
+    updated_by: Mapped[str]
+    updated_at: Mapped[datetime] = _now()
+
+
+class Upload(Base):
+    """A file that was shared, kept until a worker has read it into the index."""
+
+    __tablename__ = "uploads"
+
+    id: Mapped[uuid.UUID] = _uuid()
+    source_id: Mapped[int] = mapped_column(ForeignKey("sources.id", ondelete="CASCADE"))
+    external_id: Mapped[str]
+    name: Mapped[str]
+    url: Mapped[str | None]
+    content: Mapped[bytes]
+    created_at: Mapped[datetime] = _now()
+
+
+class Forgotten(Base):
+    """A document that somebody had removed: a sync does not bring it back."""
+
+    __tablename__ = "forgotten"
+
+    source_id: Mapped[int] = mapped_column(ForeignKey("sources.id", ondelete="CASCADE"), primary_key=True)
+    external_id: Mapped[str] = mapped_column(primary_key=True)
+    person: Mapped[str]
+    forgotten_at: Mapped[datetime] = _now()
+
+
+class Audit(Base):
+    """Who did what. Rows are only ever added."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_at", "at"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    at: Mapped[datetime] = _now()
+    person: Mapped[str]
+    platform: Mapped[str]
+    action: Mapped[str]
+    target: Mapped[str]
+    details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))

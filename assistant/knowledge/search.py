@@ -7,7 +7,9 @@ every collection that was tried (see benchmarks.md).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
@@ -45,6 +47,8 @@ class Hit:
     bm25_rank: int | None
     vector_rank: int | None
     score: float
+    details: Mapping[str, Any] = field(default_factory=dict)  # of the document: owner, updated, …
+    indexed_at: datetime | None = None
 
     @property
     def link(self) -> str | None:
@@ -64,7 +68,10 @@ class SearchResult:
     term_weights: dict[int, float]
 
 
-_SEARCH = text(f"""
+_IN_SOURCES = """
+    AND c.document_id IN (SELECT id FROM documents WHERE source_id = ANY(CAST(:sources AS bigint[])))"""
+
+_STATEMENT = """
 WITH corpus AS MATERIALIZED (SELECT greatest(chunks, 1) AS n FROM corpus_statistics),
 question AS MATERIALIZED (
     SELECT asked.term, least(coalesce(t.chunks, 0), n) AS df, n
@@ -72,7 +79,7 @@ question AS MATERIALIZED (
 ),
 weighted AS MATERIALIZED (SELECT term, ln(1 + (n - df + 0.5) / (df + 0.5)) AS idf FROM question),
 weights AS MATERIALIZED (
-    SELECT CAST('{{' || string_agg(term || ':' || idf, ',' ORDER BY term) || '}}/{TERM_SPACE}' AS sparsevec) AS vector,
+    SELECT CAST('{' || string_agg(term || ':' || idf, ',' ORDER BY term) || '}/@TERM_SPACE' AS sparsevec) AS vector,
            json_object_agg(term, idf) AS by_term
     FROM weighted
 ),
@@ -83,13 +90,13 @@ rare AS MATERIALIZED (
 lexical AS MATERIALIZED (
     SELECT c.id, row_number() OVER (ORDER BY c.weights <#> w.vector, c.id) AS rank
     FROM chunks c, weights w
-    WHERE c.terms && (SELECT terms FROM rare) AND c.readers && CAST(:readers AS text[])
+    WHERE c.terms && (SELECT terms FROM rare) AND c.readers && CAST(:readers AS text[])@IN_SOURCES
     ORDER BY c.weights <#> w.vector, c.id LIMIT :candidates
 ),
 semantic AS MATERIALIZED (
     SELECT id, row_number() OVER (ORDER BY distance, id) AS rank
-    FROM (SELECT id, embedding <=> CAST(:vector AS halfvec) AS distance FROM chunks
-          WHERE readers && CAST(:readers AS text[])
+    FROM (SELECT id, embedding <=> CAST(:vector AS halfvec) AS distance FROM chunks c
+          WHERE readers && CAST(:readers AS text[])@IN_SOURCES
           ORDER BY embedding <=> CAST(:vector AS halfvec) LIMIT :candidates) AS nearest
 ),
 scored AS MATERIALIZED (
@@ -106,10 +113,15 @@ fused AS (
 ),
 best AS (SELECT * FROM fused ORDER BY score DESC, id LIMIT :limit)
 SELECT c.id, c.document_id, d.external_id, d.title, d.url, c.text, c.heading_path, c.anchor, c.page, c.ordinal,
-       b.bm25, b.cosine, b.bm25_rank, b.vector_rank, b.score, CASE WHEN row_number() OVER () = 1 THEN w.by_term END
+       b.bm25, b.cosine, b.bm25_rank, b.vector_rank, b.score, d.details, d.indexed_at,
+       CASE WHEN row_number() OVER () = 1 THEN w.by_term END
 FROM best b JOIN chunks c USING (id) JOIN documents d ON d.id = c.document_id, weights w
 ORDER BY b.score DESC, b.id
-""")  # noqa: S608 - TERM_SPACE is a constant
+"""
+_SEARCH, _SEARCH_IN_SOURCES = (
+    text(_STATEMENT.replace("@TERM_SPACE", str(TERM_SPACE)).replace("@IN_SOURCES", condition))
+    for condition in ("", _IN_SOURCES)
+)
 
 
 class Searcher:
@@ -120,8 +132,10 @@ class Searcher:
         self._embedder = embedder
         self._share = share
 
-    async def search(self, query: str, *, audience: Audience, limit: int = 10) -> SearchResult:
-        """The best passages for ``query`` that the audience may read."""
+    async def search(
+        self, query: str, *, audience: Audience, limit: int = 10, sources: Sequence[int] = ()
+    ) -> SearchResult:
+        """The best passages for ``query`` that the audience may read, of ``sources`` (ids) where some are named."""
         vector = await self._embedder.embed_query(query)
         parameters = {
             "terms": query_terms(query),
@@ -132,8 +146,11 @@ class Searcher:
             "share": self._share,
             "limit": limit,
         }
+        statement = _SEARCH
+        if sources:
+            statement, parameters["sources"] = _SEARCH_IN_SOURCES, list(sources)
         async with self._sessions() as session:
-            rows = (await session.execute(_SEARCH, parameters)).all()
+            rows = (await session.execute(statement, parameters)).all()
         weights: dict[str, float] = next((row[-1] for row in rows if row[-1]), {})
         return SearchResult(tuple(map(_hit, rows)), {int(term): idf for term, idf in weights.items()})
 

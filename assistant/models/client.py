@@ -125,7 +125,7 @@ class OpenAIModel:
             model=self.name,
             messages=[],
             # As a part of the body they are sent as they are; the client would walk through every string otherwise.
-            extra_body={"messages": messages(brief.question, brief.passages, brief.turns)},
+            extra_body={"messages": messages(brief)},
             max_tokens=self._settings.llm_max_tokens,
             temperature=0.0,
             stream=True,

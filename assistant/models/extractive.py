@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assistant.answering.confidence import Evidence, answerable
+from assistant.answering.confidence import THRESHOLD, Evidence, probability
 from assistant.answering.expected import expected
 from assistant.knowledge.embedding import Embedder
 from assistant.knowledge.lexical import query_terms
@@ -58,8 +58,9 @@ class ExtractiveModel:
 
     async def write(self, brief: Brief) -> AsyncGenerator[str | Written, None]:
         candidates = await self.candidates(brief)
-        if not candidates or not answerable(evidence(brief, candidates)):
-            yield Written("", supported=False)
+        confidence = probability(evidence(brief, candidates)) if candidates else 0.0
+        if confidence < THRESHOLD:
+            yield Written("", supported=False, confidence=confidence)
             return
         chosen = select(candidates)
         pieces = compose(chosen, brief.passages)
@@ -68,7 +69,7 @@ class ExtractiveModel:
         best = max(chosen, key=lambda candidate: candidate.score)
         quotes = {candidate.passage + 1: candidate.source for candidate in reversed(chosen)}
         quotes[best.passage + 1] = best.source
-        yield Written("".join(pieces), quotes=quotes)
+        yield Written("".join(pieces), quotes=quotes, confidence=confidence)
 
     async def candidates(self, brief: Brief) -> list[Candidate]:
         """Every unit of the passages, scored."""

@@ -22,6 +22,9 @@ class Brief:
     passages: Sequence[Hit]
     turns: Sequence[Turn] = ()
     term_weights: Mapping[int, float] = field(default_factory=dict)  # the question's terms and their idf
+    asker_name: str = ""
+    persona: str = ""  # how the channel wants to be spoken to
+    language: str | None = None  # to answer in; None: the question's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +32,15 @@ class Written:
     """The end of a model's stream: the whole text, and what it took.
 
     ``quotes`` names, for a cited passage, the words of it that the text rests on; without it the passage itself
-    is searched for them. ``supported`` is False when the passages do not answer.
+    is searched for them. ``supported`` is False when the passages do not answer; ``confidence`` is the probability
+    that they do, where the model knows.
     """
 
     text: str
     supported: bool = True
     quotes: Mapping[int, str] = field(default_factory=dict)
     usage: Usage = NOTHING_USED
+    confidence: float | None = None
 
 
 class Model(Protocol):

@@ -50,7 +50,7 @@ class SlackFrontEnd:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    def question(self, event: Event) -> Question:
+    async def question(self, event: Event) -> Question:
         return Message(**event.payload).question(event.id)
 
     async def deliver(self, event: Event, stream: AsyncIterator[AnswerEvent], claim: Claim) -> dict[str, Any]:

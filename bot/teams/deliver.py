@@ -38,7 +38,7 @@ class TeamsFrontEnd:
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
 
-    def question(self, event: Event) -> Question:
+    async def question(self, event: Event) -> Question:
         incoming = Incoming.restore(event.payload)
         return Question(
             text=incoming.text,

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import func, select
 from sqlalchemy.exc import DataError
 
-from assistant.answering.answer import NOT_FOUND, Answering
+from assistant.answering.answer import Answering
 from assistant.answering.history import standalone
 from assistant.answering.messages import Answer, AnswerEvent, Delta, Done, Progress, Question, Turn, Vote
 from assistant.answering.outcomes import Outcome
@@ -28,9 +28,11 @@ from assistant.errors import ModelError, QuestionRejected
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.search import Searcher
 from assistant.models.port import Brief
+from assistant.strings import say
 from assistant.telemetry import Metrics, configure_logs
 from tests.core.parts import FakeModel, Page, WordEmbedder, document_ids, shelve
 
+NOT_FOUND = say("common.not_found")
 ASKED = "How do I roll back the parcel-tracker service?"
 ROLLBACK = Page(
     "rollback.md",

@@ -41,7 +41,7 @@ class Recorder:
         self.gate.set()
         self.before: Callable[[Event, Claim], Any] | None = None
 
-    def question(self, event: Event) -> Question:
+    async def question(self, event: Event) -> Question:
         return Question(event.payload["text"], "mia", Audience.everyone(), "test", "c", event.id)
 
     async def deliver(self, event: Event, stream: AsyncIterator[AnswerEvent], claim: Claim) -> dict[str, Any]:
