@@ -3,7 +3,8 @@
 The idea: try the strict parser first, so that valid JSON is never touched. Otherwise read by recursive descent, and
 where the grammar is broken take the reading that needs the smallest repair: a fence or prose around the value,
 comments, single or curly quotes, bare keys, Python's literals, a missing or an extra comma, a quote inside a string, a
-text that stops in the middle (the token limit). Each repair is noted, so that a caller may accept some and refuse others.
+text that stops in the middle (the token limit). Each repair is noted, so that a caller may accept some and refuse
+others.
 
 What has no such reading is an error with its position: no value at all, or two values and nobody knows which.
 

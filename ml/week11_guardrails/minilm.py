@@ -7,7 +7,7 @@ the token vectors know, week 4 how they are made. ``ALMANAC_ML_EMBEDDER`` names 
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -15,9 +15,8 @@ from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
 from ml.lesson import LessonError
-from ml.week12_capstone.assistant import Embed
 
-DIMENSIONS = 384
+Embed = Callable[[list[str]], np.ndarray]  # N texts -> (N, D), rows of length 1
 BATCH = 32
 
 
@@ -33,30 +32,23 @@ def find_model() -> str:
 
 
 def load_embedder() -> Embed:
-    """A function from N texts to (N, 384) float32 rows of length 1. The last hundred single texts are remembered."""
-    folder = find_model()
+    """A function from N texts to (N, 384) float32 rows of length 1; a text that it has seen is remembered."""
     logging.disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    # bfloat16 is more than twice as fast on this kind of CPU; the cosine to float32's vectors stays above 0.999.
-    model = AutoModel.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    tokenizer = AutoTokenizer.from_pretrained(find_model())
+    model = AutoModel.from_pretrained(find_model(), dtype=torch.bfloat16).eval()  # cosine to float32's: above 0.999
+    known: dict[str, np.ndarray] = {}
 
     def embed(texts: list[str]) -> np.ndarray:
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # like lengths together: little padding
-        vectors = np.empty((len(texts), DIMENSIONS), np.float32)
-        for start in range(0, len(order), BATCH):
-            rows = order[start : start + BATCH]
-            batch = tokenizer(
-                [texts[i] for i in rows], padding=True, truncation=True, max_length=256, return_tensors="pt"
-            )
+        new = sorted({text for text in texts if text not in known}, key=len)  # like lengths together: little padding
+        for start in range(0, len(new), BATCH):
+            rows = new[start : start + BATCH]
+            batch = tokenizer(rows, padding=True, truncation=True, max_length=128, return_tensors="pt")  # (B, T)
             with torch.inference_mode():
                 tokens = model(**batch).last_hidden_state.float()  # (B, T, 384)
             real = batch["attention_mask"][..., None]  # (B, T, 1): 0 for padding
             mean = (tokens * real).sum(1) / real.sum(1)  # (B, 384)
-            vectors[rows] = torch.nn.functional.normalize(mean, dim=-1).numpy()  # v / |v|: a dot product is the cosine
-        return vectors
+            vectors = torch.nn.functional.normalize(mean, dim=-1).numpy()  # v / |v|: a dot product is the cosine
+            known.update(zip(rows, vectors, strict=True))
+        return np.stack([known[text] for text in texts])  # (N, 384)
 
-    @lru_cache(maxsize=100)
-    def embed_one(text: str) -> np.ndarray:
-        return embed([text])
-
-    return lambda texts: embed_one(texts[0]) if len(texts) == 1 else embed(texts)
+    return embed

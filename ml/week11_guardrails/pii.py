@@ -69,7 +69,7 @@ def _rule(kind: str, pattern: str, check: Callable[[str], bool] | None = None, c
 DAYS = "Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday"
 MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 STREETS = "Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Boulevard|Blvd|Way|Court|Ct|Square|Squares|Place|Pl"
-PHONE = r"(?<![\w.+(-])(?:\+|\(?\d)[\d ().-]{5,20}\d(?!\d)"
+PHONE = r"(?<![\w.+(-])(?>(?:\+|\(?\d)[\d ().-]{5,20}\d(?!\d))"  # atomic: a shorter match would leave digits standing
 NAME = r"[^\W\d_][\w'’-]+"
 TITLES = r"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof)\b\.?"
 
@@ -89,6 +89,7 @@ RULES = (
           | (?<=\bin[ ])(?:19|20)\d\d\b | (?<=\bsince[ ])(?:19|20)\d\d\b | (?<=\bDuring[ ])(?:19|20)\d\d\b"""),
     _rule("PHONE_NUMBER", PHONE, is_phone,
           r"\b(call|phone|tel|telephone|fax|mobile|cell|office|answering|reach|number)\b"),
+    _rule("PHONE_NUMBER", rf"(?=\+){PHONE}", is_phone),
     # Without such a word beside it, a number with a word behind it is an address: "3784 216 Archwood St".
     _rule("PHONE_NUMBER", rf"{PHONE}(?![ ]?[^\W\d_])", is_phone),
     _rule("AGE", r"""\b(?:turn(?:ed|s|ing)?|aged?(?:[ ]of)?)[ ](?P<value>\d{1,3})\b(?!,\d)"""),
