@@ -1,12 +1,13 @@
 """Real APIs as tools: places and weather from Open-Meteo, exchange rates from Frankfurter. Neither wants a key.
 
-Idea.    A tool for a model is not the API. The API returns forty fields and fails in its own words; the tool returns the few
-         fields that a question is about, named with their units, and fails in a sentence that says what to do instead.
-         Arithmetic (amount · rate) is done here: a model should not multiply.
+Idea.    A tool for a model is not the API. The API returns forty fields and fails in its own words; the tool returns
+         the few fields that a question is about, named with their units, and fails in a sentence that says what to do
+         instead. Arithmetic (amount · rate) is done here: a model should not multiply.
 Source.  open-meteo.com/en/docs and /geocoding-api; frankfurter.dev (rates of the European Central Bank, once a day).
 Left out. Caching, and a queue under the services' fair-use limits.
 
-The addresses are settings: ``local_apis.py`` speaks the same two APIs on this machine, for tests and for days without a net.
+The addresses are settings: ``local_apis.py`` speaks the same two APIs on this machine, for tests and for days without
+a net.
 """
 
 from __future__ import annotations
@@ -43,7 +44,11 @@ class Services:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Services:
         """The public addresses, or those that the three variables name."""
-        names = {"geocoding": "OPEN_METEO_GEOCODING_URL", "forecast": "OPEN_METEO_FORECAST_URL", "rates": "FRANKFURTER_URL"}
+        names = {
+            "geocoding": "OPEN_METEO_GEOCODING_URL",
+            "forecast": "OPEN_METEO_FORECAST_URL",
+            "rates": "FRANKFURTER_URL",
+        }
         return cls(**{field: environment[name].rstrip("/") for field, name in names.items() if environment.get(name)})
 
 
@@ -118,7 +123,7 @@ async def exchange(
 
 
 async def _unknown_currency(client: httpx.AsyncClient, services: Services, base: str, quote: str) -> str:
-    """"not found" does not say which of the two codes is wrong; the list of codes does."""
+    """ "not found" does not say which of the two codes is wrong; the list of codes does."""
     known = await fetch(client, f"{services.rates}/v1/currencies", "The exchange-rate service")
     wrong = [code for code in (base, quote) if code not in known]
     if not wrong:

@@ -1,8 +1,9 @@
 """A model behind OpenAI's chat completions: messages and tools in, text or tool calls out.
 
-Idea.    The API is stateless. Each request carries the whole conversation, so the program owns the history: it may count it,
-         cut it, store it and replay it. A reply is text, or calls with an id each; every id must be answered by one ``tool``
-         message before the next request (the endpoint refuses anything else with a 400, see ``local_model.py``).
+Idea.    The API is stateless. Each request carries the whole conversation, so the program owns the history: it may
+         count it, cut it, store it and replay it. A reply is text, or calls with an id each; every id must be
+         answered by one ``tool`` message before the next request (the endpoint refuses anything else with a 400, see
+         ``local_model.py``).
 Source.  OpenAI, "Chat completions" reference; vLLM, llama.cpp and Ollama speak the same.
 Left out. Streaming, structured outputs by ``response_format`` (``constrained.py`` shows how a server does it).
 """
@@ -63,7 +64,8 @@ class ChatModel(Protocol):
 
 @dataclass(frozen=True)
 class ChatSettings:
-    """``base_url`` None means OpenAI itself; ``timeout`` in seconds for one request (the client's own default is 600)."""
+    """``base_url`` None means OpenAI itself; ``timeout`` in seconds for one request (the client's own default is
+    600)."""
 
     api_key: str
     model: str = "gpt-4o-mini"

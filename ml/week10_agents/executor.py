@@ -1,12 +1,14 @@
 """Running what a model asked for: the part that all three architectures share, and where the care is.
 
-Idea.    A call passes five questions before it runs: is it JSON, is there such a tool, do the arguments fit its schema, was it
-         made before, may it change something. Whoever fails one gets the reason in words, because the reader is a model and
-         can mend it. Calls that only read run at the same time; a call that writes is a barrier and runs alone.
+Idea.    A call passes five questions before it runs: is it JSON, is there such a tool, do the arguments fit its
+         schema, was it made before, may it change something. Whoever fails one gets the reason in words, because the
+         reader is a model and can mend it. Calls that only read run at the same time; a call that writes is a barrier
+         and runs alone.
 Source.  Kim et al., "An LLM Compiler for Parallel Function Calling" (2023), for the parallel part.
 Left out. Retries inside a tool, undoing a write.
 
-An exception other than ToolError is a bug in a tool. It is not turned into words: it ends the run, so that somebody sees it.
+An exception other than ToolError is a bug in a tool. It is not turned into words: it ends the run, so that somebody
+sees it.
 """
 
 from __future__ import annotations
@@ -58,9 +60,7 @@ class Executor:
             }
         done = {place: task.result() for place, task in tasks.items()}
         # Twice the same call in one reply: the second one gets the first one's answer.
-        return [
-            done[place] if place in done else await self._one(step, asking) for place, asking in enumerate(batch)
-        ]
+        return [done[place] if place in done else await self._one(step, asking) for place, asking in enumerate(batch)]
 
     async def _one(self, step: int, asking: Asking) -> Called:
         name, arguments = asking

@@ -1,8 +1,9 @@
 """Open-Meteo and Frankfurter on this machine: the paths, parameters, fields and failures that the two publish.
 
 Ten towns and nine currencies with fixed values, so that an answer can be checked. The shapes are those of
-open-meteo.com/en/docs (``current``, ``current_units``; 400 with ``error`` and ``reason``), of its geocoding API (no ``results``
-key where nothing is found) and of frankfurter.dev v1 (``amount``, ``base``, ``date``, ``rates``; 404 with ``message``).
+open-meteo.com/en/docs (``current``, ``current_units``; 400 with ``error`` and ``reason``), of its geocoding API (no
+``results`` key where nothing is found) and of frankfurter.dev v1 (``amount``, ``base``, ``date``, ``rates``; 404 with
+``message``).
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ REQUIRED = "Parameter 'latitude' and 'longitude' must have the same number of el
 
 @dataclass
 class LocalApis:
-    """What the server does and saw. ``delay`` seconds before each answer; ``failing`` maps a path to the statuses that its
-    next requests get instead of an answer."""
+    """What the server does and saw. ``delay`` seconds before each answer; ``failing`` maps a path to the statuses
+    that its next requests get instead of an answer."""
 
     services: Services = field(default_factory=Services)
     delay: float = 0.0
@@ -101,7 +102,11 @@ def forecast(query: dict[str, str]) -> tuple[int, Any]:
         if abs(value) > limit:
             return 400, {"error": True, "reason": f"{name} must be in range of -{limit} to {limit}°. Given: {value}."}
     near = min(TOWNS.values(), key=lambda town: (town[2] - latitude) ** 2 + (town[3] - longitude) ** 2)
-    measured = {"temperature_2m": (near[4], "°C"), "wind_speed_10m": (near[5], "km/h"), "weather_code": (near[6], "wmo code")}
+    measured = {
+        "temperature_2m": (near[4], "°C"),
+        "wind_speed_10m": (near[5], "km/h"),
+        "weather_code": (near[6], "wmo code"),
+    }
     wanted = [name for name in query.get("current", "").split(",") if name]
     if unknown := [name for name in wanted if name not in measured]:
         return 400, {"error": True, "reason": f"Cannot initialize Variable from invalid String value {unknown[0]}."}

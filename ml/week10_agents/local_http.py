@@ -1,4 +1,5 @@
-"""An HTTP server on this machine for the length of a ``with`` block. No lesson here: plumbing for the two local services."""
+"""An HTTP server on this machine for the length of a ``with`` block. No lesson here: plumbing for the two local
+services."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ def serving(answer: Answer) -> Iterator[str]:
             url = urlsplit(self.path)
             query = {name: values[-1] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, document = answer(self.command, url.path, query, {name.lower(): value for name, value in self.headers.items()}, body)
+            status, document = answer(
+                self.command, url.path, query, {name.lower(): value for name, value in self.headers.items()}, body
+            )
             payload = json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json; charset=utf-8")

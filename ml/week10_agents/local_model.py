@@ -1,13 +1,14 @@
 """An endpoint on this machine that speaks chat completions and is as strict as the real one. Behind it: any function.
 
-Idea.    An agent's bugs are mostly in the conversation: an id without an answer, an answer without an id, two answers, a
-         ``tool`` message in the wrong place. The real API refuses each with a 400. A double that accepts everything would
-         hide them, so this one refuses too, with the sentences of the real one.
+Idea.    An agent's bugs are mostly in the conversation: an id without an answer, an answer without an id, two
+         answers, a ``tool`` message in the wrong place. The real API refuses each with a 400. A double that accepts
+         everything would hide them, so this one refuses too, with the sentences of the real one.
 Source.  OpenAI's API reference, and the 400s that its users report.
-Left out. Streaming, images, ``n`` above 1, log-probabilities, everything that our three architectures and LangChain do not send.
+Left out. Streaming, images, ``n`` above 1, log-probabilities, everything that our three architectures and LangChain
+         do not send.
 
-``Policy`` is the model: messages and tools in, an assistant's message out. ``Script`` plays fixed messages, ``rules.py`` is a
-small rule-based one, and a ``Fault`` is an HTTP failure in place of an answer.
+``Policy`` is the model: messages and tools in, an assistant's message out. ``Script`` plays fixed messages,
+``rules.py`` is a small rule-based one, and a ``Fault`` is an HTTP failure in place of an answer.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from ml.week10_agents.local_http import serving
 KEY = "sk-local"
 ROLES = {"system", "developer", "user", "assistant", "tool"}
 KNOWN = {
-    "model", "messages", "tools", "tool_choice", "temperature", "stop", "max_tokens", "max_completion_tokens", "stream", "n",
-    "parallel_tool_calls", "top_p", "seed", "user",
+    "model", "messages", "tools", "tool_choice", "temperature", "stop", "max_tokens", "max_completion_tokens", "stream",
+    "n", "parallel_tool_calls", "top_p", "seed", "user",
 }  # fmt: skip
 
 
@@ -146,7 +147,9 @@ def check_request(request: Any) -> None:
         raise Refused("This endpoint does not stream.")
     messages = request.get("messages")
     if not isinstance(messages, list) or not messages:
-        raise Refused("Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array.")
+        raise Refused(
+            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array."
+        )
     check_tools(request.get("tools"))
     check_messages(messages)
 

@@ -1,11 +1,11 @@
 """Plan and execute: think once, run the plan without the model, think again only when something breaks.
 
-Idea.    The model writes all calls in advance. A call may use an earlier one's result by reference ("$place.latitude"), so the
-         plan is a graph, and the program runs it in waves, whatever is ready at the same time. Then one more request turns the
-         results into an answer. A failed call stops the plan, and the model is shown what was done and what failed, and plans
-         what is left, at most ``limits.replans`` times.
-Source.  Wang et al., "Plan-and-Solve Prompting" (2023); Xu et al., "ReWOO" (2023), for the references; Kim et al., "An LLM
-         Compiler" (2023), for the waves.
+Idea.    The model writes all calls in advance. A call may use an earlier one's result by reference
+         ("$place.latitude"), so the plan is a graph, and the program runs it in waves, whatever is ready at the same
+         time. Then one more request turns the results into an answer. A failed call stops the plan, and the model is
+         shown what was done and what failed, and plans what is left, at most ``limits.replans`` times.
+Source.  Wang et al., "Plan-and-Solve Prompting" (2023); Xu et al., "ReWOO" (2023), for the references; Kim et al.,
+         "An LLM Compiler" (2023), for the waves.
 Left out. Conditions and loops in a plan: a planner without them must fetch what it may turn out not to need.
 """
 
@@ -27,8 +27,8 @@ from ml.week10_agents.tools import Tool
 PLAN = """Plan the calls that answer the question. The tools:
 {tools}
 
-Write a JSON list and nothing else. Each step has an id, a tool and arguments; an argument may be "$id.field", a field of an
-earlier step's result. The list is empty if no tool can help.
+Write a JSON list and nothing else. Each step has an id, a tool and arguments; an argument may be "$id.field", a field
+of an earlier step's result. The list is empty if no tool can help.
 [{{"id": "a", "tool": "name", "arguments": {{"x": 1}}}}, {{"id": "b", "tool": "name", "arguments": {{"y": "$a.z"}}}}]"""
 SOLVE = "Answer the question in one or two sentences from the results. If they do not tell, say so."
 STEP_SCHEMA = {

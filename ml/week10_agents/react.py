@@ -1,7 +1,8 @@
 """ReAct: thinking and acting in plain text, for a model that was never trained to call functions.
 
-Idea.    The model writes a line of thought and one action; the program runs it and writes the observation below; the growing
-         text goes back in. Generation stops before "Observation:", or the model would go on and invent the result.
+Idea.    The model writes a line of thought and one action; the program runs it and writes the observation below; the
+         growing text goes back in. Generation stops before "Observation:", or the model would go on and invent the
+         result.
 
              Thought: I need the coordinates first.
              Action: find_place {"name": "Lisbon"}
@@ -9,10 +10,11 @@ Idea.    The model writes a line of thought and one action; the program runs it 
              ...
              Final answer: It is 17 degrees in Lisbon.
 Source.  Yao et al., "ReAct: Synergizing Reasoning and Acting in Language Models" (2022).
-Left out. The few-shot examples that the paper's models needed; several actions at once (that is what function calling added).
+Left out. The few-shot examples that the paper's models needed; several actions at once (that is what function calling
+         added).
 
-What is lost against the loop: structure. The action has to be parsed out of prose, there are no ids, and one action a step
-makes the steps as many as the calls. A line that does not parse gets an observation that says how to write one.
+What is lost against the loop: structure. The action has to be parsed out of prose, there are no ids, and one action a
+step makes the steps as many as the calls. A line that does not parse gets an observation that says how to write one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What every architecture keeps: limits that end a run, and a record of all that happened in it.
 
-Idea.    An agent is a loop whose exit condition is written by a model. So the program needs exits of its own (steps, calls,
-         seconds), and afterwards somebody will ask what it did, so each request and each call is kept, with times.
+Idea.    An agent is a loop whose exit condition is written by a model. So the program needs exits of its own (steps,
+         calls, seconds), and afterwards somebody will ask what it did, so each request and each call is kept, with
+         times.
 Left out. Money (week 11's meter), storage.
 """
 
@@ -17,8 +18,8 @@ Reason = Literal["answered", "steps", "deadline", "model"]
 
 @dataclass(frozen=True)
 class Limits:
-    """``steps``: requests to the model; ``calls``: tool calls that run; ``seconds``: the whole run; ``tool_seconds``: one
-    call; ``replans``: new plans after a failure (plan-and-execute only)."""
+    """``steps``: requests to the model; ``calls``: tool calls that run; ``seconds``: the whole run; ``tool_seconds``:
+    one call; ``replans``: new plans after a failure (plan-and-execute only)."""
 
     steps: int = 8
     calls: int = 16

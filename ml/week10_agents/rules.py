@@ -1,11 +1,13 @@
-"""The stand-in for a language model: thirteen kinds of sentences understood by patterns, and three ways of acting on them.
+"""The stand-in for a language model: thirteen kinds of sentences understood by patterns, and three ways of acting on
+them.
 
-Nothing here is intelligent, and no number about it says anything about a model's intelligence. It makes the architectures
-comparable: the same knowledge, the same two mistakes (a country behind a town's name, UKP for pounds) and the same repairs
-act through function calls, through ReAct's text and through a plan, at the endpoint of ``local_model.py``. What then differs
-is the architecture: how many requests, which calls, how many tokens.
+Nothing here is intelligent, and no number about it says anything about a model's intelligence. It makes the
+architectures comparable: the same knowledge, the same two mistakes (a country behind a town's name, UKP for pounds)
+and the same repairs act through function calls, through ReAct's text and through a plan, at the endpoint of
+``local_model.py``. What then differs is the architecture: how many requests, which calls, how many tokens.
 
-``understand`` gives the goals of a question; ``next_steps`` gives what can be asked for now, given all that was asked before.
+``understand`` gives the goals of a question; ``next_steps`` gives what can be asked for now, given all that was asked
+before.
 """
 
 from __future__ import annotations
@@ -157,7 +159,7 @@ def plan(question: str, seen: Seen, results: Mapping[str, Any]) -> list[dict[str
     """Everything that is still to be done, with references. A plan knows no conditions, so it fetches both sides."""
     wish, steps = understand(question), []
     for number, goal in enumerate(wish.goals if wish else ()):
-        call, result = reach(goal, seen)
+        call, _ = reach(goal, seen)
         if call is None:
             continue
         steps.append({"id": f"s{number}_{len(results)}", "tool": call[0], "arguments": call[1]})

@@ -3,9 +3,9 @@
 Idea.    A schema is a predicate written as data. Each keyword looks at one property of the value and ignores values of
          other types ("minimum" says nothing about a string), and a value is valid when no keyword objects.
 Source.  JSON Schema, draft 2020-12, the validation vocabulary.
-Left out. ``$ref`` beyond the same document, ``patternProperties``, ``if``/``then``, ``multipleOf``, formats. A keyword that
-         is not known raises ``UnknownKeyword`` when the schema is checked: a schema that promises more than is checked is
-         worse than none. Annotations (title, description, default, …) promise nothing and pass.
+Left out. ``$ref`` beyond the same document, ``patternProperties``, ``if``/``then``, ``multipleOf``, formats. A
+         keyword that is not known raises ``UnknownKeyword`` when the schema is checked: a schema that promises more
+         than is checked is worse than none. Annotations (title, description, default, …) promise nothing and pass.
 
 ``problems`` gives every objection with the place it is about, in words that can be handed to a model as they are.
 """
@@ -20,7 +20,18 @@ from dataclasses import dataclass
 from typing import Any
 
 Schema = Mapping[str, Any]
-ANNOTATIONS = {"title", "description", "default", "examples", "deprecated", "format", "$schema", "$id", "$defs", "optional"}
+ANNOTATIONS = {
+    "title",
+    "description",
+    "default",
+    "examples",
+    "deprecated",
+    "format",
+    "$schema",
+    "$id",
+    "$defs",
+    "optional",
+}
 
 
 class UnknownKeyword(ValueError):

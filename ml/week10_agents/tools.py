@@ -1,9 +1,10 @@
 """A tool: a function, the words that tell a model when to use it, and the schema of its arguments.
 
-Idea.    A language model cannot run anything. It is shown descriptions, it writes a name and arguments as JSON, and the
-         program decides whether that becomes a call. Everything the model may do is therefore in this list, and everything it
-         may pass is in the schemas.
-Source.  OpenAI, "Function calling" (the form of ``described``); Schick et al., "Toolformer" (2023), for models that learn it.
+Idea.    A language model cannot run anything. It is shown descriptions, it writes a name and arguments as JSON, and
+         the program decides whether that becomes a call. Everything the model may do is therefore in this list, and
+         everything it may pass is in the schemas.
+Source.  OpenAI, "Function calling" (the form of ``described``); Schick et al., "Toolformer" (2023), for models that
+         learn it.
 Left out. Streaming results, images, tools that ask back.
 """
 
