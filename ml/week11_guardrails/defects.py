@@ -1,7 +1,9 @@
-"""Eighteen ways to break the RAG system, one thing each: what the suite has to notice.
+"""Eighteen ways to break the RAG system, one mistake each: what the suite has to notice.
 
 The idea: each defect is a mistake that somebody has made: a sign turned, a guard forgotten, a cache with too short a
 key, a cap looked at afterwards. Each is the intact system with one part swapped, so that a red check points at it.
+Three times a second guard would hide the missing one, and is off as well: guards that overlap protect, and hide from
+tests which of them works (exercise 4).
 """
 
 from __future__ import annotations
@@ -103,11 +105,11 @@ DEFECTS: dict[str, Callable[[], Rag]] = {
     "an empty index": swapped(index=Words((Passage("empty", "Nothing."),))),
     "citations off by one": with_model(OffByOne),
     "answers something else": with_model(FirstSentence, least=0.0, grounded=supported),
-    "no check of support": swapped(grounded=lambda sentence, passages: True, least=0.0),
+    "no support check": swapped(grounded=lambda sentence, passages: True, least=0.0),
     "answers everything": swapped(least=0.0),
     "refuses too much": swapped(least=0.95),
     "strict JSON only": swapped(parse=json.loads),
-    "no screen": swapped(screen=lambda question: False, least=0.0, grounded=lambda s, p: True),
+    "no screen, no support check": swapped(screen=lambda question: False, least=0.0, grounded=lambda s, p: True),
     "screen too wide": swapped(screen=lambda question: "ignore" in question.lower() or "may" in question.lower()),
     "documents not cleaned": swapped(clean=lambda text: text),
     "no redaction": swapped(redact=lambda text: text),

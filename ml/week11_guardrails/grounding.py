@@ -25,9 +25,9 @@ from ml.week11_guardrails.minilm import Embed
 
 SIGNS = ("coverage", "similarity", "numbers missing", "polarity differs")
 STOP = set(
-    "a an and are as at be been but by can could did do does for from had has have he how i if in into is it its may me "
-    "more must my of on one or our shall she should so such than that the their them then there these they this those "
-    "to was we were what when where which who whom why will with would yes you your".split()
+    "a an and are as at be been but by can could did do does for from had has have he how i if in into is it its may "
+    "me more must my of on one or our shall she should so such than that the their them then there these they this "
+    "those to was we were what when where which who whom why will with would yes you your".split()
 )
 DENIALS = re.compile(r"\b(?:no|not|never|none|neither|nor|without|cannot|lacks?|fails?|unable)\b|n't\b", re.IGNORECASE)
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -116,8 +116,9 @@ class Support:
 def fit(signs: np.ndarray, labels: np.ndarray, penalty: float = 1.0, steps: int = 50) -> Support:
     """Logistic regression by Newton's method on (N, F) ``signs`` and (N,) ``labels`` of 0 and 1.
 
-    L = sum_i ln(1 + e^(-s_i z_i)) + penalty/2 |w|^2.  gradient = X^T (p - y) + penalty w;  H = X^T diag(p (1 - p)) X +
-    penalty I, without penalty on the bias. Five parameters: Newton's steps cost nothing, and there is no rate to choose.
+    L = sum_i ln(1 + e^(-s_i z_i)) + penalty/2 |w|^2, no penalty on the bias.
+    gradient = X^T (p - y) + penalty w;   H = X^T diag(p (1 - p)) X + penalty I.
+    With five parameters Newton's steps cost nothing, and there is no rate to choose.
     """
     mean, spread = signs.mean(0), np.maximum(signs.std(0), 1e-9)  # (F,), (F,)
     x = np.hstack([(signs - mean) / spread, np.ones((len(signs), 1))])  # (N, F + 1)
@@ -137,5 +138,7 @@ def fit(signs: np.ndarray, labels: np.ndarray, penalty: float = 1.0, steps: int 
 def calibration(labels: np.ndarray, probabilities: np.ndarray, bins: int = 5) -> tuple[np.ndarray, float]:
     """Rows (mean probability, share supported, count) of equally full bins, and the expected calibration error."""
     order = np.argsort(probabilities, kind="stable")
-    rows = np.array([[probabilities[b].mean(), labels[b].mean(), len(b)] for b in np.array_split(order, bins) if len(b)])
+    rows = np.array(
+        [[probabilities[b].mean(), labels[b].mean(), len(b)] for b in np.array_split(order, bins) if len(b)]
+    )
     return rows, float(np.abs(rows[:, 0] - rows[:, 1]) @ rows[:, 2] / rows[:, 2].sum())

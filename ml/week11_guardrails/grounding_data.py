@@ -25,7 +25,7 @@ from ml.week11_guardrails.grounding import NUMBER, denies, numbers, sentences, w
 
 
 class Case(NamedTuple):
-    """A ``sentence`` and ``passages``, of one ``kind``; ``group`` keeps what belongs together on one side of a split."""
+    """A ``sentence`` and ``passages``, of one ``kind``; a split keeps each ``group`` on one side."""
 
     sentence: str
     passages: tuple[str, ...]
@@ -66,7 +66,9 @@ def change_number(sentence: str, rng: random.Random, held: set[str]) -> str | No
 def deny(sentence: str) -> str | None:
     """``sentence`` with a denial taken out or put in behind its first auxiliary; None where there is neither."""
     if denies(sentence):
-        turned = re.sub(r"\b(?:not|never) |\bcannot\b|n't\b", lambda m: "can" if m[0] == "cannot" else "", sentence, count=1)
+        turned = re.sub(
+            r"\b(?:not|never) |\bcannot\b|n't\b", lambda m: "can" if m[0] == "cannot" else "", sentence, count=1
+        )
     else:
         auxiliary = r"\b(is|are|was|were|can|will|must|may|should|has|have|does|do)\b(?! not)"
         turned = re.sub(auxiliary, r"\1 not", sentence, count=1)
@@ -79,7 +81,11 @@ def from_conversations(folder: Path, questions: int, seed: int = 0) -> list[Case
     relevant = read_relevant(folder / "qrels.tsv")
     asked = [row for row in read_lines(folder / "queries.jsonl") if row["id"] in relevant][:questions]
     wanted = {id for row in asked for id in relevant[row["id"]]}
-    text = {row["id"]: f"{row['title']}\n{row['text']}" for row in read_lines(folder / "corpus.jsonl") if row["id"] in wanted}
+    text = {
+        row["id"]: f"{row['title']}\n{row['text']}"
+        for row in read_lines(folder / "corpus.jsonl")
+        if row["id"] in wanted
+    }
     cases: list[Case] = []
     for row in asked:
         group = row["id"].split("<")[0]

@@ -32,8 +32,8 @@ BLANK = re.compile(r"\s+|//[^\n]*|#[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 # What may stand behind a string's closing quote: the end, a bracket, a comment, a forgotten comma and the next string,
 # or a comma and something that begins an item. Anything else, and the quote belonged to the text.
 AFTER_STRING = re.compile(
-    r"\s*(?:\Z|[}\]]|//|/\*|#)|\s+[\"'“]"
-    r"|\s*,\s*(?:[\"'“`\[{}\]\d#/-]|[A-Za-z_]\w*\s*:|(?:true|false|null|none)\b|\Z)",
+    r"\s*(?:\Z|[}\]]|//|/\*|#)|\s+[\"'“]|\s*\n\s*(?:[\[{\d-]|(?:true|false|null|none)\b|[A-Za-z_]\w*\s*:)"
+    r"|\s*,\s*(?:[\"'“`\[{}\]\d#/-]|[A-Za-z_]\w*\s*:|(?:true|false|null|none)\b|[a-z]{0,4}\Z)",
     re.IGNORECASE,
 )
 BARE = re.compile(r"[^\s,:\[\]{}\"'`“”]+")

@@ -1,8 +1,8 @@
 """A small RAG system whose model does everything wrong that models do, and the guardrails that put it right.
 
 The idea: to test guardrails one needs a model that misbehaves on command. ``Parrot`` reads a prompt and copies the best
-sentence, but it also obeys every order it sees, wherever it stands; adds a sentence that it made up; never admits that it
-does not know; repeats personal data; and breaks its JSON in a different way each time. What the system adds around it:
+sentence, but it also obeys every order it sees, wherever it stands; adds a sentence that it made up; never admits that
+it does not know; repeats personal data; and breaks its JSON in a different way each time. What the system adds around:
 
     screen the question -> search (what the asker may read) -> clean the passages -> reserve the cost -> model
     -> repair and validate its JSON -> drop what no passage supports, refuse when nothing is left -> redact
@@ -39,7 +39,9 @@ SCHEMA = {
     "properties": {"answer": {"type": "string"}, "citations": {"type": "array", "items": {"type": "integer"}}},
     "required": ["answer", "citations"],
 }
-PRIVATE = tuple(r for r in pii.RULES if r.kind in {"EMAIL_ADDRESS", "IBAN_CODE", "US_SSN", "CREDIT_CARD", "PHONE_NUMBER"})
+PRIVATE = tuple(
+    r for r in pii.RULES if r.kind in {"EMAIL_ADDRESS", "IBAN_CODE", "US_SSN", "CREDIT_CARD", "PHONE_NUMBER"}
+)
 ORDER = re.compile(r"\b(?:write|say|reply with): *(?P<said>.+?)(?:(?<=first\.)|$)", re.IGNORECASE)
 
 

@@ -9,8 +9,8 @@ arithmetic, and it pays to know which: two libraries' "relevancy" may differ in 
     contextual recall, relevancy      share of "yes"                                     none:         0
     contextual precision              mean over the relevant ranks k of (relevant among the first k) / k: AP of week 9
 
-Proven equal to DeepEval on random verdicts and calls (``with_deepeval.py``, tests). Left out: its G-Eval (a rubric for a
-judge) and its conversational metrics.
+Proven equal to DeepEval on random verdicts and calls (``with_deepeval.py``, tests). Left out: its G-Eval (a rubric for
+a judge) and its conversational metrics.
 """
 
 from __future__ import annotations
