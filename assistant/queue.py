@@ -6,11 +6,14 @@ import uuid
 from typing import Any
 
 import orjson
+import structlog
 from arq.connections import ArqRedis, RedisSettings, create_pool
 from arq.constants import in_progress_key_prefix
 from redis.exceptions import RedisError
 
 from assistant.errors import QueueUnavailable, SettingsError
+
+log = structlog.get_logger()
 
 QUEUE = "almanac:runs"
 JOB = "run"
@@ -43,6 +46,27 @@ async def connect(url: str) -> ArqRedis:
         )
     except (RedisError, OSError) as error:
         raise QueueUnavailable("Valkey or Redis cannot be reached at ALMANAC_REDIS_URL.") from error
+
+
+class RunQueue:
+    """Asks workers to take runs. Never fails: what it cannot ask for, the workers' sweep finds a little later."""
+
+    def __init__(self, url: str | None) -> None:
+        self._url = url
+        self._pool: ArqRedis | None = None
+
+    async def enqueue(self, run_id: uuid.UUID) -> None:
+        if self._url is None:
+            return
+        try:
+            self._pool = self._pool or await connect(self._url)
+            await enqueue(self._pool, run_id)
+        except (QueueUnavailable, RedisError, OSError) as error:
+            log.warning("queue.away", run=str(run_id), error=type(error).__name__)
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            await self._pool.aclose()
 
 
 async def enqueue(pool: ArqRedis, run_id: uuid.UUID) -> None:

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from assistant.answering.answer import Answering
+from assistant.commands import Commands
+from assistant.commands.context import Context
 from assistant.database import documents, migrate
+from assistant.database.channels import Channels
 from assistant.database.session import Sessions, create_engine, create_sessions
 from assistant.errors import DatabaseUnavailable
 from assistant.knowledge.embedding import Embedder, TransformerEmbedder
 from assistant.knowledge.search import Searcher
 from assistant.models.extractive import ExtractiveModel
 from assistant.models.port import Model
+from assistant.queue import RunQueue
+from assistant.roles import Roles
 from assistant.settings import Settings
 from assistant.telemetry import Metrics
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Services:
+    """Everything, built once. ``roles``, ``channels`` and ``commands`` follow from the rest."""
+
     settings: Settings
     engine: AsyncEngine
     sessions: Sessions
@@ -32,6 +40,22 @@ class Services:
     model: Model
     answering: Answering
     metrics: Metrics
+    queue: RunQueue = field(default_factory=lambda: RunQueue(None))
+
+    @cached_property
+    def roles(self) -> Roles:
+        return Roles(self.settings.admins)
+
+    @cached_property
+    def channels(self) -> Channels:
+        return Channels(self.sessions)
+
+    @cached_property
+    def commands(self) -> Commands:
+        context = Context(
+            self.settings, self.sessions, self.searcher, self.queue, self.model.name, self.embedder.name
+        )  # fmt: skip
+        return Commands(context)
 
 
 @asynccontextmanager
@@ -56,7 +80,9 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             statements, searcher, model, metrics,
             max_chars=settings.question_max_chars, timeout=settings.question_timeout,
         )  # fmt: skip
-        yield Services(settings, engine, sessions, embedder, searcher, model, answering, metrics)
+        queue = RunQueue(settings.redis_url.get_secret_value() if settings.redis_url else None)
+        stack.push_async_callback(queue.close)
+        yield Services(settings, engine, sessions, embedder, searcher, model, answering, metrics, queue)
 
 
 def _model(settings: Settings, embedder: Embedder) -> Model:

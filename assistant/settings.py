@@ -63,6 +63,11 @@ class Settings(BaseSettings):
     lease_seconds: Annotated[float, Field(ge=1, le=600)] = 10.0
     file_max_mb: Annotated[float, Field(gt=0, le=4_096)] = 50.0
 
+    admins: Annotated[tuple[str, ...], NoDecode] = ()  # stable names: slack:T123:U456, teams:<tenant>:<object id>
+    source_folders: Annotated[tuple[Path, ...], NoDecode] = ()  # folders that chat may add as sources; and those inside
+    fetch_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # hosts inside the network that may be fetched from
+
+    slack_workspace_admins: bool = False  # Slack's own administrators count as ours
     slack_bot_token: SecretStr | None = Field(default=None, validation_alias=AliasChoices("SLACK_BOT_TOKEN"))
     slack_signing_secret: SecretStr | None = Field(default=None, validation_alias=AliasChoices("SLACK_SIGNING_SECRET"))
     slack_app_token: SecretStr | None = Field(default=None, validation_alias=AliasChoices("SLACK_APP_TOKEN"))
@@ -88,7 +93,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
 
-    @field_validator("teams_allowed_tenants", "teams_allowed_hosts", mode="before")
+    @field_validator(
+        "teams_allowed_tenants", "teams_allowed_hosts", "admins", "source_folders", "fetch_allowed_hosts", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -107,6 +114,23 @@ class Settings(BaseSettings):
     @classmethod
     def _trailing_slash(cls, value: str) -> str:
         return value if value.endswith("/") else value + "/"
+
+    @field_validator("admins")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            platform, _, rest = name.partition(":")
+            if platform not in ("slack", "teams") or ":" not in rest.strip(":"):
+                raise ValueError(f"{name} is no name such as slack:T123:U456 or teams:<tenant>:<object id>")
+        return value
+
+    @field_validator("source_folders")
+    @classmethod
+    def _absolute(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        for folder in value:
+            if not folder.is_absolute():
+                raise ValueError(f"{folder} is not an absolute path")
+        return value
 
     @field_validator("llm_base_url", "llm_azure_endpoint", "public_url", "slack_api_base_url")
     @classmethod

@@ -9,7 +9,6 @@ import socket
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -18,24 +17,18 @@ from sqlalchemy.exc import DBAPIError
 from assistant.database import runs
 from assistant.errors import AlmanacError
 from assistant.services import Services
-from workers.ingestion.pipeline import Ingestion, Report
+from workers.ingestion.pipeline import Report
+from workers.ingestion.runs import ingest, remove_source
 
 log = structlog.get_logger()
 
 PROGRESS_SECONDS = 0.5
 
 
-async def ingest(services: Services, arguments: dict[str, Any], report: Report) -> None:
-    """``arguments``: ``{"paths": [absolute path, ...]}``."""
-    max_bytes = int(services.settings.file_max_mb * 2**20)
-    ingestion = Ingestion(services.sessions, services.embedder, max_bytes)
-    for path in arguments["paths"]:
-        if not await asyncio.to_thread(Path(path).exists):
-            raise AlmanacError(f"{path} does not exist on this machine.")
-        await ingestion.ingest_path(Path(path), report)
-
-
-KINDS: dict[str, Callable[[Services, dict[str, Any], Report], Awaitable[None]]] = {"ingest": ingest}
+KINDS: dict[str, Callable[[Services, dict[str, Any], Report], Awaitable[None]]] = {
+    "ingest": ingest,
+    "remove_source": remove_source,
+}
 
 
 async def execute(services: Services, run_id: uuid.UUID) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, case, func, or_, select, update
+from sqlalchemy import Text, and_, case, cast, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database.tables import Run
 
 MAX_ATTEMPTS = 5
+SHORTEST_PREFIX = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,24 @@ class RunRow:
     result: dict[str, Any] | None
     error: str | None
     attempts: int
+    created_at: datetime
 
     @property
     def finished(self) -> bool:
         return self.state in ("succeeded", "failed", "cancelled")
 
 
-_COLUMNS = (Run.id, Run.kind, Run.state, Run.arguments, Run.progress, Run.result, Run.error, Run.attempts)
+_COLUMNS = (
+    Run.id,
+    Run.kind,
+    Run.state,
+    Run.arguments,
+    Run.progress,
+    Run.result,
+    Run.error,
+    Run.attempts,
+    Run.created_at,
+)
 
 
 async def create(session: AsyncSession, kind: str, arguments: dict[str, Any]) -> uuid.UUID:
@@ -43,6 +55,27 @@ async def create(session: AsyncSession, kind: str, arguments: dict[str, Any]) ->
 async def find(session: AsyncSession, run_id: uuid.UUID) -> RunRow | None:
     row = (await session.execute(select(*_COLUMNS).where(Run.id == run_id))).first()
     return None if row is None else RunRow(*row)
+
+
+async def recent(session: AsyncSession, limit: int) -> list[RunRow]:
+    rows = await session.execute(select(*_COLUMNS).order_by(Run.created_at.desc()).limit(limit))
+    return [RunRow(*row) for row in rows]
+
+
+async def by_prefix(session: AsyncSession, prefix: str) -> RunRow | None:
+    """The newest run whose id begins so, with or without hyphens: people see eight characters of it."""
+    wanted = prefix.replace("-", "")
+    number = func.replace(cast(Run.id, Text), "-", "")
+    statement = select(*_COLUMNS).where(number.startswith(wanted, autoescape=True)).order_by(Run.created_at.desc())
+    row = (await session.execute(statement.limit(1))).first() if len(wanted) >= SHORTEST_PREFIX else None
+    return None if row is None else RunRow(*row)
+
+
+async def retry(session: AsyncSession, run_id: uuid.UUID) -> bool:
+    """Queue a run that has failed once more, with all its attempts; False when it has not failed."""
+    statement = update(Run).where(Run.id == run_id, Run.state.in_(("failed", "cancelled")))
+    fresh = {"state": "queued", "attempts": 0, "error": None, "finished_at": None, "claimed_by": None}
+    return (await session.execute(statement.values(**fresh).returning(Run.id))).scalar_one_or_none() is not None
 
 
 async def claim(session: AsyncSession, run_id: uuid.UUID, owner: str, lease: timedelta) -> RunRow | None:

@@ -64,7 +64,7 @@ class Assistant:
         searcher = Searcher(sessions, WordEmbedder())
         self._answering = Answering(sessions, searcher, model, Metrics(), max_chars=200, timeout=10)
 
-    def ask(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
+    def ask(self, question: Question, stop: asyncio.Event | None = None) -> AsyncGenerator[AnswerEvent, None]:
         return self._answering.ask(question)
 
 

@@ -17,6 +17,7 @@ import structlog
 from sqlalchemy import text
 
 from assistant.database import documents as index
+from assistant.database import sources
 from assistant.database.documents import IndexedDocument, PreparedDocument
 from assistant.database.session import Sessions
 from assistant.errors import DocumentUnreadable
@@ -82,10 +83,14 @@ class Ingestion:
             source_id, prefix = await index.folder_source(session, readable_name(str(scope.folder)))
         found = await asyncio.to_thread(lambda: list(files(scope)))
         paths = {prefix + readable_name(path.relative_to(scope.folder).as_posix()): path for path in found}
-        report.total += len(paths)
-        async with self.sessions() as session:
+        async with self.sessions.begin() as session:
+            if scope.only is not None:
+                await sources.remember(session, source_id, next(iter(paths)))
+            gone = await sources.forgotten(session, source_id)
             known = await index.documents_of(session, source_id, prefix)
             failures = await index.failures_of(session, source_id, prefix)
+        paths = {external_id: path for external_id, path in paths.items() if external_id not in gone}
+        report.total += len(paths)
 
         def read(external_id: str) -> SourceItem:
             return load(paths[external_id], external_id, self.max_bytes)
@@ -93,6 +98,9 @@ class Ingestion:
         await self._ingest(source_id, list(paths), read, known, failures, report)
         if scope.only is None:
             await self._remove_missing(source_id, prefix, known, set(paths), report)
+            if not prefix:
+                async with self.sessions.begin() as session:
+                    await sources.mark_synced(session, source_id)
         await self._tidy(report)
 
     async def ingest_items(self, source_id: int, items: dict[str, SourceItem], report: Report) -> None:

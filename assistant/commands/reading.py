@@ -1,0 +1,72 @@
+"""Commands that change nothing. Each takes the rest of its line and says what it found."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+
+from assistant.commands.context import Context, ago, header
+from assistant.commands.replies import Caller, Refused, Reply, Table
+from assistant.database import audit
+from assistant.database import status as counted
+from assistant.database.tables import Document
+from assistant.strings import say
+
+HITS = 5
+ENTRIES = 20
+
+
+async def ask(context: Context, caller: Caller, rest: str, _confirmed: bool) -> Reply:
+    if not rest:
+        raise Refused(needs(caller, "ask QUESTION", "question"))
+    return Reply(ask=rest)
+
+
+async def search(context: Context, caller: Caller, rest: str, _confirmed: bool) -> Reply:
+    if not rest:
+        raise Refused(needs(caller, "search WORDS", "words"))
+    limit = context.settings.question_max_chars
+    if len(rest) > limit:
+        raise Refused(say("common.too_long", caller.language, length=f"{len(rest):,}", limit=f"{limit:,}"))
+    result = await context.searcher.search(rest, audience=caller.audience, limit=HITS)
+    if not result.hits:
+        return Reply(say("commands.no_hits", caller.language))
+    return Reply(say("commands.hits", caller.language, count=len(result.hits)), hits=result.hits)
+
+
+async def status(context: Context, caller: Caller, _rest: str, _confirmed: bool) -> Reply:
+    async with context.sessions() as session:
+        counts = await counted.counts(session)
+        newest = (await session.execute(select(func.max(Document.indexed_at)))).scalar_one()
+    when = ago(newest, caller.language)
+    freshness = (
+        say("commands.fresh", caller.language, when=when) if newest else say("commands.never_read", caller.language)
+    )
+    text = say(
+        "commands.status_text", caller.language, documents=f"{counts['documents']:,}", sources=counts["sources"],
+        freshness=freshness, runs=counts["runs_open"], failures=counts["failures"],
+    )  # fmt: skip
+    return Reply(text)
+
+
+async def settings(context: Context, caller: Caller, _rest: str, _confirmed: bool) -> Reply:
+    return Reply(settings=True)
+
+
+async def models(context: Context, caller: Caller, _rest: str, _confirmed: bool) -> Reply:
+    name = context.model_name
+    model = say("commands.extractive", caller.language) if name == "extractive" else name
+    return Reply(say("commands.models_text", caller.language, model=model, embedding=context.embedding_name))
+
+
+async def audit_log(context: Context, caller: Caller, _rest: str, _confirmed: bool) -> Reply:
+    async with context.sessions() as session:
+        entries = await audit.recent(session, ENTRIES)
+    if not entries:
+        return Reply(say("commands.audit_empty", caller.language))
+    rows = tuple((ago(entry.at, caller.language), entry.person, entry.action, entry.target) for entry in entries)
+    text = say("commands.audit_text", caller.language, count=len(rows))
+    return Reply(text, table=Table(header("commands.audit_header", caller.language), rows))
+
+
+def needs(caller: Caller, usage: str, what: str) -> str:
+    return say("commands.needs", caller.language, usage=usage, what=say(f"commands.what_{what}", caller.language))
