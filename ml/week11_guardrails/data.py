@@ -11,6 +11,15 @@ import numpy as np
 from ml.week11_guardrails.injection import groups
 from ml.week11_guardrails.spans import Span
 
+SOURCES = (  # how a row's source begins, and what it is called here
+    ("jailbreak_llms", "jailbreaks"),
+    ("WildGuard", "WildGuard"),  # harmless prompts about touchy things
+    ("NotInject", "NotInject"),  # harmless prompts with an attack's words in them
+    ("PINT", "PINT"),  # a benchmark's published examples, few of each kind
+    ("ray", "Ray questions"),  # what engineers asked a documentation assistant
+    ("", "others"),
+)
+
 
 class Prompts(NamedTuple):
     """N ``texts`` with ``labels`` (1 for an attack), the ``sources`` they come from, and a ``group`` each (copies
@@ -29,7 +38,7 @@ def read_prompts(folder: Path) -> tuple[Prompts, list[str]]:
     inside = [row["text"] for row in rows if row.get("indirect_only")]
     rows = [row for row in rows if not row.get("indirect_only")]
     texts = [row["text"] for row in rows]
-    sources = np.array(["PINT" if row["source"].startswith("PINT") else row["source"].split("(")[0] for row in rows])
+    sources = np.array([next(short for start, short in SOURCES if row["source"].startswith(start)) for row in rows])
     return Prompts(texts, np.array([row["label"] for row in rows]), sources, groups(texts)), inside
 
 

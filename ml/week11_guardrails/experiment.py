@@ -65,7 +65,7 @@ def injections(run: Run, folder: Path) -> None:
     rows = studies.rates_by_source(prompts, flagged, ~chosen)
     run.table("Flagged by source", ["source", "what", "texts", "share"], rows)
     unseen = {}
-    left_out = ("WildGuard-benign",) if run.quick else ("WildGuard-benign", "NotInject", "PINT")
+    left_out = ("WildGuard",) if run.quick else ("WildGuard", "NotInject", "PINT")
     for source in run.track(left_out, "sources left out"):
         for what, share in zip(("harmless", "attack"), studies.without_source(prompts, source, threshold), strict=True):
             if not np.isnan(share):
@@ -76,9 +76,10 @@ def injections(run: Run, folder: Path) -> None:
     run.record("injection: area, orders in documents, whole", whole)
     run.record("injection: area, orders in documents, worst sentence", worst)
     curves = {"hashed n-grams": (prompts.labels, logits), "keyword list": (prompts.labels, keywords)}
-    touchy = (prompts.sources == "WildGuard-benign") | (prompts.labels == 1)
+    touchy = (prompts.sources == "WildGuard") | (prompts.labels == 1)
     curves["n-grams, WildGuard's harmless only"] = prompts.labels[touchy], logits[touchy]
-    run.save(figures.draw_roc(curves, "Injection: attacks found, by false alarms"), "injection")
+    axes = "false alarms: share of the harmless that is flagged", "share of the attacks found"
+    run.save(figures.draw_roc(curves, "Injection: attacks found, by false alarms", *axes), "injection")
     run.save(figures.draw_sources(rows, unseen), "sources")
 
 
@@ -136,7 +137,9 @@ def groundedness(run: Run, folder: Path) -> None:
     for _, kind, _, coverage, similarity, four in table[:4]:
         run.record(f"grounding: area, {kind}", four)
         run.record(f"grounding: area by topic, {kind}", max(coverage, similarity))
-    run.save(figures.draw_roc(grounding_curves(cases, x, probability, judged), "Groundedness", 0.004), "grounding")
+    axes = "share of the unsupported that passes", "share of the supported that passes"
+    curves = grounding_curves(cases, x, probability, judged)
+    run.save(figures.draw_roc(curves, "Groundedness: same topic is not support", *axes, low=0.004), "grounding")
     run.save(figures.draw_calibration(diagrams), "calibration")
 
 

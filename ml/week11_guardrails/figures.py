@@ -10,8 +10,10 @@ from ml.week11_guardrails import quantiles, roc
 from ml.week11_guardrails.spans import Score
 
 
-def draw_roc(curves: dict[str, tuple[np.ndarray, np.ndarray]], title: str, low: float = 1e-3) -> Figure:
-    """ROC curves from name -> (labels, scores), the false alarms on a logarithmic axis: the left end is what counts."""
+def draw_roc(
+    curves: dict[str, tuple[np.ndarray, np.ndarray]], title: str, across: str, up: str, low: float = 1e-3
+) -> Figure:
+    """ROC curves from name -> (labels, scores), false positives on a logarithmic axis: the left end is what counts."""
     figure, axis = plt.subplots(figsize=(6.4, 4))
     for name, (labels, scores) in curves.items():
         false, true, _ = roc.curve(labels, scores)
@@ -19,7 +21,7 @@ def draw_roc(curves: dict[str, tuple[np.ndarray, np.ndarray]], title: str, low: 
         axis.step(np.maximum(false, low), true, where="post", label=f"{name} ({roc.area(labels, scores):.3f})")
     axis.axvline(0.02, color="#888888", linewidth=1, linestyle=":")
     axis.set(xscale="log", xlim=(low, 1), ylim=(0, 1.02), title=title)
-    axis.set(xlabel="false alarms: share of the harmless that is flagged", ylabel="share of the others found")
+    axis.set(xlabel=across, ylabel=up)
     axis.legend(title="(area under the curve)", loc="lower right", handlelength=4)
     return figure
 
@@ -30,10 +32,11 @@ def draw_sources(rows: list[tuple[str, str, int, float]], unseen: dict[str, floa
     names = [f"{source}\n{what}, {count}" for source, what, count, _ in rows]
     colours = ["#0072B2" if what == "harmless" else "#D55E00" for _, what, _, _ in rows]
     bars = axis.bar(names, [share for *_, share in rows], color=colours)
-    axis.bar_label(bars, fmt="%.2f", fontsize=8)
+    axis.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
     places = [i for i, (source, what, _, _) in enumerate(rows) if f"{source} {what}" in unseen]
     values = [unseen[f"{rows[i][0]} {rows[i][1]}"] for i in places]
-    axis.plot(places, values, "kD", linestyle="none", label="source never seen in training")
+    beside = [place + 0.2 for place in places]
+    axis.plot(beside, values, "kD", linestyle="none", label="by a classifier that never saw this source")
     axis.set(ylabel="share flagged", ylim=(0, 1.1), title="Who is flagged at 2 % false alarms overall")
     axis.tick_params(axis="x", labelsize=7)
     axis.legend(loc="upper left")
@@ -62,7 +65,7 @@ def draw_calibration(parts: dict[str, tuple[np.ndarray, float]]) -> Figure:
     for (name, (rows, error)), mark in zip(parts.items(), "os", strict=False):
         axis.plot(rows[:, 0], rows[:, 1], marker=mark, label=f"{name} (error {error:.3f})")
     axis.set(xlabel="probability given", ylabel="share supported", title="Calibrated at home, not abroad")
-    axis.legend(handlelength=4)
+    axis.legend(handlelength=4, loc="lower right", fontsize=8)
     return figure
 
 
@@ -97,8 +100,9 @@ def draw_money(spent: dict[str, np.ndarray], cap: float, seconds: np.ndarray) ->
     for name, values in quantile_errors(seconds, shares).items():
         right.plot(np.arange(len(shares)), values * 100, marker="o", label=name)
     right.set_xticks(np.arange(len(shares)), [f"{share * 100:g}" for share in shares])
-    right.set(xlabel="percentile", ylabel="relative error in %", title="Percentiles from counters", yscale="symlog")
-    right.legend(handlelength=4)
+    right.set(xlabel="percentile", ylabel="relative error in %", title="Percentiles from counters", yscale="log")
+    right.set_ylim(0.05, 200)
+    right.legend(handlelength=4, loc="upper left", fontsize=8)
     return figure
 
 
