@@ -310,9 +310,9 @@ async def test_no_more_is_claimed_than_was_asked_for(sessions: Sessions) -> None
 async def test_a_claim_is_checked_by_owner_and_time(sessions: Sessions) -> None:
     await claimed(sessions, "me", 0.5)
     [row] = await rows(sessions)
-    await Claim(row.id, "me", sessions).check()
+    await Claim(row.id, "me", sessions, asyncio.Event()).check()
     with pytest.raises(LostClaim):
-        await Claim(row.id, "you", sessions).check()
+        await Claim(row.id, "you", sessions, asyncio.Event()).check()
     await asyncio.sleep(0.6)
     with pytest.raises(LostClaim):
-        await Claim(row.id, "me", sessions).check()
+        await Claim(row.id, "me", sessions, asyncio.Event()).check()
