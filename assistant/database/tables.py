@@ -65,6 +65,9 @@ class Source(Base):
     """A place documents come from. ``location`` is unique within its kind: for a folder, its absolute path.
 
     A ``page`` is one address of the web, an ``upload`` what was shared in one conversation (its principal).
+    ``config`` holds the kind's options and the *names* of credentials, never a secret; ``cursor`` where the last
+    sync ended; ``error`` why the last one failed, ``failed_syncs`` how many did in a row. ``busy_run`` is the run
+    that reads the source now: it counts while that run's lease lasts.
     """
 
     __tablename__ = "sources"
@@ -76,11 +79,23 @@ class Source(Base):
     name: Mapped[str]
     readers: Mapped[list[str]] = mapped_column(server_default=text("'{everyone}'::text[]"))
     synced_at: Mapped[datetime | None]
+    config: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    cursor: Mapped[dict[str, Any] | None]
+    interval_minutes: Mapped[int] = mapped_column(server_default="0")  # 0: read only when asked
+    next_sync_at: Mapped[datetime | None]
+    busy_run: Mapped[uuid.UUID | None]
+    error: Mapped[str | None]
+    failed_syncs: Mapped[int] = mapped_column(server_default="0")
+    drift: Mapped[dict[str, Any] | None]  # what the last reconciliation found: {"missing": 0, "gone": 0, …}
+    reconciled_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = _now()
 
 
 class Document(Base):
-    """The version of a document that is in force. Its chunks are replaced with it in one transaction."""
+    """The version of a document that is in force. Its chunks are replaced with it in one transaction.
+
+    ``version`` is what its source calls this state of it (a blob's hash, a version number, an ETag).
+    """
 
     __tablename__ = "documents"
     __table_args__ = (UniqueConstraint("source_id", "external_id"),)
@@ -91,6 +106,7 @@ class Document(Base):
     title: Mapped[str]
     url: Mapped[str | None]
     content_hash: Mapped[str]
+    version: Mapped[str | None]
     readers: Mapped[list[str]]
     details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     indexed_at: Mapped[datetime] = _now()
@@ -155,7 +171,11 @@ class CorpusStatistics(Base):
 
 
 class Run(Base):
-    """A background job. arq carries only its id; losing the queue loses no work."""
+    """A background job. arq carries only its id; losing the queue loses no work.
+
+    ``checkpoint`` says where the next attempt goes on; ``stalled`` counts the attempts since the last one that got
+    anywhere. A run that waits for a server is not taken up before ``not_before``.
+    """
 
     __tablename__ = "runs"
     __table_args__ = (
@@ -171,24 +191,53 @@ class Run(Base):
     result: Mapped[dict[str, Any] | None]
     error: Mapped[str | None]
     attempts: Mapped[int] = mapped_column(server_default="0")
+    stalled: Mapped[int] = mapped_column(server_default="0")
     claimed_by: Mapped[str | None]
     claimed_until: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
+    checkpoint: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = _now()
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
 
 class DocumentFailure(Base):
-    """A file that could not be ingested, with its reason; gone when it succeeds or disappears."""
+    """A file that could not be ingested, with its reason; gone when it succeeds or disappears.
+
+    A transient one is tried again at ``next_at``; None: not by itself.
+    """
 
     __tablename__ = "document_failures"
 
     source_id: Mapped[int] = mapped_column(ForeignKey("sources.id", ondelete="CASCADE"), primary_key=True)
     external_id: Mapped[str] = mapped_column(primary_key=True)
     content_hash: Mapped[str | None]
+    version: Mapped[str | None]
     reason: Mapped[str]
+    transient: Mapped[bool] = mapped_column(server_default=false())
     attempts: Mapped[int] = mapped_column(server_default="1")
+    next_at: Mapped[datetime | None]
     failed_at: Mapped[datetime] = _now()
+
+
+class Sighting(Base):
+    """A document that a listing of everything has named so far; what it has not named at its end is gone."""
+
+    __tablename__ = "sightings"
+
+    listing: Mapped[uuid.UUID] = mapped_column(primary_key=True)  # the run's id
+    external_id: Mapped[str] = mapped_column(primary_key=True)
+
+
+class GroupMember(Base):
+    """Who belongs to a group that a source's readers name, as the source says."""
+
+    __tablename__ = "group_members"
+    __table_args__ = (Index("ix_group_members_member", "member"),)
+
+    source_id: Mapped[int] = mapped_column(ForeignKey("sources.id", ondelete="CASCADE"), primary_key=True)
+    principal: Mapped[str] = mapped_column(primary_key=True)  # group:confluence:…, group:entra:…
+    member: Mapped[str] = mapped_column(primary_key=True)  # user:email:…, user:github:…
 
 
 class Inbox(Base):
