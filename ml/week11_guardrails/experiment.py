@@ -55,6 +55,8 @@ def injections(run: Run, folder: Path) -> None:
     keywords = np.array([injection.keyword_score(text) for text in prompts.texts])
     run.record("injection: area, n-grams", roc.area(prompts.labels, logits))
     run.record("injection: area, keyword list", roc.area(prompts.labels, keywords))
+    single = studies.one_of_each(prompts.group)
+    run.record("injection: area, n-grams, one of each family", roc.area(prompts.labels[single], logits[single]))
 
     chosen = fold < 2  # the threshold is chosen on two folds and judged on the others
     threshold, _ = roc.threshold_at(prompts.labels[chosen], logits[chosen], 0.02)
@@ -62,6 +64,7 @@ def injections(run: Run, folder: Path) -> None:
     harmless, attack = ~chosen & (prompts.labels == 0), ~chosen & (prompts.labels == 1)
     run.record("injection: false alarms, promised 2 %", float(flagged[harmless].mean()))
     run.record("injection: attacks found", float(flagged[attack].mean()))
+    run.record("injection: attacks found, one of each family", float(flagged[attack & single].mean()))
     rows = studies.rates_by_source(prompts, flagged, ~chosen)
     run.table("Flagged by source", ["source", "what", "texts", "share"], rows)
     unseen = {}
@@ -76,8 +79,9 @@ def injections(run: Run, folder: Path) -> None:
     run.record("injection: area, orders in documents, whole", whole)
     run.record("injection: area, orders in documents, worst sentence", worst)
     curves = {"hashed n-grams": (prompts.labels, logits), "keyword list": (prompts.labels, keywords)}
-    touchy = (prompts.sources == "WildGuard") | (prompts.labels == 1)
-    curves["n-grams, WildGuard's harmless only"] = prompts.labels[touchy], logits[touchy]
+    touchy = single & ((prompts.sources == "WildGuard") | (prompts.labels == 1))
+    curves["n-grams, one of each family"] = prompts.labels[single], logits[single]
+    curves["the same, harmless: WildGuard's only"] = prompts.labels[touchy], logits[touchy]
     axes = "false alarms: share of the harmless that is flagged", "share of the attacks found"
     run.save(figures.draw_roc(curves, "Injection: attacks found, by false alarms", *axes), "injection")
     run.save(figures.draw_sources(rows, unseen), "sources")

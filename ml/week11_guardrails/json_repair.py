@@ -246,7 +246,7 @@ class _Reader:
                 self.at = pair.end()
                 return chr(0x10000 + ((high - 0xD800) << 10) + (int(pair[1], 16) - 0xDC00))
             return chr(high)
-        if code not in ESCAPES and code not in '"\\/':
+        if code not in ESCAPES and code not in "\"'\\/":
             self.note("escape")
         return ESCAPES.get(code, code)
 

@@ -30,7 +30,7 @@ rng = np.random.default_rng(0)
 # harmless question in ten is switched off within a week.
 
 # %%
-from ml.week11_guardrails import figures, injection, roc, studies
+from ml.week11_guardrails import figures, injection, studies
 from ml.week11_guardrails.data import read_prompts
 
 folder = data_folder("injection")
@@ -150,8 +150,9 @@ plt.show()
 # %% [markdown]
 # ## 6. Tests for a system with a model in it
 #
-# The model below obeys every order it sees, invents, leaks, and breaks its JSON. The system around it makes that harmless,
-# and the suite says so. Then it is broken in eighteen ways, one at a time: a suite that stays green is a hole.
+# The model below obeys every order it sees, invents, leaks, and breaks its JSON. The system around it makes that
+# harmless, and the suite says so. Then it is broken in eighteen ways, one at a time: a defect that leaves everything
+# green is a hole in the suite.
 
 # %%
 from ml.week11_guardrails import suite
@@ -167,8 +168,8 @@ figures.draw_matrix(red, list(DEFECTS), checks)
 plt.show()
 
 # %% [markdown]
-# One poisoned page does not wait for its own question: it is among the four passages of others, the model obeys the order
-# in it, and the answer is lost even where the support check keeps the order itself from getting out.
+# One poisoned page does not wait for its own question: it is among the four passages of others, the model obeys the
+# order in it, and the answer is lost even where the support check keeps the order itself from getting out.
 
 # %%
 from ml.week11_guardrails.handbook import ANSWERABLE
@@ -182,5 +183,5 @@ for question in ANSWERABLE:
 # %% [markdown]
 # ## What to try next
 #
-# The exercises in the README: a threshold that is fair to each source, the swap that Luhn misses, which repairs to accept
-# before something is changed, the guard whose removal nobody notices, and a queue before the cap.
+# The exercises in the README: a threshold that is fair to each source, the swap that Luhn misses, which repairs to
+# accept before something is changed, the guard whose removal nobody notices, and a queue before the cap.

@@ -54,11 +54,13 @@ def is_address(text: str) -> bool:
 
 
 def is_phone(text: str) -> bool:
-    """Seven to fifteen digits (ITU E.164 allows 15), in groups or after a plus; a date or a decimal is none."""
+    """Seven to fifteen digits (ITU E.164 allows 15), in groups or after a plus; a date, an address, 3-2-4 is none."""
     digits = re.sub(r"\D", "", text)
     grouped = bool(re.search(r"[ .()-]", text.strip())) or text.startswith("+")
-    dated = re.fullmatch(r"(19|20)\d\d-\d\d-\d\d( \d\d)?|\d{1,2}\.\d{1,2}\.\d{4}|\d{1,3}(\.\d{1,3}){3}", text)
-    return 7 <= len(digits) <= 15 and grouped and not dated
+    other = re.fullmatch(
+        r"(19|20)\d\d-\d\d-\d\d( \d\d)?|\d{1,2}\.\d{1,2}\.\d{4}|\d{1,3}(\.\d{1,3}){3}|\d{3}-\d\d-\d{4}", text
+    )
+    return 7 <= len(digits) <= 15 and grouped and not other
 
 
 def _rule(kind: str, pattern: str, check: Callable[[str], bool] | None = None, context: str = "") -> Rule:

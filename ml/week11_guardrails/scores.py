@@ -5,7 +5,7 @@ each claim or passage, and a formula that turns verdicts into a number. The judg
 arithmetic, and it pays to know which: two libraries' "relevancy" may differ in the formula alone.
 
     faithfulness, answer relevancy    share of claims not denied ("idk" passes)          nothing said: 1
-    hallucination                     share of contexts contradicted (less is better)    no context:   1
+    hallucination                     share of contexts agreed with (until 4.3: denied)  no context:   1
     contextual recall, relevancy      share of "yes"                                     none:         0
     contextual precision              mean over the relevant ranks k of (relevant among the first k) / k: AP of week 9
 
@@ -46,7 +46,8 @@ def contextual_relevancy(verdicts: Sequence[Sequence[str]]) -> float:
 
 
 def hallucination(verdicts: Sequence[str]) -> float:
-    """One verdict a context: "yes" where the answer contradicts it. Less is better."""
+    """One verdict a context: "yes" where the answer agrees with it. Versions before 4.3 gave one minus this, under the
+    same name: a threshold that is carried over passes everything that it used to stop."""
     return share(verdicts, ("yes",), 1.0)
 
 

@@ -38,6 +38,14 @@ def scores_by_fold(prompts: Prompts, fold: np.ndarray, which: Iterable[int]) -> 
     return scores
 
 
+def one_of_each(group: np.ndarray) -> np.ndarray:
+    """(N,) true for the first text of each group. Copies in a test flatter as they do in training: a family of 179
+    variants that are found together counts 179 times."""
+    mask = np.zeros(len(group), bool)
+    mask[np.unique(group, return_index=True)[1]] = True
+    return mask
+
+
 def rates_by_source(prompts: Prompts, flagged: np.ndarray, judged: np.ndarray) -> list[tuple[str, str, int, float]]:
     """(source, what, count, share flagged) among the ``judged`` texts."""
     rows = []

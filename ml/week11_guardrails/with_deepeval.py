@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -73,7 +74,9 @@ def judged(name: str, verdicts: Any) -> float:
     """DeepEval's score of ``verdicts`` under the metric ``name``; for contextual relevancy a list of lists."""
     replies = [reply(v) for v in verdicts] if name == "ContextualRelevancy" else [reply(verdicts)]
     contexts = [f"passage {i}" for i, _ in enumerate(verdicts)] or ["passage"]
-    metric = getattr(theirs, f"{name}Metric")(model=Judge(replies), include_reason=False, async_mode=False)
+    with warnings.catch_warnings():  # Hallucination says that its direction has changed (see scores.py)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        metric = getattr(theirs, f"{name}Metric")(model=Judge(replies), include_reason=False, async_mode=False)
     return measured(metric, retrieval_context=contexts, context=contexts, expected_output="as expected")
 
 
