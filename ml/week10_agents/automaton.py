@@ -69,12 +69,16 @@ def choice(*pieces: Piece) -> Piece:
     return lambda builder, after: builder.state(empty=[piece(builder, after) for piece in pieces])
 
 
-def repeat(piece: Piece, least: int, most: int) -> Piece:
-    """``least`` to ``most`` times. Each time is its own copy: that is how a finite automaton counts."""
+def repeat(piece: Piece, least: int, most: int | None) -> Piece:
+    """``least`` to ``most`` times; None means without end. Each counted time is its own copy: that is how a finite
+    automaton counts. Times without end are a loop, and cost no more than one copy."""
 
     def build(builder: Builder, after: int) -> int:
         here = after
-        for count in range(most, 0, -1):
+        if most is None:
+            here = builder.state()
+            builder.empty[here] += [piece(builder, here), after]
+        for count in range(least if most is None else most, 0, -1):
             here = piece(builder, here)
             if count > least:  # after count - 1 times the end may come as well
                 here = builder.state(empty=[here, after])

@@ -68,8 +68,10 @@ class Masks:
     """The tokens that may follow each state of an automaton, worked out when first asked for."""
 
     def __init__(self, automaton: Automaton, vocabulary: Vocabulary) -> None:
-        used = set(np.flatnonzero((automaton.table >= 0).any(axis=0)).tolist()) & set(range(0x20, 0x7F))
-        if not used <= vocabulary.singles:  # the promise to end in time rests on tokens of one byte
+        single = np.array(sorted(vocabulary.singles))  # bytes that are tokens of their own
+        after = automaton.table[:, single]  # (S, singles)
+        nearest = np.where(after >= 0, automaton.distance[after], len(automaton.table)).min(axis=1)  # (S,)
+        if (~automaton.accepting & (nearest != automaton.distance - 1)).any():  # the promise to end in time rests on it
             raise ValueError("The vocabulary lacks single bytes that the grammar needs.")
         self.automaton, self.vocabulary = automaton, vocabulary
         self._ends: dict[int, npt.NDArray[np.int32]] = {}

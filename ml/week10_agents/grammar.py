@@ -1,10 +1,9 @@
 """From a JSON Schema to an automaton that accepts only valid JSON: what the model will be allowed to write.
 
 Idea.    Every value of the schema becomes a piece: an enum is a choice of words, a string is characters between
-         quotes, an object is its properties in the schema's order. The language is made finite (strings, arrays and
-         numbers have a longest size), and it is a *subset* of what the schema allows: one layout, one order, no
-         surplus properties. So whatever the automaton accepts is valid, and a text that is not finished can always be
-         finished.
+         quotes, an object is its properties in the schema's order. The language is a *subset* of what the schema
+         allows: one layout, one order, no surplus properties, no more than 9 digits before the point. So whatever the
+         automaton accepts is valid.
 Source.  Willard and Louf, "Efficient Guided Generation for Large Language Models" (2023, Outlines); llama.cpp's GBNF.
 Left out. ``pattern``, ``not``, ``allOf``, ``$ref``, ``uniqueItems``: a keyword that could make the language too wide
          raises ``Unsupported``. Recursion would need a stack (XGrammar, 2024, has one).
@@ -20,9 +19,6 @@ from typing import Any
 from ml.week10_agents.automaton import Automaton, Piece, byte_range, choice, compile_piece, repeat, sequence, word
 from ml.week10_agents.schema import ANNOTATIONS, Schema
 
-LONGEST_STRING = 48  # characters, where the schema has no maxLength
-MOST_ITEMS = 5  # where it has no maxItems
-MOST_ENTRIES = 3  # of an object without properties
 WHOLE, FRACTION = 9, 6  # digits before and after the point, where there is no range
 HANDLED = {
     "type", "enum", "const", "properties", "required", "additionalProperties", "items", "minItems", "maxItems",
@@ -91,8 +87,7 @@ CHARACTER = choice(  # one code point in UTF-8, without the quote, the backslash
 
 
 def _string(schema: Schema) -> Piece:
-    least = schema.get("minLength", 0)
-    most = schema.get("maxLength", max(LONGEST_STRING, least))
+    least, most = schema.get("minLength", 0), schema.get("maxLength")
     _sane(least, most, "string")
     return sequence(word('"'), repeat(CHARACTER, least, most), word('"'))
 
@@ -105,8 +100,8 @@ DECIMALS = sequence(word("."), repeat(DIGIT, 1, FRACTION))
 
 def between(low: str, high: str) -> Piece:
     """All digit strings of the same length from ``low`` to ``high``."""
-    if not low:
-        return NOTHING
+    if set(low) <= {"0"} and set(high) <= {"9"}:  # without this, three branches a digit: 3⁹ pieces
+        return repeat(DIGIT, len(low), len(low))
     first, last, rest = low[0], high[0], len(low) - 1
     if first == last:
         return sequence(word(first), between(low[1:], high[1:]))
@@ -134,13 +129,23 @@ def whole(low: int, high: int) -> list[Piece]:
 
 
 def _integer(schema: Schema) -> Piece:
+    if not schema.keys() & {"minimum", "maximum"}:
+        return _free(NOTHING)
     low, high = math.ceil(schema.get("minimum", 1 - 10**WHOLE)), math.floor(schema.get("maximum", 10**WHOLE - 1))
     _sane(low, high, "integer")
     return choice(*whole(low, high))
 
 
+def _free(tail: Piece) -> Piece:
+    """Any number of the usual size, and what may follow it."""
+    digits = choice(word("0"), sequence(NONZERO, repeat(DIGIT, 0, WHOLE - 1)))
+    return sequence(choice(NOTHING, word("-")), digits, tail)
+
+
 def _number(schema: Schema) -> Piece:
     """An integer within the range, or one with decimals whose neighbours are both within it."""
+    if not schema.keys() & {"minimum", "maximum"}:
+        return _free(choice(NOTHING, DECIMALS))
     low, high = schema.get("minimum", 1 - 10**WHOLE), schema.get("maximum", 10**WHOLE - 1)
     parts = whole(math.ceil(low), math.floor(high)) if math.ceil(low) <= math.floor(high) else []
     if (bottom := max(math.ceil(low), 0)) < math.floor(high):
@@ -154,17 +159,16 @@ def _number(schema: Schema) -> Piece:
 
 # ---- arrays and objects ----
 def _array(schema: Schema) -> Piece:
-    least = schema.get("minItems", 0)
-    most = schema.get("maxItems", max(MOST_ITEMS, least))
+    least, most = schema.get("minItems", 0), schema.get("maxItems")
     _sane(least, most, "array")
     return sequence(word("["), _listed(value(schema.get("items", {"type": "string"})), least, most), word("]"))
 
 
-def _listed(item: Piece, least: int, most: int) -> Piece:
+def _listed(item: Piece, least: int, most: int | None) -> Piece:
     """``least`` to ``most`` items with commas between them."""
     if most == 0:
         return NOTHING
-    some = sequence(item, repeat(sequence(word(", "), item), max(least - 1, 0), most - 1))
+    some = sequence(item, repeat(sequence(word(", "), item), max(least - 1, 0), None if most is None else most - 1))
     return some if least else choice(NOTHING, some)
 
 
@@ -177,8 +181,8 @@ def _object(schema: Schema) -> Piece:
         if extra is False:
             return word("{}")
         inner = value(extra) if isinstance(extra, Mapping) else choice(*map(value, SCALARS))
-        entry = sequence(_string({"minLength": 1, "maxLength": LONGEST_STRING // 2}), word(": "), inner)
-        return sequence(word("{"), _listed(entry, 0, MOST_ENTRIES), word("}"))
+        entry = sequence(_string({"minLength": 1}), word(": "), inner)
+        return sequence(word("{"), _listed(entry, 0, None), word("}"))
     required = set(schema.get("required", ()))
     pieces = [(sequence(word(f"{dumps(name)}: "), value(part)), name in required) for name, part in properties.items()]
     return sequence(word("{"), _entries(pieces))
@@ -204,8 +208,8 @@ def _entries(pieces: Sequence[tuple[Piece, bool]]) -> Piece:
     return build
 
 
-def _sane(least: float, most: float, what: str) -> None:
-    if least > most:
+def _sane(least: float, most: float | None, what: str) -> None:
+    if most is not None and least > most:
         raise Unsupported(f"No {what} is both at least {least} and at most {most}.")
 
 
