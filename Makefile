@@ -28,7 +28,7 @@ run: install
 
 test: install learn
 	$(BIN)/python -m tests.browser
-	$(BIN)/python -m pytest --ignore tests/ml
+	$(BIN)/python -m pytest --ignore tests/ml --numprocesses 2
 	$(BIN)/python -m pytest tests/ml --numprocesses 2
 
 lint: install
