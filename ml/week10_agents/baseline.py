@@ -23,9 +23,9 @@ from typing import Any
 from ml.week10_agents.bfcl import Call, Case
 
 STOP = set(
-    "a an and are as at be by can could do does for from get give has have help how i if in is it its know me my of on or "
-    "please should show tell that the their them then there this to want was we what when where which who will with would "
-    "you your calculate compute find using given".split()
+    "a an and are as at be by can could do does for from get give has have help how i if in is it its know me my of on "
+    "or please should show tell that the their them then there this to want was we what when where which who will with "
+    "would you your calculate compute find using given".split()
 )
 NUMBER = re.compile(r"(?<![\w.])-?\$?\d[\d,]*(?:\.\d+)?%?")
 QUOTED = re.compile(r"[\"'`‘“]([^\"'`’”]{1,60})[\"'`’”]")

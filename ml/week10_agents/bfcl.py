@@ -17,17 +17,11 @@ from pathlib import Path
 from typing import Any
 
 CATEGORIES = (
-    "simple_python",
-    "simple_java",
-    "simple_javascript",
-    "multiple",
-    "parallel",
-    "parallel_multiple",
-    "irrelevance",
-)
+    "simple_python", "simple_java", "simple_javascript", "multiple", "parallel", "parallel_multiple", "irrelevance"
+)  # fmt: skip
 TYPES = {
-    "dict": "object", "HashMap": "object", "float": "number", "double": "number", "long": "integer", "integer": "integer",
-    "tuple": "array", "array": "array", "Array": "array", "ArrayList": "array", "string": "string", "String": "string",
+    "dict": "object", "HashMap": "object", "float": "number", "double": "number", "long": "integer",
+    "integer": "integer", "tuple": "array", "array": "array", "Array": "array", "ArrayList": "array", "string": "string", "String": "string",
     "char": "string", "boolean": "boolean", "Boolean": "boolean",
 }  # fmt: skip
 

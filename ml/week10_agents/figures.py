@@ -32,10 +32,11 @@ def timeline(traces: Sequence[Trace], title: str) -> Figure:
                 place, seconds * 1000, left=started * 1000, color=colour, height=0.8, edgecolor="black", linewidth=0.4
             )
             axes.text((started + seconds) * 1000 + 3, place, label, va="center", fontsize=7)
+        late = ", and no step is left for the answer" if trace.reason == "steps" else ""
         axes.invert_yaxis()
         axes.set_yticks([])
         axes.grid(axis="y", visible=False)
-        axes.set_title(f"{trace.architecture}: {len(trace.asked)} requests, {len(trace.ran)} calls", fontsize=9)
+        axes.set_title(f"{trace.architecture}: {len(trace.asked)} requests, {len(trace.ran)} calls{late}", fontsize=9)
     last = np.atleast_1d(panels)[-1]
     last.set_xlabel("time (ms)")
     last.set_xlim(right=last.get_xlim()[1] * 1.12)

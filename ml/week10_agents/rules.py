@@ -109,7 +109,7 @@ def _if_cold(results: list[Any], limit: int, town: str) -> str:
 def look(call: Call, seen: Seen) -> tuple[Call | None, Any]:
     """(the call to make, None) where the result is missing; (None, the result) where it is there or cannot be had.
 
-    Both mistakes are mended here, from the words of the error; a temporary failure is tried once more.
+    Both mistakes are mended here, from the words of the error; a call that failed for a moment is tried again.
     """
     text = seen.get((call[0], canonical(call[1])))
     if text is None:
@@ -152,6 +152,8 @@ def next_steps(question: str, seen: Seen) -> tuple[list[Call], str]:
     if wanted:
         return wanted, ""
     results = [result for _, result in reached]
+    if None in results and any("cannot be reached" in text or "in time" in text for text in seen.values()):
+        return [], "I cannot tell: a service does not answer."
     return [], wish.words(results + [None] * (len(wish.goals) - len(results)))
 
 

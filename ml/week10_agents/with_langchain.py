@@ -15,11 +15,13 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import openai
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelCallLimitMiddleware
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage
 from langchain_core.tools import StructuredTool, ToolException
 from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 from ml.week10_agents.chat import ChatSettings
 from ml.week10_agents.loop import OUT_OF_TIME, SYSTEM
@@ -55,25 +57,26 @@ async def answer(question: str, settings: ChatSettings, tools: Iterable[Tool], l
     (``HumanInTheLoopMiddleware``, which needs a checkpointer)."""
     limits = limits or Limits()
     trace = Trace(question, "LangChain")
-    model = ChatOpenAI(
-        model=settings.model,
-        base_url=settings.base_url,
-        api_key=settings.api_key,
-        temperature=0,
-        timeout=settings.timeout,
-    )
-    agent = create_agent(
-        model,
-        [langchain_tool(tool, trace) for tool in tools if not tool.writes],
-        system_prompt=SYSTEM,
-        middleware=[ModelCallLimitMiddleware(run_limit=limits.steps, exit_behavior="end")],
-    )
-    try:
-        async with asyncio.timeout(limits.seconds):
-            state = await agent.ainvoke({"messages": [{"role": "user", "content": question}]})
-    except TimeoutError:
-        trace.answer, trace.reason = OUT_OF_TIME, "deadline"
-        return trace
+    async with openai.DefaultAsyncHttpxClient(timeout=settings.timeout) as client:  # or its sockets are left open
+        model = ChatOpenAI(
+            model=settings.model,
+            base_url=settings.base_url,
+            api_key=SecretStr(settings.api_key),
+            temperature=0,
+            http_async_client=client,
+        )
+        agent = create_agent(
+            model,
+            [langchain_tool(tool, trace) for tool in tools if not tool.writes],
+            system_prompt=SYSTEM,
+            middleware=[ModelCallLimitMiddleware(run_limit=limits.steps, exit_behavior="end")],
+        )
+        try:
+            async with asyncio.timeout(limits.seconds):
+                state = await agent.ainvoke({"messages": [{"role": "user", "content": question}]})
+        except TimeoutError:
+            trace.answer, trace.reason = OUT_OF_TIME, "deadline"
+            return trace
     _record(trace, state["messages"])
     return trace
 
@@ -86,8 +89,3 @@ def _record(trace: Trace, messages: list[Any]) -> None:
             step = len(trace.asked) + 1
             trace.asked.append(Asked(step, 0.0, 0.0, used["input_tokens"], used["output_tokens"]))
     trace.answer = str(messages[-1].content)
-
-
-def tool_messages(messages: list[Any]) -> list[str]:
-    """What the tools said, as the model saw it."""
-    return [str(message.content) for message in messages if isinstance(message, ToolMessage)]
