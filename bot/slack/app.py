@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import re
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -21,18 +19,29 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from assistant.services import Services
 from bot.inbox import Inbox
-from bot.slack import votes
-from bot.slack.api import CALL_SECONDS, Api
+from bot.slack import actions, commands, deletion, files, submit, unfurl
+from bot.slack.api import CALL_SECONDS, Api, new_pace
 from bot.slack.deliver import SlackFrontEnd
 from bot.slack.door import refusal
-from bot.slack.events import PLATFORM, Message
-from bot.slack.render import FEEDBACK
+from bot.slack.events import PLATFORM
+from bot.slack.handlers import register
+from bot.slack.people import People
 from bot.slack.socket_mode import SocketMode
+from bot.slack.workplace import Workplace
 
 log = structlog.get_logger()
 
 PATH = "/slack/events"
-STORE_SECONDS = 2.5  # Slack waits 3 s for an acknowledgement
+
+JOBS = {
+    "command": commands.run_command,
+    "files": files.add_files,
+    "person": actions.ask_person,
+    "share": actions.share,
+    "unfurl": unfurl.unfurl,
+    "direct": submit.open_direct,
+    "deleted": deletion.take_away,
+}
 
 
 def add_slack(application: web.Application, services: Services) -> None:
@@ -53,19 +62,20 @@ class _Slack:
         self.services = services
         self.logger = _quiet_logger()
         self.client = self._client(settings.slack_bot_token.get_secret_value() if settings.slack_bot_token else None)
-        self.inbox = Inbox(
-            SlackFrontEnd(Api(self.client)), services.answering, services.sessions, settings.lease_seconds
+        api = Api(self.client, new_pace())
+        people = People(api, services.roles, settings.slack_workspace_admins)
+        self.place = Workplace(services, api, people)
+        self.place.inbox = Inbox(
+            SlackFrontEnd(self.place, JOBS), services.answering, services.sessions, settings.lease_seconds
         )
         self.bolt = _bolt(self)
-        self.http: aiohttp.ClientSession
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def lifetime(self, _application: web.Application) -> AsyncIterator[None]:
         """Everything that runs, from the application's start to its end."""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CALL_SECONDS)) as self.http:
-            self.client.session = self.http
-            self.inbox.start()
-            socket = self._socket()
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CALL_SECONDS)) as http:
+            self.client.session = self.place.api.http = http
+            self.place.inbox.start()
+            socket = self._socket(http)
             if socket is not None:
                 socket.start()
             try:
@@ -73,30 +83,8 @@ class _Slack:
             finally:
                 if socket is not None:
                     await socket.stop()
-                await self.inbox.stop()
-                if self._tasks:
-                    await asyncio.wait(self._tasks, timeout=CALL_SECONDS)
-
-    async def received(self, body: dict[str, Any]) -> None:
-        """Store a message that asks something. When this returns, the event is acknowledged."""
-        message = Message.from_event(body)
-        fate = "ignored"
-        if message is not None:
-            event_id = str(body.get("event_id") or message.key)
-            async with asyncio.timeout(STORE_SECONDS):
-                new = await self.inbox.store(event_id, message.key, message.payload())
-            fate = "stored" if new else "duplicate"
-        self.services.metrics.events.labels(PLATFORM, fate).inc()
-
-    async def voted(self, body: dict[str, Any]) -> None:
-        vote = votes.vote_of(body)
-        text = await votes.count(vote, self.services.sessions, self.services.metrics, STORE_SECONDS)
-        self._spawn(votes.confirm(self.http, body, text))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work, name="slack-confirm")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+                await self.place.inbox.stop()
+                await self.place.close(CALL_SECONDS)
 
     def _client(self, token: str | None) -> AsyncWebClient:
         """Never retries by itself: a message whose fate is unknown must be looked up before it is sent again."""
@@ -108,12 +96,12 @@ class _Slack:
             logger=self.logger,
         )
 
-    def _socket(self) -> SocketMode | None:
+    def _socket(self, http: aiohttp.ClientSession) -> SocketMode | None:
         token = self.services.settings.slack_app_token
         if token is None:
             return None
         client = self._client(None)
-        client.session = self.http
+        client.session = http
         return SocketMode(self.bolt, client, token.get_secret_value(), self.logger)
 
 
@@ -123,16 +111,6 @@ def _bolt(slack: _Slack) -> AsyncApp:
 
     async def authorize(enterprise_id: str | None, team_id: str | None) -> AuthorizeResult:
         return AuthorizeResult(enterprise_id=enterprise_id, team_id=team_id, bot_token=slack.client.token)
-
-    async def received(body: dict[str, Any]) -> None:
-        await slack.received(body)
-
-    async def voted(body: dict[str, Any], ack: Any) -> None:
-        await slack.voted(body)
-        await ack()
-
-    async def clicked(ack: Any) -> None:
-        await ack()
 
     async def failed(error: Exception) -> BoltResponse:
         expected = isinstance(error, SQLAlchemyError | OSError)  # whose text would hold the message
@@ -149,9 +127,7 @@ def _bolt(slack: _Slack) -> AsyncApp:
         ignoring_self_events_enabled=False,  # ``Message.from_event`` ignores every bot
         attaching_conversation_kwargs_enabled=False,
     )
-    app.event(re.compile(".*"))(received)
-    app.action(FEEDBACK)(voted)
-    app.action(re.compile(".*"))(clicked)
+    register(app, slack.place)
     app.error(failed)
     return app
 

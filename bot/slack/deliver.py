@@ -1,128 +1,242 @@
-"""From a stored event to its one answer in the thread."""
+"""From a stored event to what people see of it."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
 
-from assistant.answering.messages import AnswerEvent, Done, Question
+from assistant.answering.messages import Answer, AnswerEvent, Question
+from assistant.answering.outcomes import Outcome
 from assistant.database.inbox import Event
 from assistant.errors import QuestionRejected
-from bot.inbox import Claim, LostClaim, TryLater
-from bot.slack import texts
-from bot.slack.api import Api, Refused, Unreachable, unreadable
-from bot.slack.events import PLATFORM, Message
-from bot.slack.render import Part, answer_parts, plain_part
+from assistant.strings import detect, say
+from bot import inbox
+from bot.inbox import Claim, TryLater
+from bot.slack import blocks
+from bot.slack.draft import Draft
+from bot.slack.errors import GONE, Refused, Unreachable
+from bot.slack.events import PLATFORM, Message, own_audience, plain
+from bot.slack.lookup import Posted, nameless, parts_of
+from bot.slack.render import Look, Part, answer_parts, file_button, plain_part
+from bot.slack.respond import Responder
+from bot.slack.sign import Sign
+from bot.slack.stream import Shown, Writer
+from bot.slack.workplace import Workplace
 
 log = structlog.get_logger()
 
-BUSY_AFTER = 0.7  # seconds; an answer that is there sooner needs no sign
+STEP_SECONDS = 0.2
 FIRST_BACKOFF, LONGEST_BACKOFF = 2.0, 60.0  # seconds; doubled with each attempt
 
-_TOO_MUCH = {"msg_too_long", "msg_blocks_too_long", "invalid_blocks", "invalid_blocks_format", "markdown_text_conflict"}
-_GONE = {
-    "channel_not_found",
-    "not_in_channel",
-    "is_archived",
-    "is_inactive",
-    "thread_not_found",
-    "message_not_found",
-    "cannot_reply_to_message",
-    "restricted_action",
-    "restricted_action_read_only_channel",
-    "restricted_action_thread_locked",
-    "restricted_action_thread_only_channel",
-    "messages_tab_disabled",
-    "user_not_found",
-    "cannot_dm_bot",
-}
+ASKING = ("message", "edit", "regenerate", "ask")
+
+Job = Callable[[Workplace, Event, Claim], Awaitable[dict[str, Any]]]
 
 
 class SlackFrontEnd:
-    """Implements ``bot.inbox.FrontEnd``."""
+    """Implements ``bot.inbox.FrontEnd``. ``jobs`` do what is no question, by the event's kind."""
 
     platform = PLATFORM
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
+    def __init__(self, place: Workplace, jobs: Mapping[str, Job]) -> None:
+        self._place = place
+        self._jobs = jobs
+        self._found: dict[uuid.UUID, dict[int, Posted]] = {}
 
-    async def question(self, event: Event) -> Question:
-        return Message(**event.payload).question(event.id)
+    async def question(self, event: Event) -> Question | None:
+        if event.payload.get("kind", "message") not in ASKING:
+            return None
+        message = Message.from_payload(event.payload)
+        replaces = await self._replaced(event, message)
+        text = message.text or await self._root(message)
+        if not text:
+            return None
+        place = self._place
+        who, settings = await asyncio.gather(place.people.get(message.team, message.user), place.settings(message))
+        private = message.direct or message.kind == "ask"
+        return Question(
+            text=text,
+            asker=message.asker,
+            audience=message.audience,
+            platform=PLATFORM,
+            conversation=message.conversation,
+            inbox_id=event.id,
+            asker_name=who.name,
+            asker_audience=None if private else own_audience(message.team, message.user, message.outsiders),
+            unprompted=message.unprompted,
+            language=settings.language,
+            locale=who.locale,
+            persona=settings.persona,
+            sources=settings.sources,
+            replaces=replaces,
+        )
 
-    async def deliver(self, event: Event, stream: AsyncIterator[AnswerEvent], claim: Claim) -> dict[str, Any]:
-        """Send what the thread does not hold yet, and return the ids of all parts."""
-        message = Message(**event.payload)
+    async def _replaced(self, event: Event, message: Message) -> uuid.UUID | None:
+        """The answer that this one takes the place of; what stands of it in the thread is kept for ``deliver``."""
+        if message.kind == "regenerate":
+            found = await parts_of(self._place.api, message, lambda it: it.get("answer_id") == message.replaces)
+            newest = message.replaces
+        elif message.kind == "edit":
+            await self._place.quiet(message.key)
+            found = await parts_of(self._place.api, message, lambda it: it.get("asked") == message.ts)
+            newest = next((posted.answer_id for posted in found.values() if posted.answer_id), "")
+            if not newest and (reply := await self._place.inbox.reply_of(message.key)):
+                newest = str(reply.answer_id or "")
+        else:
+            return None
+        self._found[event.id] = found
+        return uuid.UUID(newest) if newest else None
+
+    async def _root(self, message: Message) -> str:
+        """What a thread began with: the question of somebody who only mentions the bot below it."""
+        if message.thread == message.ts or message.files:
+            return ""
         try:
-            return await self._deliver(message, event, stream, claim)
+            root = await self._place.api.message(message.channel, message.thread, message.thread)
+        except (Refused, Unreachable):
+            return ""
+        if root is None or root.get("bot_id") or root.get("user") == message.bot:
+            return ""
+        return plain(str(root.get("text") or ""), message.bot or None)
+
+    async def deliver(self, event: Event, stream: AsyncIterator[AnswerEvent] | None, claim: Claim) -> dict[str, Any]:
+        """Show the answer, or do the job, and return what was sent."""
+        try:
+            if stream is None and (job := self._jobs.get(event.payload.get("kind", "message"))):
+                return await job(self._place, event, claim)
+            message = Message.from_payload(event.payload)
+            async with self._place.working(message, claim):
+                return await self._answer(message, event, stream, claim)
         except Unreachable as error:
             delay = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** min(event.attempts - 1, 10))
             raise TryLater(delay, f"Slack: {error}") from None
         except Refused as error:
-            if error.code not in _GONE:
-                raise
+            return await self._refused(event, error, claim)
+        finally:
+            self._found.pop(event.id, None)
+
+    async def _refused(self, event: Event, error: Refused, claim: Claim) -> dict[str, Any]:
+        """Where nothing can be sent, that is the end; what Slack does not take is said in plain words at the last."""
+        message = Message.from_payload({**_NOWHERE, **event.payload})
+        if error.code in GONE:
             log.warning("slack.channel_gone", inbox_id=str(event.id), channel=message.channel, code=error.code)
             return {"channel": message.channel, "refused": error.code}
+        if event.attempts < inbox.MAX_ATTEMPTS or not message.channel:
+            raise error
+        language = await self._place.language(message)
+        text = say("slack.undeliverable", language, code=error.code, reference=str(event.id)[:8])
+        await claim.check()
+        await self._place.api.post(message.channel, message.thread or None, plain_part(text), {}, plain=True)
+        log.error("slack.undeliverable", inbox_id=str(event.id), reason=str(error))
+        return {"channel": message.channel, "refused": error.code}
 
-    async def _deliver(
-        self, message: Message, event: Event, stream: AsyncIterator[AnswerEvent], claim: Claim
+    async def _answer(
+        self, message: Message, event: Event, stream: AsyncIterator[AnswerEvent] | None, claim: Claim
     ) -> dict[str, Any]:
-        async with self._looking_busy(message, claim):
-            answer_id, parts = await _parts(message, stream)
-        sent = await self._sent(message, event) if event.attempts > 1 else {}
-        for number, part in enumerate(parts):
-            if number not in sent:
-                sent[number] = await self._send(message, part, claim, event.event_id, answer_id, number)
-        return {"channel": message.channel, "parts": [sent[number] for number in range(len(parts))]}
-
-    async def _send(
-        self, message: Message, part: Part, claim: Claim, event_id: str, answer_id: str, number: int
-    ) -> str:
-        await claim.check()
+        writer = Writer(
+            self._place.api, message, claim, self._place.streaming, event.event_id, event.reply or {}
+        )  # fmt: skip
+        writer.live = event.attempts == 1 and message.kind == "message" and not message.unprompted
         try:
-            return await self._api.post(message, part, event_id, answer_id, number)
-        except Refused as error:
-            if error.code not in _TOO_MUCH:
-                raise
-            log.warning("slack.blocks_refused", event_id=event_id, part=number, code=error.code)
-        await claim.check()
-        return await self._api.post_plain(message, part, event_id, answer_id, number)
-
-    async def _sent(self, message: Message, event: Event) -> dict[int, str]:
-        """What an earlier attempt got through. An app that may not read the channel answers without knowing."""
-        try:
-            return await self._api.sent(message, event.event_id)
-        except Refused as error:
-            if not unreadable(error):
-                raise
-            log.warning("slack.cannot_look_up", inbox_id=str(event.id), channel=message.channel, code=error.code)
-            return {}
-
-    @contextlib.asynccontextmanager
-    async def _looking_busy(self, message: Message, claim: Claim) -> AsyncIterator[None]:
-        sign = asyncio.create_task(self._look_busy(message, claim), name="slack-busy")
-        try:
-            yield
+            if stream is None:
+                answer, parts = None, [await self._offer(message)]
+            else:
+                answer, parts = await self._made(message, stream, writer)
+            if message.kind == "ask" or (answer is not None and answer.private):
+                return await self._privately(message, writer, parts, claim)
+            if message.unprompted and (answer is None or answer.outcome is not Outcome.ANSWERED):
+                return {"channel": message.channel, "silent": True}
+            await self._look_around(message, event, writer, str(answer.id) if answer else "")
+            sent = await writer.finish(parts, str(answer.id) if answer else "")
+            return {"channel": message.channel, "parts": sent}
         finally:
-            sign.cancel()
-            await asyncio.wait([sign])
+            writer.forget()
 
-    async def _look_busy(self, message: Message, claim: Claim) -> None:
-        await asyncio.sleep(BUSY_AFTER)
-        with contextlib.suppress(Refused, Unreachable, TryLater, LostClaim):  # a sign, not an answer
-            await claim.check()
-            await self._api.look_busy(message)
+    async def _made(
+        self, message: Message, stream: AsyncIterator[AnswerEvent], writer: Writer
+    ) -> tuple[Answer | None, list[Part]]:
+        """The answer and its messages; a question that is none gets a sentence."""
+        draft = Draft(stream)
+        quietly = message.kind == "ask" or message.unprompted
+        sign = None if quietly else Sign(self._place, message, draft, await self._language(message))
+        try:
+            await self._show(draft, writer, sign)
+            answer = await draft.result()
+        except QuestionRejected as error:
+            return None, [plain_part(str(error))]
+        finally:
+            if sign is not None:
+                await sign.close()
+            await draft.close()
+        settings = await self._place.settings(message)
+        look = Look(
+            outsiders=message.outsiders, sources=settings.show_sources, files=message.files,
+            ephemeral=answer.private or message.kind == "ask",
+        )  # fmt: skip
+        return answer, answer_parts(answer, look)
+
+    async def _show(self, draft: Draft, writer: Writer, sign: Sign | None) -> None:
+        """The draft as it grows, at the pace that Slack allows."""
+        loop = asyncio.get_running_loop()
+        while not draft.over:
+            await draft.wait(STEP_SECONDS)
+            if draft.over:
+                return
+            if draft.since is not None:
+                await writer.flush(draft.pages, loop.time() - draft.since)
+            if sign is not None and not writer.shown and sign.needs_place():
+                await writer.hold_place(say("slack.placeholder", sign.language))
+            if sign is not None and writer.shown:
+                await sign.close()
+
+    async def _offer(self, message: Message) -> Part:
+        """The reply to a message without words: what can be done with its files, or what can be asked."""
+        language = await self._place.language(message)
+        if not message.files:
+            return plain_part(say("slack.help", language))
+        text = say("slack.file_offer", language, names=", ".join(name for _, name in message.files))
+        buttons = [file_button(file_id, name, language) for file_id, name in message.files[:5]]
+        return plain_part(text, blocks.actions(*buttons))
+
+    async def _look_around(self, message: Message, event: Event, writer: Writer, answer_id: str) -> None:
+        """Learn what an earlier attempt, or a call without a reply, has left in the thread."""
+        found = self._found.get(event.id, {})
+        if event.attempts > 1 or writer.uncertain:
+            sent = await parts_of(self._place.api, message, lambda it: it.get("event_id") == event.event_id)
+            found = {**found, **sent}
+        for number in sorted(found):
+            posted = found[number]
+            final = not posted.draft and posted.answer_id == answer_id
+            place = next((item for item in writer.shown if item.ts == posted.ts), None)
+            if place is not None:
+                place.final = place.final or final
+            elif number == len(writer.shown):
+                writer.shown.append(Shown(posted.ts, certain=False, open=posted.draft, final=final))
+        if not writer.shown and message.kind == "regenerate" and (at := event.payload.get("container")):
+            writer.shown.append(Shown(str(at), certain=False))
+        if writer.uncertain and (orphan := await nameless(self._place.api, message, self._place.streaming.messages)):
+            log.info("slack.stream_found", inbox_id=str(event.id))
+            writer.shown.append(Shown(orphan.ts, open=True, certain=False))
+
+    async def _privately(self, message: Message, writer: Writer, parts: list[Part], claim: Claim) -> dict[str, Any]:
+        """To the asker alone: beside the question, or where that cannot be, in a direct message."""
+        await writer.remove_all()
+        await claim.check()
+        responder = Responder(self._place, message)
+        for part in parts:
+            await responder.say(part)
+        return {"channel": message.channel, "private": True}
+
+    async def _language(self, message: Message) -> str:
+        settings = await self._place.settings(message)
+        who = await self._place.people.get(message.team, message.user)
+        return settings.language or detect(message.text, who.locale)
 
 
-async def _parts(message: Message, stream: AsyncIterator[AnswerEvent]) -> tuple[str, list[Part]]:
-    """The answer's id and its messages; a question that is none gets a sentence."""
-    try:
-        async for event in stream:
-            if isinstance(event, Done):
-                return str(event.answer.id), answer_parts(event.answer, message.outsiders)
-    except QuestionRejected as error:
-        return "", [plain_part(str(error) if message.text else texts.HELP)]
-    raise RuntimeError("the stream ended without an answer")
+_NOWHERE: dict[str, Any] = {
+    "team": "", "channel": "", "user": "", "ts": "", "thread": "", "text": "", "direct": False, "outsiders": False,
+}  # fmt: skip

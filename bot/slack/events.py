@@ -1,14 +1,12 @@
-"""From Slack's events and their markup to a ``Message``, and from there to a ``Question``."""
+"""From Slack's events and their markup to a ``Message``: what a person wrote, and to whom."""
 
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from assistant.answering.messages import Question
 from assistant.knowledge.audience import EVERYONE, Audience
 
 PLATFORM = "slack"
@@ -16,11 +14,16 @@ PLATFORM = "slack"
 _SPOKEN = (None, "file_share", "thread_broadcast")  # message subtypes that people write
 _TOKEN = re.compile(r"<([^<>\n]+)>")
 _SCHEME = re.compile(r"^(?:mailto:|tel:|https?://)")
+_SOMEBODY = re.compile(r"\A\s*<(?:@|!subteam\^)([A-Z0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a person wrote to the bot. ``outsiders``: people of another company can read the channel."""
+    """What a person wrote to the bot. ``outsiders``: people of another company can read the channel.
+
+    ``kind`` says what is to be done: ``message`` is answered in its thread, ``edit`` and ``regenerate`` anew in place
+    of the answer ``replaces``, ``ask`` for its asker alone through ``reply_url``.
+    """
 
     team: str
     channel: str
@@ -30,24 +33,43 @@ class Message:
     text: str
     direct: bool
     outsiders: bool
+    kind: str = "message"
+    bot: str = ""  # the bot's own user id, where the event names it
+    unprompted: bool = False
+    files: tuple[tuple[str, str], ...] = ()  # id and name of what was shared with it
+    replaces: str = ""
+    reply_url: str = ""
 
     @classmethod
-    def from_event(cls, body: Mapping[str, Any]) -> Message | None:
-        """The message in an event callback, or None when the event asks nothing of us."""
-        event = body.get("event") or {}
+    def from_event(cls, body: Mapping[str, Any], event: Mapping[str, Any] | None = None) -> Message | None:
+        """What a person wrote, in an event callback; None for everything else. ``event`` stands for the body's."""
+        event = event if event is not None else body.get("event") or {}
         channel, user, ts = event.get("channel"), event.get("user"), event.get("ts")
-        bot = _bot_user(body)
+        bot = bot_user(body)
         if not (isinstance(channel, str) and isinstance(user, str) and isinstance(ts, str)):
             return None
         if event.get("bot_id") or user == bot or event.get("subtype") not in _SPOKEN:
             return None
-        direct = event.get("channel_type") == "im" or channel.startswith("D")
-        if event.get("type") != "app_mention" and not (event.get("type") == "message" and direct):
+        if event.get("type") not in ("message", "app_mention"):
             return None
-        team = str(body.get("team_id") or event.get("team") or "")
-        text = plain(str(event.get("text") or ""), bot, event.get("type") == "app_mention")
-        outsiders = bool(body.get("is_ext_shared_channel"))
-        return cls(team, channel, user, ts, str(event.get("thread_ts") or ts), text, direct, outsiders)
+        return cls(
+            team=str(body.get("team_id") or event.get("team") or ""),
+            channel=channel,
+            user=user,
+            ts=ts,
+            thread=str(event.get("thread_ts") or ts),
+            text=plain(str(event.get("text") or ""), bot, event.get("type") == "app_mention"),
+            direct=event.get("channel_type") == "im" or channel.startswith("D"),
+            outsiders=bool(body.get("is_ext_shared_channel")),
+            bot=bot or "",
+            files=files_of(event),
+        )
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any]) -> Message:
+        known = {field.name for field in fields(cls)}
+        values = {key: value for key, value in payload.items() if key in known}
+        return cls(**{**values, "files": tuple(tuple(item) for item in values.get("files") or ())})
 
     @property
     def key(self) -> str:
@@ -55,32 +77,59 @@ class Message:
         return f"{self.team}:{self.channel}:{self.ts}"
 
     @property
+    def conversation(self) -> str:
+        if self.kind == "ask":  # nobody else's, and no thread's
+            return f"{self.team}:{self.channel}:ask:{self.user}:{self.ts}"
+        return f"{self.team}:{self.channel}:{self.thread}"
+
+    @property
+    def asker(self) -> str:
+        return person(self.team, self.user)
+
+    @property
     def audience(self) -> Audience:
-        """Everybody who can read the reply. What everyone in the company may read, outsiders may not."""
-        if self.direct:
-            audience = Audience.person(PLATFORM, f"{self.team}:{self.user}")
-        else:
-            audience = Audience(frozenset({EVERYONE, f"channel:{PLATFORM}:{self.team}:{self.channel}"}))
-        return Audience(audience.principals - {EVERYONE}) if self.outsiders else audience
+        """Everybody who can read the reply."""
+        if self.direct or self.kind == "ask":
+            return own_audience(self.team, self.user, self.outsiders)
+        return channel_audience(self.team, self.channel, self.outsiders)
 
     def payload(self) -> dict[str, Any]:
-        """As stored in the inbox; ``Message(**payload)`` brings it back."""
+        """As stored in the inbox; ``from_payload`` brings it back."""
         return asdict(self)
 
-    def question(self, inbox_id: uuid.UUID) -> Question:
-        return Question(
-            text=self.text,
-            asker=person(self.team, self.user),
-            audience=self.audience,
-            platform=PLATFORM,
-            conversation=f"{self.team}:{self.channel}:{self.thread}",
-            inbox_id=inbox_id,
-        )
+
+def own_audience(team: str, user: str, outsiders: bool = False) -> Audience:
+    """What somebody may read alone. What everyone in the company may read, outsiders may not."""
+    audience = Audience.person(PLATFORM, f"{team}:{user}")
+    return Audience(audience.principals - {EVERYONE}) if outsiders else audience
+
+
+def channel_audience(team: str, channel: str, outsiders: bool = False) -> Audience:
+    """What every member of a channel may read."""
+    place = f"channel:{PLATFORM}:{team}:{channel}"
+    return Audience(frozenset({place} if outsiders else {EVERYONE, place}))
 
 
 def person(team: str, user: str) -> str:
     """The stable name of somebody on Slack."""
     return f"{PLATFORM}:{team}:{user}"
+
+
+def mentions(event: Mapping[str, Any], bot: str | None) -> bool:
+    """Whether the message calls the bot."""
+    return event.get("type") == "app_mention" or bool(bot and f"<@{bot}" in str(event.get("text") or ""))
+
+
+def speaks_to_another(event: Mapping[str, Any], bot: str | None) -> bool:
+    """Whether the message begins with the name of somebody else."""
+    match = _SOMEBODY.match(str(event.get("text") or ""))
+    return match is not None and match[1] != bot
+
+
+def files_of(event: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Id and name of each file that a message carries."""
+    files = [item for item in event.get("files") or () if isinstance(item, dict) and item.get("id")]
+    return tuple((str(item["id"]), str(item.get("name") or item.get("title") or item["id"])) for item in files)
 
 
 def plain(text: str, bot: str | None, mention: bool = False) -> str:
@@ -106,7 +155,7 @@ def _spoken(token: str) -> str:
     return f"{label} ({target})"
 
 
-def _bot_user(body: Mapping[str, Any]) -> str | None:
+def bot_user(body: Mapping[str, Any]) -> str | None:
     """The bot's own user id: the event says on whose behalf it was sent."""
     for authorization in body.get("authorizations") or ():
         if authorization.get("is_bot"):

@@ -2,144 +2,145 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from assistant.answering.messages import Answer, Citation
+from assistant.answering.messages import Answer
 from assistant.answering.outcomes import Outcome
-from bot.slack import texts
-from bot.slack.split import split
+from assistant.strings import say
+from bot.slack import blocks
+from bot.slack.clean import escape, harmless, size
+from bot.slack.pages import pages
+from bot.slack.sources import packed, shortened, source_line
 
 MESSAGE_CHARS = 12_000  # of all blocks together; Slack refuses more Markdown, and more text at about 13,200
-PIECE_CHARS = 11_000
-CONTEXT_CHARS = 2_900  # a text object holds 3,000
 NOTIFICATION_CHARS = 2_900
-NAME_CHARS = 200
-URL_CHARS = 1_000
 
-FEEDBACK = "answer_feedback"  # the buttons' action id
+FEEDBACK = "answer_feedback"  # action ids
+SOURCES = "answer_sources"
+PERSON = "answer_person"
+REGENERATE = "answer_regenerate"
+SHARE = "answer_share"
+ADD_FILE = "file_add"
+OUTSIDERS = ":outsiders"  # behind the answer's id in a button's value: a click does not tell who reads the channel
 
 _VOTABLE = (Outcome.ANSWERED, Outcome.NOT_IN_DOCUMENTS, Outcome.HIDDEN_BY_PERMISSIONS)
-_MENTION = re.compile(r"<(?=!(?:channel|here|everyone|subteam|group)\b|@[UWB][A-Z0-9]|#[CDG][A-Z0-9])", re.IGNORECASE)
-_AT_ALL = re.compile(r"@(?=(?:channel|here|everyone)\b)", re.IGNORECASE)
-_APART = "\u200b"  # a space without width, also good inside code, where an entity would be shown as such
+_REPEATABLE = (*_VOTABLE, Outcome.STOPPED, Outcome.FAILED)
+_PERSONAL = (*_VOTABLE, Outcome.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One message. ``plain`` stands alone where Slack refuses ``blocks``; ``text`` is for notifications."""
+    """One message: Markdown, and the blocks below it. ``plain`` stands alone where Slack refuses the blocks."""
 
-    text: str
-    blocks: list[dict[str, Any]]
+    markdown: str
+    below: tuple[dict[str, Any], ...]
     plain: str
 
+    @property
+    def blocks(self) -> list[dict[str, Any]]:
+        return [*([blocks.markdown(self.markdown)] if self.markdown else []), *self.below]
 
-def answer_parts(answer: Answer, outsiders: bool) -> list[Part]:
-    """The messages of an answer, in order; sources and thumbs are at the end."""
-    parts = [_text_part(piece) for piece in split(harmless(answer.text), PIECE_CHARS, size) or [texts.EMPTY]]
-    for note in _notes(answer, outsiders):
+    @property
+    def text(self) -> str:
+        """For notifications and for readers of the screen."""
+        whole = self.markdown or self.plain
+        if size(whole) <= NOTIFICATION_CHARS:
+            return escape(whole) if self.markdown else whole
+        return escape(whole[: NOTIFICATION_CHARS // 5]) + "…"
+
+    def with_below(self, *more: dict[str, Any], note: str = "") -> Part:
+        return replace(self, below=(*self.below, *more), plain=f"{self.plain}\n\n{note}" if note else self.plain)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How an answer is shown in its place. ``files``: id and name of what was shared with the question."""
+
+    outsiders: bool = False
+    sources: bool = True
+    ephemeral: bool = False  # shown to one person, who may share it
+    files: Sequence[tuple[str, str]] = ()
+
+
+def answer_parts(answer: Answer, look: Look) -> list[Part]:
+    """The messages of an answer, in order; sources and buttons are at the end."""
+    language = answer.language
+    texts = pages(harmless(answer.text)) or [say("slack.empty", language)]
+    parts = [Part(text, (), escape(text)) for text in texts]
+    for note in _notes(answer, look):
         last = parts[-1]
         if len(last.plain) + len(note) > MESSAGE_CHARS:
-            parts.append(Part(texts.SOURCES, [_context(note)], note))
+            parts.append(Part("", (blocks.context(note),), note))
         else:
-            parts[-1] = Part(last.text, [*last.blocks, _context(note)], f"{last.plain}\n\n{note}")
-    if answer.outcome in _VOTABLE:
-        parts[-1].blocks.append(_thumbs(answer.id))
+            parts[-1] = last.with_below(blocks.context(note), note=note)
+    parts[-1] = parts[-1].with_below(*_buttons(answer, look))
     return parts
 
 
-def plain_part(text: str) -> Part:
+def plain_part(text: str, *below: dict[str, Any]) -> Part:
     """A short message that is no answer."""
-    return _text_part(harmless(text))
+    text = harmless(text)
+    return Part(text, below, escape(text))
 
 
-def escape(text: str) -> str:
-    """For mrkdwn: after this nothing is a link, a mention or a command."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def harmless(text: str) -> str:
-    """Markdown that notifies nobody: mentions of people, channels and everyone are taken apart."""
-    return _AT_ALL.sub(f"@{_APART}", _MENTION.sub(f"<{_APART}", text))
-
-
-def size(text: str) -> int:
-    """Characters as Slack may count them at worst: escaped, in UTF-16."""
-    return len(escape(text).encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _text_part(text: str) -> Part:
-    return Part(_shortened(text), [{"type": "markdown", "text": text}], escape(text))
-
-
-def _shortened(text: str) -> str:
-    if size(text) <= NOTIFICATION_CHARS:
-        return escape(text)
-    return escape(split(text, NOTIFICATION_CHARS - 1, size)[0]) + "…"
-
-
-def _notes(answer: Answer, outsiders: bool) -> Iterator[str]:
+def _notes(answer: Answer, look: Look) -> Iterator[str]:
     """What stands below the text, as mrkdwn."""
-    if outsiders and answer.outcome is Outcome.NOT_IN_DOCUMENTS:
-        yield texts.OUTSIDERS
+    language = answer.language
+    if answer.private:
+        yield say("slack.private", language)
+    if look.outsiders and answer.outcome is Outcome.NOT_IN_DOCUMENTS:
+        yield say("slack.outsiders", language)
+    if answer.citations and look.sources:
+        yield from packed([source_line(citation, f"[{citation.n}] ", language) for citation in answer.citations])
+    elif answer.nearest and not answer.citations:
+        nearest = [source_line(citation, "• ", language) for citation in answer.nearest]
+        yield from packed([say("slack.nearest", language), *nearest])
+
+
+def _buttons(answer: Answer, look: Look) -> Iterator[dict[str, Any]]:
+    language, value = answer.language, str(answer.id)
+    row = []
+    if look.ephemeral and answer.outcome is Outcome.ANSWERED:
+        row.append(_share(language, value))
     if answer.citations:
-        yield from _packed([_source(citation, f"[{citation.n}] ") for citation in answer.citations])
-    elif answer.nearest:
-        yield from _packed([texts.NEAREST, *(_source(citation, "• ") for citation in answer.nearest)])
+        row.append(_button(SOURCES, "sources", language, f"{value}{OUTSIDERS if look.outsiders else ''}"))
+    if answer.outcome in _PERSONAL and not look.ephemeral:
+        row.append(_button(PERSON, "person", language, value))
+    if answer.outcome in _REPEATABLE and not look.ephemeral:
+        row.append(_button(REGENERATE, "regenerate", language, f"{value}{OUTSIDERS if look.outsiders else ''}"))
+    row.extend(file_button(file_id, name, language) for file_id, name in look.files[:5])
+    if row:
+        yield blocks.actions(*row)
+    if answer.outcome in _VOTABLE:
+        yield thumbs(answer.id, language)
 
 
-def _packed(lines: Sequence[str]) -> Iterator[str]:
-    """The lines in as many texts as they need."""
-    group: list[str] = []
-    for line in lines:
-        if group and sum(map(len, group)) + len(group) + len(line) > CONTEXT_CHARS:
-            yield "\n".join(group)
-            group = []
-        group.append(line)
-    yield "\n".join(group)
+def thumbs(answer_id: uuid.UUID, language: str) -> dict[str, Any]:
+    good, bad = say("slack.good", language), say("slack.bad", language)
+    return blocks.feedback(
+        FEEDBACK,
+        {"text": good, "value": f"up:{answer_id}", "label": say("slack.good_label", language)},
+        {"text": bad, "value": f"down:{answer_id}", "label": say("slack.bad_label", language)},
+    )
 
 
-def _source(citation: Citation, mark: str) -> str:
-    path = [part for part in citation.heading_path if part.casefold() != citation.title.casefold()]
-    name = " ".join(" - ".join(filter(None, [citation.title, " > ".join(path)])).split())
-    name = name if len(name) <= NAME_CHARS else name[: NAME_CHARS - 1] + "…"
-    label = escape(harmless(mark + name))
-    url = _link(citation.url)
-    if url is not None:
-        return f"<{url}|{label}>"
-    where = citation.external_id[-NAME_CHARS:]
-    return f"{label} ({escape(harmless(where))})" if where and where != name else label
+def file_button(file_id: str, name: str, language: str) -> dict[str, Any]:
+    text = say("slack.add_file", language, name=shortened(name, 40))
+    return blocks.button(f"{ADD_FILE}:{file_id}"[:255], text, file_id, say("slack.add_file_label", language))
 
 
-def _link(url: str | None) -> str | None:
-    """The URL as mrkdwn may hold it, or None where a click would lead nowhere."""
-    if url is None or not url.lower().startswith(("http://", "https://")):
-        return None
-    for character, code in (("<", "%3C"), (">", "%3E"), ("|", "%7C"), (" ", "%20"), ("\n", ""), ("\r", "")):
-        url = url.replace(character, code)
-    return escape(url) if len(escape(url)) <= URL_CHARS else None
+def _share(language: str, value: str) -> dict[str, Any]:
+    sure = blocks.confirm(
+        say("slack.share_title", language), say("slack.share_question", language),
+        say("slack.share_yes", language), say("slack.share_no", language),
+    )  # fmt: skip
+    return blocks.button(
+        SHARE, say("slack.share", language), value, say("slack.share_label", language), "primary", sure
+    )
 
 
-def _context(note: str) -> dict[str, Any]:
-    return {"type": "context", "elements": [{"type": "mrkdwn", "text": note, "verbatim": True}]}
-
-
-def _thumbs(answer_id: uuid.UUID) -> dict[str, Any]:
-    def button(text: str, value: str, label: str) -> dict[str, Any]:
-        return {"text": {"type": "plain_text", "text": text}, "value": value, "accessibility_label": label}
-
-    return {
-        "type": "context_actions",
-        "block_id": f"feedback-{uuid.uuid4().hex}",
-        "elements": [
-            {
-                "type": "feedback_buttons",
-                "action_id": FEEDBACK,
-                "positive_button": button(texts.GOOD, f"up:{answer_id}", texts.GOOD_LABEL),
-                "negative_button": button(texts.BAD, f"down:{answer_id}", texts.BAD_LABEL),
-            }
-        ],
-    }
+def _button(action: str, name: str, language: str, value: str) -> dict[str, Any]:
+    return blocks.button(action, say(f"slack.{name}_button", language), value, say(f"slack.{name}_label", language))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -14,13 +15,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-import bot.inbox
-import bot.slack.deliver
 from assistant.database import answers, inbox
 from bot.inbox import Claim, Inbox
 from bot.slack.api import Api
 from bot.slack.deliver import SlackFrontEnd
-from tests.slack.world import FakeEmbedder, FakeModel, running_bot, settings
+from tests.slack.world import FakeEmbedder, FakeModel, hurry, running_bot, settings
 
 Function = Callable[..., Awaitable[Any]]
 
@@ -89,9 +88,13 @@ def main(orders: Orders, parent: Connection) -> None:
     if orders.die in STEPS:
         owner, name, wrap = STEPS[orders.die]
         setattr(owner, name, wrap(getattr(owner, name)))
-    bot.inbox.POLL_SECONDS = 0.1
-    bot.slack.deliver.FIRST_BACKOFF = 0.2
+    hurry(_put)
     asyncio.run(_serve(orders, model, parent))
+
+
+def _put(name: str, value: object) -> None:
+    module, _, attribute = name.rpartition(".")
+    setattr(importlib.import_module(module), attribute, value)
 
 
 async def _serve(orders: Orders, model: FakeModel, parent: Connection) -> None:

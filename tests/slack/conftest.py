@@ -7,7 +7,7 @@ import pytest
 
 from assistant.database.session import Sessions
 from tests.slack.double import SlackDouble
-from tests.slack.world import ROLLBACK, Bot, FakeEmbedder, FakeModel, index, running_bot, settings
+from tests.slack.world import ROLLBACK, Bot, FakeEmbedder, FakeModel, hurry, index, running_bot, settings
 
 StartBot = Callable[..., AbstractAsyncContextManager[Bot]]
 
@@ -21,9 +21,8 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries as in production, sooner."""
-    monkeypatch.setattr("bot.slack.deliver.FIRST_BACKOFF", 0.2)
-    monkeypatch.setattr("bot.inbox.POLL_SECONDS", 0.1)
+    """Retries and budgets as in production, sooner."""
+    hurry(monkeypatch.setattr)
 
 
 @pytest.fixture

@@ -5,26 +5,45 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import itertools
 import json
+import math
 import time
 import uuid
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from tests.slack.limits import refused
+from tests.slack.sockets import ACK_SECONDS, Sockets
+from tests.slack.tiers import Tiers
+from tests.slack.web_api import (
+    ANNA,
+    APP,
+    APP_TOKEN,
+    BEN,
+    BOT,
+    BOT_ID,
+    BOT_TOKEN,
+    CHANNEL,
+    DM,
+    TEAM,
+    Channel,
+    Said,
+    WebApi,
+)
 
-TEAM, BOT, BOT_ID, APP = "T0TEAM", "U0ALMANAC", "B0ALMANAC", "A0ALMANAC"
-BOT_TOKEN, APP_TOKEN, SECRET = "xoxb-test-token", "xapp-test-token", "8f742231b10e8888abcd99yyyzzz85a5"
-CHANNEL, DM, ANNA, BEN = "C0GENERAL", "D0ANNA", "U0ANNA", "U0BEN"
-ACK_SECONDS = 3.0
+__all__ = ["ACK_SECONDS", "ANNA", "APP", "APP_TOKEN", "BEN", "BOT", "BOT_ID", "BOT_TOKEN", "CHANNEL", "DM", "SECRET",
+           "TEAM", "Channel", "Fault", "SlackDouble", "deliver", "envelope", "send_click", "send_event", "send_form", "send_raw",
+           "shown", "signed"]  # fmt: skip
+
+SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
+RESPONSE_USES, RESPONSE_SECONDS = 5, 30 * 60.0
 
 Json = dict[str, Any]
 
@@ -42,43 +61,25 @@ class Fault:
     delay: float = 0.0  # after the effect, before the reply
 
 
-@dataclass
-class Said(Exception):
-    """An answer with ok: false."""
-
-    error: str
-
-
-@dataclass
-class Channel:
-    messages: list[Json] = field(default_factory=list)
-    archived: bool = False
-    member: bool = True
-
-
-class SlackDouble:
+class SlackDouble(WebApi):
     """Start it with ``running``. ``visible`` is what people see of the bot."""
 
     def __init__(self) -> None:
-        self.channels: dict[str, Channel] = {CHANNEL: Channel(), DM: Channel()}
+        self._changed = asyncio.Event()
+        super().__init__(self._changed)
         self.faults: dict[str, deque[Fault]] = defaultdict(deque)
         self.calls: list[tuple[str, Json]] = []
-        self.ephemerals: list[Json] = []
-        self.statuses: list[Json] = []
-        self.unsupported_blocks: set[str] = set()
-        self.page = 1_000  # the most messages a look-up returns
+        self.tiers = Tiers()
+        self.sockets = Sockets(self._changed, APP)
         self.base_url = ""
-        self.sockets: list[web.WebSocketResponse] = []
-        self.tickets: set[str] = set()
-        self.acks: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
-        self._clock = itertools.count(1_700_000_000)
-        self._changed = asyncio.Event()
+        self._responses: dict[str, tuple[float, int]] = {}  # when a response_url was made, and how often it was used
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[SlackDouble]:
-        application = web.Application()
+        application = web.Application(client_max_size=2**24)
         application.router.add_route("*", "/api/{method}", self._api)
         application.router.add_post("/response/{id}", self._response_url)
+        application.router.add_get("/files/{id}", self._file)
         application.router.add_get("/socket", self._socket)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.2)
         await runner.setup()
@@ -90,15 +91,14 @@ class SlackDouble:
         try:
             yield self
         finally:
-            for socket in self.sockets:
-                await socket.close()
+            await self.sockets.close()
             await runner.cleanup()
 
     # what people do
 
-    def says(self, user: str, text: str, channel: str = CHANNEL, thread_ts: str | None = None) -> Json:
+    def says(self, user: str, text: str, channel: str = CHANNEL, thread_ts: str | None = None, **more: Any) -> Json:
         """A person writes; returns the message."""
-        message = {"type": "message", "user": user, "text": text, "ts": self._ts(), "channel": channel}
+        message = {"type": "message", "user": user, "text": text, "ts": self.ts(), "channel": channel, **more}
         if thread_ts:
             message["thread_ts"] = thread_ts
         self.channels[channel].messages.append(message)
@@ -109,33 +109,112 @@ class SlackDouble:
         message = self.says(user, f"<@{BOT}> {question}", thread_ts=thread_ts)
         return envelope({**message, "type": "app_mention", **event})
 
+    def plain(self, text: str, user: str = ANNA, thread_ts: str | None = None, **event: Any) -> Json:
+        """The event for a message in the channel that mentions nobody."""
+        message = self.says(user, text, thread_ts=thread_ts)
+        return envelope({**message, "channel_type": "channel", **event})
+
     def direct(self, question: str, user: str = ANNA, **event: Any) -> Json:
         message = self.says(user, question, channel=DM)
         return envelope({**message, "channel_type": "im", **event})
+
+    def edits(self, body: Json, text: str) -> Json:
+        """Somebody changes what they wrote; the event for it."""
+        message = self._message(body["event"])
+        old = dict(message)
+        message.update(text=text, edited={"user": message["user"], "ts": self.ts()})
+        return envelope(_changed(dict(message), old, body["event"], self.ts()))
+
+    def deletes(self, body: Json) -> Json:
+        """Somebody takes back what they wrote; a thread's root with replies leaves a tombstone."""
+        message = self._message(body["event"])
+        channel = self.channels[message["channel"]]
+        if any(other.get("thread_ts") == message["ts"] for other in channel.messages):
+            old = dict(message)
+            message.update(text="This message was deleted.", subtype="tombstone", hidden=True, user="USLACKBOT")
+            return envelope(_changed(dict(message), old, body["event"], self.ts()))
+        channel.messages.remove(message)
+        return envelope(
+            {
+                "type": "message", "subtype": "message_deleted", "channel": message["channel"], "hidden": True,
+                "deleted_ts": message["ts"], "previous_message": message, "ts": self.ts(), "event_ts": self.ts(),
+            }
+        )  # fmt: skip
+
+    def _message(self, event: Json) -> Json:
+        return next(m for m in self.channels[event["channel"]].messages if m["ts"] == event["ts"])
+
+    def share(self, name: str, content: bytes, **more: Any) -> Json:
+        """A file at Slack, as it stands in a message's ``files``."""
+        file_id = f"F{uuid.uuid4().hex[:9].upper()}"
+        url = f"http://{self.root}/files/{file_id}"
+        file = {"id": file_id, "name": name, "size": len(content), "url_private_download": url, **more}
+        self.files[file_id] = {**file, "content": content, "permalink": f"https://example.slack.com/files/{file_id}"}
+        return file
 
     def click(self, message: Json, thumb: str, user: str = ANNA) -> Json:
         """The payload for a click on a thumb below ``message``: positive or negative."""
         block = next(block for block in message["blocks"] if block["type"] == "context_actions")
         button = block["elements"][0]
+        action = {"type": "feedback_buttons", "action_id": button["action_id"], "block_id": block["block_id"],
+                  "value": button[f"{thumb}_button"]["value"], "action_ts": self.ts()}  # fmt: skip
+        return self._clicked(message, action, user)
+
+    def press(self, message: Json, action_id: str, user: str = ANNA) -> Json:
+        """The payload for a click on a button of ``message``, which people or one person sees."""
+        for block in message["blocks"]:
+            for element in [*block.get("elements", ()), *([block["accessory"]] if "accessory" in block else [])]:
+                if str(element.get("action_id", "")).partition(":")[0] == action_id:
+                    action = {"type": "button", "action_id": element["action_id"], "block_id": block["block_id"],
+                              "value": element.get("value", ""), "action_ts": self.ts()}  # fmt: skip
+                    return self._clicked(message, action, user)
+        raise AssertionError(f"there is no button {action_id}")
+
+    def _clicked(self, message: Json, action: Json, user: str) -> Json:
+        container = {"type": "message", "message_ts": message.get("ts") or self.ts(),
+                     "channel_id": message.get("channel", CHANNEL), "is_ephemeral": "bot_id" not in message}  # fmt: skip
+        if message.get("thread_ts"):
+            container["thread_ts"] = message["thread_ts"]
         return {
             "type": "block_actions",
             "user": {"id": user, "team_id": TEAM},
             "team": {"id": TEAM, "domain": "example"},
             "api_app_id": APP,
-            "container": {"type": "message", "message_ts": message["ts"], "thread_ts": message.get("thread_ts")},
-            "channel": {"id": message["channel"]},
+            "container": container,
+            "channel": {"id": message.get("channel", CHANNEL)},
             "message": message,
-            "response_url": f"http://{self.root}/response/{uuid.uuid4().hex}",
-            "actions": [
-                {
-                    "type": "feedback_buttons",
-                    "action_id": button["action_id"],
-                    "block_id": block["block_id"],
-                    "value": button[f"{thumb}_button"]["value"],
-                    "action_ts": self._ts(),
-                }
-            ],
+            "trigger_id": self.trigger(),
+            "response_url": self.response_url(),
+            "actions": [action],
         }
+
+    def types(self, text: str, user: str = ANNA, channel: str = CHANNEL) -> Json:
+        """The form of a slash command."""
+        return {
+            "command": "/almanac", "text": text, "user_id": user, "team_id": TEAM, "channel_id": channel,
+            "channel_name": "general", "api_app_id": APP, "trigger_id": self.trigger(), "token": "verification",
+            "response_url": self.response_url(),
+        }  # fmt: skip
+
+    def submits(self, view: Json, values: Json, user: str = ANNA) -> Json:
+        """The payload for a modal that is sent; ``values``: block -> action -> value."""
+        shown = {**view, "state": {"values": values}}
+        return {"type": "view_submission", "user": {"id": user, "team_id": TEAM}, "team": {"id": TEAM},
+                "api_app_id": APP, "view": shown, "trigger_id": self.trigger()}  # fmt: skip
+
+    def chooses(self, callback: str, message: Json | None = None, user: str = ANNA) -> Json:
+        """The payload of a shortcut."""
+        common = {"callback_id": callback, "user": {"id": user, "team_id": TEAM}, "team": {"id": TEAM},
+                  "trigger_id": self.trigger(), "action_ts": self.ts(), "api_app_id": APP}  # fmt: skip
+        if message is None:
+            return {"type": "shortcut", **common}
+        return {"type": "message_action", **common, "channel": {"id": message["channel"]}, "message": message,
+                "message_ts": message["ts"], "response_url": self.response_url()}  # fmt: skip
+
+    def response_url(self) -> str:
+        name = uuid.uuid4().hex
+        self._responses[name] = (time.monotonic(), 0)
+        return f"http://{self.root}/response/{name}"
 
     # what people see
 
@@ -146,36 +225,43 @@ class SlackDouble:
         return sorted((m for m in everything if m.get("bot_id") == BOT_ID), key=lambda m: float(m["ts"]))
 
     async def until(self, count: int, seconds: float = 15.0) -> list[Json]:
-        """Wait for that many messages of the bot."""
-        async with asyncio.timeout(seconds):
-            while len(self.visible) < count:
-                self._changed.clear()
-                await self._changed.wait()
+        """Wait for that many messages of the bot that are whole."""
+        await self.wait(lambda: len(self.visible) >= count and not self.open_streams(), seconds)
         return self.visible
 
-    async def until_ephemeral(self, count: int, seconds: float = 5.0) -> list[Json]:
+    async def until_ephemeral(self, count: int, seconds: float = 8.0) -> list[Json]:
+        await self.wait(lambda: len(self.ephemerals) >= count, seconds)
+        return self.ephemerals
+
+    async def wait(self, holds: Callable[[], Any], seconds: float = 15.0) -> None:
+        """Until something is so."""
         async with asyncio.timeout(seconds):
-            while len(self.ephemerals) < count:
+            while not holds():
                 self._changed.clear()
                 await self._changed.wait()
-        return self.ephemerals
 
     def called(self, method: str) -> list[Json]:
         return [arguments for name, arguments in self.calls if name == method]
 
-    # the Web API
+    # what comes in
 
     async def _api(self, request: web.Request) -> web.StreamResponse:
         method = request.match_info["method"]
         arguments = await _arguments(request)
         self.calls.append((method, arguments))
+        wait = self.tiers.wait(method, str(arguments.get("channel") or ""))
+        if wait is not None:
+            limited = Fault(429, "ratelimited", str(max(0.01, math.ceil(wait * 100) / 100)))
+            return await self._fail(request, limited)
         fault = self.faults[method].popleft() if self.faults[method] else None
         if fault is not None and not fault.effect_first:
             return await self._fail(request, fault)
         try:
-            reply = {"ok": True, **self._handle(method, _token(request, arguments), arguments)}
+            reply = {"ok": True, **self.handle(method, _token(request, arguments), arguments)}
         except Said as said:
             reply = {"ok": False, "error": said.error}
+            if said.needed:
+                reply |= {"needed": said.needed, "provided": "chat:write"}
         if fault is not None:
             return await self._fail(request, fault, reply)
         return web.json_response(reply)
@@ -193,137 +279,54 @@ class SlackDouble:
             reply = {"ok": False, "error": fault.error or "internal_error"}
         return web.json_response(reply or {"ok": True}, status=fault.status, headers=headers)
 
-    def _handle(self, method: str, token: str, arguments: Json) -> Json:
-        if token != (APP_TOKEN if method == "apps.connections.open" else BOT_TOKEN):
-            raise Said("invalid_auth" if token else "not_authed")
-        handler = {
-            "auth.test": lambda _: {"team_id": TEAM, "user_id": BOT, "bot_id": BOT_ID},
-            "chat.postMessage": self._post_message,
-            "conversations.replies": self._replies,
-            "conversations.history": self._history,
-            "assistant.threads.setStatus": self._set_status,
-            "reactions.add": lambda _: {},
-            "apps.connections.open": lambda _: {"url": f"ws://{self.root}/socket?ticket={self._ticket()}"},
-        }.get(method)
-        if handler is None:
-            raise Said("unknown_method")
-        return handler(arguments)
-
-    def _post_message(self, arguments: Json) -> Json:
-        channel = self._channel(arguments, "not_in_channel")
-        if channel.archived:
-            raise Said("is_archived")
-        thread = arguments.get("thread_ts")
-        if thread is not None and not any(message["ts"] == thread for message in channel.messages):
-            raise Said("thread_not_found")
-        error = refused(arguments)
-        if any(block["type"] in self.unsupported_blocks for block in arguments.get("blocks") or ()):
-            error = error or "invalid_blocks"
-        if error is not None:
-            raise Said(error)
-        kept = ("channel", "thread_ts", "text", "blocks", "metadata", "unfurl_links", "unfurl_media")
-        message = {key: arguments[key] for key in kept if arguments.get(key) is not None}
-        message |= {"type": "message", "ts": self._ts(), "user": BOT, "bot_id": BOT_ID, "app_id": APP}
-        channel.messages.append(message)
-        self._changed.set()
-        return {"channel": arguments["channel"], "ts": message["ts"], "message": message}
-
-    def _replies(self, arguments: Json) -> Json:
-        channel, ts = self._channel(arguments, "not_in_channel"), arguments.get("ts")
-        root = [message for message in channel.messages if message["ts"] == ts]
-        if not root:
-            raise Said("thread_not_found")
-        replies = [message for message in channel.messages if message.get("thread_ts") == ts]
-        oldest = float(arguments.get("oldest") or 0)
-        return self._page(arguments, root + [reply for reply in replies if float(reply["ts"]) > oldest])
-
-    def _history(self, arguments: Json) -> Json:
-        channel, oldest = self._channel(arguments, "not_in_channel"), float(arguments.get("oldest") or 0)
-        found = [m for m in channel.messages if not m.get("thread_ts") and float(m["ts"]) > oldest]
-        return self._page(arguments, found[::-1])
-
-    def _page(self, arguments: Json, messages: list[Json]) -> Json:
-        start, limit = int(arguments.get("cursor") or 0), min(int(arguments.get("limit") or 100), self.page)
-        shown = messages[start : start + limit]
-        if str(arguments.get("include_all_metadata")).lower() not in ("1", "true"):
-            shown = [{key: value for key, value in message.items() if key != "metadata"} for message in shown]
-        more = start + limit < len(messages)
-        cursor = str(start + limit) if more else ""
-        return {"messages": shown, "has_more": more, "response_metadata": {"next_cursor": cursor}}
-
-    def _set_status(self, arguments: Json) -> Json:
-        self._channel({"channel": arguments.get("channel_id")}, "channel_not_found")
-        self.statuses.append(arguments)
-        self._changed.set()
-        return {}
-
-    def _channel(self, arguments: Json, not_member: str) -> Channel:
-        channel = self.channels.get(str(arguments.get("channel")))
-        if channel is None:
-            raise Said("channel_not_found")
-        if not channel.member:
-            raise Said(not_member)
-        return channel
+    def _apps_connections_open(self, _arguments: Json) -> Json:
+        return {"url": f"ws://{self.root}/socket?ticket={self.sockets.ticket()}"}
 
     async def _response_url(self, request: web.Request) -> web.Response:
-        self.ephemerals.append(await request.json())
+        """Five uses within thirty minutes."""
+        name = request.match_info["id"]
+        if name not in self._responses:
+            return web.json_response({"ok": False, "error": "expired_url"}, status=404)
+        made, used = self._responses[name]
+        if used >= RESPONSE_USES or time.monotonic() - made > RESPONSE_SECONDS:
+            return web.json_response({"ok": False, "error": "used_url"}, status=404)
+        body = await request.json()
+        if error := refused(body):
+            return web.json_response({"ok": False, "error": error}, status=400)
+        self._responses[name] = (made, used + 1)
+        self.ephemerals.append(body)
         self._changed.set()
         return web.json_response({"ok": True})
 
-    def _ts(self) -> str:
-        return f"{next(self._clock)}.000100"
-
-    # Socket Mode
-
-    def _ticket(self) -> str:
-        ticket = uuid.uuid4().hex
-        self.tickets.add(ticket)
-        return ticket
+    async def _file(self, request: web.Request) -> web.Response:
+        """With the bot's token the file, without it the page to sign in at."""
+        if request.headers.get("Authorization") != f"Bearer {BOT_TOKEN}" or "files:read" in self.missing:
+            return web.Response(status=302, headers={"Location": f"http://{self.root}/signin"})
+        self.calls.append(("GET file", {"file": request.match_info["id"]}))
+        return web.Response(body=self.files[request.match_info["id"]]["content"])
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
-        """A ticket is good for one attempt."""
-        ticket = request.query.get("ticket", "")
-        if ticket not in self.tickets:
+        if not self.sockets.admits(request.query.get("ticket", "")):
             return web.Response(status=408)
-        self.tickets.remove(ticket)
         if self.faults["socket"]:
             return await self._fail(request, self.faults["socket"].popleft())
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        await socket.send_json({"type": "hello", "num_connections": 1, "connection_info": {"app_id": APP}})
-        self.sockets.append(socket)
-        self._changed.set()
-        async for received in socket:
-            if received.type is WSMsgType.TEXT:
-                self.acks[json.loads(received.data)["envelope_id"]].set()
-        self.sockets.remove(socket)
-        return socket
-
-    async def connected(self, seconds: float = 10.0) -> web.WebSocketResponse:
-        async with asyncio.timeout(seconds):
-            while not self.sockets:
-                self._changed.clear()
-                await self._changed.wait()
-        return self.sockets[-1]
+        return await self.sockets.serve(request)
 
     async def push(self, payload: Json, kind: str = "events_api", ack_seconds: float = ACK_SECONDS) -> int:
-        """Send over the socket, again when it is not acknowledged in time; returns the deliveries it took."""
-        for attempt in range(4):
-            envelope_id = str(uuid.uuid4())
-            message = {"type": kind, "envelope_id": envelope_id, "payload": payload, "accepts_response_payload": False}
-            if attempt:
-                message |= {"retry_attempt": attempt, "retry_reason": "timeout"}
-            await (await self.connected()).send_json(message)
-            try:
-                await asyncio.wait_for(self.acks[envelope_id].wait(), ack_seconds)
-            except TimeoutError:
-                continue
-            return attempt + 1
-        raise AssertionError("never acknowledged")
+        return (await self.sockets.push(payload, kind, ack_seconds))[0]
 
-    async def refresh(self) -> None:
-        """What Slack does to every connection now and then."""
-        await self.sockets[-1].send_json({"type": "disconnect", "reason": "refresh_requested"})
+
+def shown(message: Json) -> str:
+    """The words of a message, as people read them."""
+    blocks = message.get("blocks") or []
+    texts = [block["text"] for block in blocks if block["type"] == "markdown"]
+    return "\n".join(texts) if texts else str(message.get("text") or "")
+
+
+def _changed(new: Json, old: Json, event: Json, ts: str) -> Json:
+    changed = {"type": "message", "subtype": "message_changed", "channel": event["channel"], "hidden": True,
+               "message": new, "previous_message": old, "ts": ts, "event_ts": ts}  # fmt: skip
+    return {**changed, "channel_type": event.get("channel_type") or "channel"}
 
 
 def envelope(event: Json, **more: Any) -> Json:
@@ -358,9 +361,30 @@ async def send_event(url: str, body: Json, retry: int = 0) -> int:
     return await send_raw(url, raw, headers)
 
 
+async def deliver(url: str, body: Json, retry: int = 0) -> int:
+    """Deliver an event until it is acknowledged; returns how many tries it took."""
+    for attempt in range(retry, retry + 8):
+        if await send_event(url, body, attempt) == 200:
+            return attempt - retry + 1
+    raise AssertionError("never acknowledged")
+
+
 async def send_click(url: str, payload: Json) -> int:
-    raw = urlencode({"payload": json.dumps(payload)}).encode()
-    return await send_raw(url, raw, {"Content-Type": "application/x-www-form-urlencoded", **signed(raw)})
+    """Buttons, shortcuts and modals come as a form with one field."""
+    return (await send_form(url, {"payload": json.dumps(payload)}))[0]
+
+
+async def send_form(url: str, form: Json) -> tuple[int, Any]:
+    """A form, as slash commands come; returns the status and what the acknowledgement says."""
+    raw = urlencode(form).encode()
+    headers = {"Content-Type": "application/x-www-form-urlencoded", **signed(raw)}
+    timeout = aiohttp.ClientTimeout(total=ACK_SECONDS)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as http, http.post(url, data=raw, headers=headers) as reply:
+            text = await reply.text()
+            return reply.status, json.loads(text) if text.startswith("{") else text
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return 0, ""
 
 
 async def send_raw(url: str, body: bytes, headers: dict[str, str]) -> int:
@@ -374,13 +398,19 @@ async def send_raw(url: str, body: bytes, headers: dict[str, str]) -> int:
 
 
 async def _arguments(request: web.Request) -> Json:
-    """JSON, form and query alike; nested values of a form are JSON text."""
-    arguments: Json = dict(request.query)
+    """JSON, form and query alike; nested values of a form or a query are JSON text."""
+    arguments: Json = {key: _nested(key, value) for key, value in request.query.items()}
     if request.content_type == "application/json":
-        return {**arguments, **await request.json()}
+        body = await request.json() if request.can_read_body else {}
+        return {**arguments, **{key: _nested(key, value) for key, value in body.items()}}
     for key, value in (await request.post()).items():
-        arguments[key] = json.loads(str(value)) if key in ("blocks", "metadata") else str(value)
+        arguments[key] = _nested(key, str(value))
     return arguments
+
+
+def _nested(key: str, value: Any) -> Any:
+    inner = key in ("blocks", "metadata", "view", "prompts", "unfurls", "chunks")
+    return json.loads(value) if inner and isinstance(value, str) else value
 
 
 def _token(request: web.Request, arguments: Json) -> str:

@@ -49,17 +49,19 @@ async def test_a_mention_is_answered_from_the_documents_in_its_thread(
     assert message["channel"] == CHANNEL
     assert message["unfurl_links"] is False
     assert message["unfurl_media"] is False
-    markdown, sources, thumbs = message["blocks"]
+    markdown, sources, buttons, thumbs = message["blocks"]
     assert "deployctl rollback payments" in markdown["text"]
     assert "[1]" in markdown["text"]
     assert "deployctl rollback payments" in message["text"]
-    label = "[1] Payments runbook - Roll back"
-    assert sources["elements"][0]["text"] == f"<https://docs.example.com/payments?a=1&amp;b=2|{label}>"
+    label = "[1] Payments runbook › Roll back"
+    link = f"<https://docs.example.com/payments?a=1&amp;b=2|{label}>"
+    assert sources["elements"][0]["text"] == f"{link} · payments team · updated 3 weeks ago"
+    assert [button["text"]["text"] for button in buttons["elements"]] == ["Show sources", "Ask a person", "Try again"]
     async with sessions() as session:
         answer = (await session.execute(select(Answer))).scalar_one()
-    buttons = thumbs["elements"][0]
-    assert buttons["positive_button"]["value"] == f"up:{answer.id}"
-    assert buttons["negative_button"]["value"] == f"down:{answer.id}"
+    feedback = thumbs["elements"][0]
+    assert feedback["positive_button"]["value"] == f"up:{answer.id}"
+    assert feedback["negative_button"]["value"] == f"down:{answer.id}"
     assert message["metadata"]["event_payload"]["answer_id"] == str(answer.id)
     assert answer.asker == f"slack:{TEAM}:{ANNA}"
     assert answer.audience == sorted(["everyone", f"channel:slack:{TEAM}:{CHANNEL}"])
@@ -80,7 +82,7 @@ async def test_what_is_not_in_the_documents_is_said_with_the_nearest_sources(
     async with start_bot(FakeModel("Nothing that any passage says.")) as bot:
         await send_event(bot.url, slack.mention("How do I roll back a deploy of the kitchen sink?"))
         [message] = await slack.until(1)
-    _, nearest, thumbs = message["blocks"]
+    _, nearest, _, thumbs = message["blocks"]
     assert "did not find" in message["text"]
     assert "Payments runbook" in nearest["elements"][0]["text"]
     assert thumbs["type"] == "context_actions"
@@ -221,4 +223,4 @@ async def test_no_call_is_made_before_the_first_question(slack: SlackDouble, bot
     assert slack.calls == []
     await send_event(bot.url, slack.mention(QUESTION))
     await slack.until(1)
-    assert [method for method, _ in slack.calls] == ["chat.postMessage"]
+    assert [method for method, _ in slack.calls] == ["users.info", "chat.postMessage"]

@@ -45,7 +45,7 @@ async def test_an_event_that_cannot_be_stored_is_not_acknowledged(
 ) -> None:
     engine = unpooled(database_url, isolation_level="AUTOCOMMIT")
     async with start_bot(http=False, socket=True), engine.connect() as connection:
-        await slack.connected()
+        await slack.sockets.connected()
         await connection.execute(text("ALTER TABLE inbox RENAME TO inbox_away"))
         pushed = asyncio.create_task(slack.push(slack.mention(QUESTION), ack_seconds=0.7))
         await asyncio.sleep(0.5)
@@ -58,10 +58,10 @@ async def test_an_event_that_cannot_be_stored_is_not_acknowledged(
 
 async def test_a_refreshed_connection_goes_on(slack: SlackDouble, start_bot: StartBot) -> None:
     async with start_bot(http=False, socket=True):
-        first = await slack.connected()
-        await slack.refresh()
+        first = await slack.sockets.connected()
+        await slack.sockets.refresh()
         async with asyncio.timeout(5):
-            while slack.sockets == [first] or not slack.sockets:
+            while slack.sockets.open in ([first], []):
                 await asyncio.sleep(0.02)
         await slack.push(slack.direct(QUESTION))
         await slack.until(1)
@@ -75,8 +75,8 @@ async def test_a_slack_that_is_away_at_the_start_blocks_nothing_and_is_tried_aga
     async with start_bot(http=True, socket=True) as bot:
         await send_event(bot.url, slack.mention(QUESTION))
         await slack.until(1, seconds=2)
-        assert slack.sockets == []
-        await slack.connected()
+        assert slack.sockets.open == []
+        await slack.sockets.connected()
         await slack.push(slack.direct(QUESTION))
         await slack.until(2)
 
@@ -89,10 +89,10 @@ async def test_a_connection_that_the_sdk_cannot_bring_back_is_replaced(
     monkeypatch.setattr("bot.slack.socket_mode.CONNECT_SECONDS", 1.0)
     slack.faults["socket"].append(Fault(status=503))
     async with start_bot(http=False, socket=True):
-        first = await slack.connected()
+        first = await slack.sockets.connected()
         slack.faults["socket"].append(Fault(status=503))
         await first.close()
-        while first in slack.sockets:
+        while first in slack.sockets.open:
             await asyncio.sleep(0.02)
         await slack.push(slack.direct(QUESTION))
         await slack.until(1)

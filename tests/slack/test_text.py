@@ -5,15 +5,18 @@ from __future__ import annotations
 import random
 import re
 import uuid
+from datetime import date
 
 import pytest
 
 from assistant.answering.messages import Answer, Citation
 from assistant.answering.outcomes import Outcome
+from bot.slack.clean import Cleaner, harmless, size
 from bot.slack.events import plain
-from bot.slack.render import answer_parts, harmless, size
-from bot.slack.split import split
-from tests.slack.limits import refused
+from bot.slack.pages import Pager, pages
+from bot.slack.render import Look, answer_parts
+from bot.slack.sources import age, source_line
+from tests.slack.limits import refused, tables_fit
 
 
 @pytest.mark.parametrize(
@@ -44,64 +47,105 @@ def test_without_knowing_its_name_only_a_leading_mention_is_the_bot() -> None:
     assert plain("<@U0BEN> said so", None) == "@U0BEN said so"
 
 
-@pytest.mark.parametrize("seed", range(25))
-def test_a_split_loses_nothing_and_fits(seed: int) -> None:
+class Written:
     """Random documents; every word is unique, so the order of words proves that all arrived."""
-    chance = random.Random(seed)
-    count = 0
 
-    def words(number: int) -> str:
-        nonlocal count
-        count += number
-        return " ".join(f"w{n}" for n in range(count - number, count))
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.count = 0
+        lines: list[str] = []
+        for _ in range(60):
+            lines += self._block(self.chance.choice(["text", "text", "code", "table", "link", "long", "wide"]))
+            lines += [""] * self.chance.randint(0, 3)
+        if self.chance.random() < 0.5:
+            lines += ["~~~", self._words(200)]
+        self.text = "\n".join(lines)
 
-    lines: list[str] = []
-    for _ in range(60):
-        kind = chance.choice(["text", "text", "code", "table", "open", "long"])
+    def _words(self, number: int) -> str:
+        self.count += number
+        return " ".join(f"w{n}" for n in range(self.count - number, self.count))
+
+    def _block(self, kind: str) -> list[str]:
+        many = self.chance.randint
         if kind == "code":
-            lines += ["```sql", *(words(chance.randint(1, 9)) for _ in range(chance.randint(0, 40))), "```"]
-        elif kind == "table":
-            lines += ["| a | b |", "|---|---|", *(f"| {words(3)} | {words(2)} |" for _ in range(chance.randint(0, 40)))]
-        elif kind == "long":
-            lines += [words(chance.randint(100, 400))]
-        else:
-            lines += [words(chance.randint(1, 30)), *[""] * chance.randint(0, 3)]
-    if chance.random() < 0.5:
-        lines += ["~~~", words(200)]
-    limit = chance.randint(120, 900)
-    pieces = split("\n".join(lines), limit)
-    assert max(map(len, pieces)) <= limit
-    found = re.findall(r"w\d+", "\n".join(pieces))
-    assert found == [f"w{n}" for n in range(count)]
-    for piece in pieces:
-        fences = re.findall(r"^(?:```|~~~)", piece, re.MULTILINE)
-        assert len(fences) % 2 == 0 or "~~~" in fences
+            return ["```py", *(self._words(3) for _ in range(many(1, 30))), "```"]
+        if kind == "table":
+            rows = (f"| {self._words(1)} | {self._words(2)} |" for _ in range(many(1, 130)))
+            return ["| a | b |", "|---|---|", *rows]
+        if kind == "wide":
+            rows = ("|" + "|".join(self._words(1) for _ in range(25)) + "|" for _ in range(3))
+            return ["|" + "a|" * 25, "|" + "---|" * 25, *rows]
+        if kind == "link":
+            link = f"[{self._words(3)}](https://x.example/{self._words(1)})"
+            return [f"see {link} and `{self._words(2)} <!here>` <@U123> {self._words(2)} <!channel>"]
+        return [self._words(many(100, 400) if kind == "long" else many(1, 30))]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_pages_lose_nothing_and_fit(seed: int) -> None:
+    written = Written(seed)
+    limit = written.chance.choice([400, 900, 3_000, 11_000])
+    made = pages(harmless(written.text), limit)
+    assert max(map(size, made)) <= limit
+    assert re.findall(r"w\d+", "\n".join(made)) == [f"w{n}" for n in range(written.count)]
+    for page in made:
+        assert len(re.findall(r"^(?:```|~~~)", page, re.MULTILINE)) % 2 == 0
+        assert tables_fit(page)
+        assert not re.search(r"<[!@]", page)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_a_text_that_arrives_in_pieces_makes_the_same_pages_and_each_only_grows(seed: int) -> None:
+    written = Written(1_000 + seed)
+    limit = written.chance.choice([400, 900, 3_000, 11_000])
+    cleaner, pager = Cleaner(), Pager(limit)
+    position, before = 0, list[str]()
+    while position < len(written.text):
+        step = written.chance.choice([1, 3, 7, 40, 300])
+        pager.feed(cleaner.feed(written.text[position : position + step]))
+        position += step
+        now = pager.pages
+        assert now[: len(before) - 1] == before[:-1]
+        assert not before or now[len(before) - 1].startswith(before[-1])
+        before = now
+    pager.feed(cleaner.finish())
+    pager.finish()
+    assert pager.pages == pages(harmless(written.text), limit)
 
 
 def test_short_texts_are_left_as_they_are() -> None:
     text = "# Title\n\n```py\nx = 1\n\n\ny = 2\n```\n\n| a |\n|---|\n| 1 |\n\n- one\n- two"
-    assert split(text, 1_000) == [text]
+    assert pages(text, 1_000) == [text]
 
 
 def test_code_that_is_cut_is_closed_and_opened_again() -> None:
-    pieces = split("Before\n\n```py\nalpha = 1\nbeta = 2\ngamma = 3\n```\nAfter", 32)
-    assert pieces == ["Before", "```py\nalpha = 1\nbeta = 2\n```", "```py\ngamma = 3\n```\nAfter"]
+    made = pages("Before\n\n```py\nalpha = 1\nbeta = 2\ngamma = 3\n```\nAfter", 40)
+    assert made == ["Before\n\n```py\nalpha = 1\nbeta = 2\n```", "```py\ngamma = 3\n```\nAfter"]
 
 
-def test_a_fence_that_is_never_closed_is_closed_where_it_is_cut() -> None:
-    assert split("~~~\none two\nthree four", 16) == ["~~~\none two\n~~~", "~~~\nthree \n~~~", "~~~\nfour\n~~~"]
+def test_a_fence_that_is_never_closed_is_closed() -> None:
+    assert pages("~~~\none two\nthree", 100) == ["~~~\none two\nthree\n~~~"]
 
 
 def test_a_table_that_is_cut_repeats_its_header() -> None:
-    pieces = split("| a |\n|---|\n| 1 |\n| 2 |\n| 3 |\n\nAfter", 26)
-    assert pieces == ["| a |\n|---|\n| 1 |\n| 2 |", "| a |\n|---|\n| 3 |\n\nAfter"]
+    made = pages("| a |\n|---|\n| 1 |\n| 2 |\n| 3 |\n\nAfter", 26)
+    assert made == ["| a |\n|---|\n| 1 |\n| 2 |", "| a |\n|---|\n| 3 |\n\nAfter"]
+
+
+def test_each_message_holds_one_table_of_a_hundred_rows_and_a_wide_one_is_code() -> None:
+    table = "\n".join(["| n |", "|---|", *(f"| {n} |" for n in range(150))])
+    wide = "\n".join(["|" + "c|" * 21, "|" + "-|" * 21, "|" + "x|" * 21])
+    made = pages(f"{table}\n\nThen:\n\n{table}\n\n{wide}\n\nEnd")
+    assert [page.count("|---|") for page in made] == [1, 1, 1, 1]
+    assert made[-1].endswith("\n\n```\n" + wide + "\n```\n\nEnd")
+    assert re.findall(r"^\| (\d+) \|$", "\n".join(made), re.MULTILINE) == [str(n) for n in range(150)] * 2
 
 
 def test_a_word_longer_than_a_message_is_cut() -> None:
     text = "x" * 5_000 + "<&>" * 2_000
-    pieces = split(text, 1_000, size)
-    assert "".join(pieces) == text
-    assert max(map(size, pieces)) <= 1_000
+    made = pages(text, 1_000)
+    assert "".join(made) == text
+    assert max(map(size, made)) <= 1_000
 
 
 @pytest.mark.parametrize(
@@ -109,15 +153,19 @@ def test_a_word_longer_than_a_message_is_cut() -> None:
     ["word " * 2_500, "<&>" * 12_000, "😀" * 20_000, "```\n" + "a < b && c\n" * 3_000, "\n" * 50_000, ""],
     ids=["prose", "escapes", "emoji", "code", "blank", "empty"],
 )
-def test_every_part_is_within_slacks_limits_also_as_plain_text(text: str) -> None:
+@pytest.mark.parametrize("language", ["en", "de", "fr", "es"])
+def test_every_part_is_within_slacks_limits_also_as_plain_text(text: str, language: str) -> None:
     citations = tuple(
-        Citation(n, "T<&" * 400, f"https://x.example/{'p' * 300}?a=<b>|c&n={n}", n, "", n, "f", ("H" * 500,))
+        Citation(n, "T<&" * 400, f"https://x.example/{'p' * 300}?a=<b>|c&n={n}", n, "", n, "f", ("H" * 500,),
+                 owner="O&" * 200, updated="2026-01-01")
         for n in range(1, 21)
-    )
-    parts = answer_parts(Answer(uuid.uuid4(), Outcome.ANSWERED, text, citations), outsiders=False)
-    for part in parts:
-        assert refused({"text": part.text, "blocks": part.blocks}) is None
-        assert refused({"text": part.plain}) is None
+    )  # fmt: skip
+    answer = Answer(uuid.uuid4(), Outcome.ANSWERED, text, citations, private=True, language=language)
+    files = [(f"F{n}", "name " * 30) for n in range(9)]
+    for look in (Look(files=files), Look(ephemeral=True), Look(sources=False)):
+        for part in answer_parts(answer, look):
+            assert refused({"text": part.text, "blocks": part.blocks}) is None
+            assert refused({"text": part.plain}) is None
 
 
 def citation(**changed: object) -> Citation:
@@ -129,22 +177,82 @@ def citation(**changed: object) -> Citation:
 @pytest.mark.parametrize(
     ("changed", "shown"),
     [
-        ({}, "[1] Runbook - Deploy &gt; Roll back (guides/run.md)"),
-        ({"url": "file:///srv/guides/run.md"}, "[1] Runbook - Deploy &gt; Roll back (guides/run.md)"),
-        ({"url": "javascript:alert(1)"}, "[1] Runbook - Deploy &gt; Roll back (guides/run.md)"),
-        ({"url": "https://x.example/a b|c>"}, "<https://x.example/a%20b%7Cc%3E|[1] Runbook - Deploy &gt; Roll back>"),
+        ({}, "[1] Runbook › Deploy › Roll back (guides/run.md)"),
+        ({"url": "file:///srv/guides/run.md"}, "[1] Runbook › Deploy › Roll back (guides/run.md)"),
+        ({"url": "javascript:alert(1)"}, "[1] Runbook › Deploy › Roll back (guides/run.md)"),
+        ({"url": "https://x.example/a b|c>"}, "<https://x.example/a%20b%7Cc%3E|[1] Runbook › Deploy › Roll back>"),
+        (
+            {"title": "https://bank.example/login", "url": "https://evil.example", "heading_path": ()},
+            "[1] https://bank.example/login <https://evil.example>",
+        ),
         (
             {"title": "<!channel> <https://evil.example|x> @here", "heading_path": ()},
             "[1] &lt;\u200b!channel&gt; &lt;https://evil.example|x&gt; @\u200bhere (guides/run.md)",
         ),
         ({"title": "guides/run.md", "heading_path": ()}, "[1] guides/run.md"),
+        (
+            {"owner": "ops & <@U0BEN>", "updated": "2026-03-01", "indexed": "2026-03-29T10:00:00+00:00", "page": 3,
+             "sensitivity": "Confidential"},
+            "[1] Runbook › Deploy › Roll back (guides/run.md) · page 3 · ops &amp; &lt;\u200b@U0BEN&gt; · "
+            "updated 4 weeks ago · Confidential",
+        ),
+        (
+            {"indexed": "2026-03-28T10:00:00+00:00"},
+            "[1] Runbook › Deploy › Roll back (guides/run.md) · read yesterday",
+        ),
+        ({"updated": "last week", "indexed": None}, "[1] Runbook › Deploy › Roll back (guides/run.md)"),
+    ],
+)  # fmt: skip
+def test_a_source_is_named_with_place_owner_and_age_and_linked_where_a_link_leads_somewhere(
+    changed: dict[str, object], shown: str
+) -> None:
+    assert source_line(citation(**changed), "[1] ", "en", date(2026, 3, 29)) == shown
+
+
+@pytest.mark.parametrize(
+    ("day", "english", "german"),
+    [
+        (date(2026, 3, 29), "today", "heute"),
+        (date(2026, 3, 28), "yesterday", "gestern"),
+        (date(2026, 3, 20), "9 days ago", "vor 9 Tagen"),
+        (date(2026, 3, 1), "4 weeks ago", "vor 4 Wochen"),
+        (date(2025, 9, 1), "6 months ago", "vor 6 Monaten"),
+        (date(2020, 1, 1), "6 years ago", "vor 6 Jahren"),
+        (date(2027, 1, 1), "today", "heute"),
     ],
 )
-def test_a_source_is_named_and_linked_where_a_link_leads_somewhere(changed: dict[str, object], shown: str) -> None:
-    [part] = answer_parts(Answer(uuid.uuid4(), Outcome.ANSWERED, "Yes [1].", (citation(**changed),)), False)
-    assert part.blocks[1]["elements"][0]["text"] == shown
+def test_age_is_said_in_words(day: date, english: str, german: str) -> None:
+    assert age(day, "en", date(2026, 3, 29)) == english
+    assert age(day, "de", date(2026, 3, 29)) == german
 
 
 def test_code_that_only_looks_like_a_mention_is_left_alone() -> None:
     code = "<!DOCTYPE html> <!-- x --> #include <stdio.h> List<@NonNull T> a@b.example @Override"
     assert harmless(code) == code
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("[https://bank.example](https://evil.example)", "https://bank.example (https://evil.example)"),
+        ("[Sign in at bank.example](https://evil.example/x)", "Sign in at bank.example (https://evil.example/x)"),
+        ("[**bank.example**](https://evil.example)", "**bank.example** (https://evil.example)"),
+        ("[ｂank.example](https://evil.example)", "ｂank.example (https://evil.example)"),
+        ("[b\u200bank.example](https://evil.example)", "b\u200bank.example (https://evil.example)"),
+        ("<https://evil.example|bank.example>", "bank.example (https://evil.example)"),
+        ("![bank.example](https://evil.example/a.png)", "bank.example (https://evil.example/a.png)"),
+        ("[bank.example](https://www.bank.example/deep)", "[bank.example](https://www.bank.example/deep)"),
+        ("[rollback.md](https://docs.example/a/rollback.md)", "[rollback.md](https://docs.example/a/rollback.md)"),
+        ("[the page](https://x.example/a_(b))", "[the page](https://x.example/a_(b))"),
+        ("![a picture](https://x.example/a.png)", "[a picture](https://x.example/a.png)"),
+        ("[here](javascript:alert)", "here"),
+        ("[1]: https://evil.example", "\\[1]: https://evil.example"),
+        ("so it is [1][2].", "so it is [1][2]."),
+        ("`[bank.example](https://evil.example)`", "`[bank.example](https://evil.example)`"),
+        ("<https://x.example>", "<https://x.example>"),
+    ],
+)
+def test_a_link_that_lies_about_its_target_shows_the_target(written: str, shown: str) -> None:
+    assert harmless(written) == shown
+    cleaner = Cleaner()
+    assert "".join(map(cleaner.feed, written)) + cleaner.finish() == shown

@@ -7,7 +7,8 @@ import hashlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from aiohttp import web
@@ -36,24 +37,44 @@ ANSWER = "Run `deployctl rollback payments` on the bastion host [1]."
 
 
 class FakeModel:
-    """Writes ``text``; ``before`` may wait, fail or end the process first."""
+    """Writes ``text``, in pieces of so many characters with a gap between; ``before`` may fail or end the process."""
 
     name = "fake"
 
-    def __init__(self, text: str = ANSWER, before: Callable[[], object] | None = None, hangs: bool = False) -> None:
+    def __init__(
+        self,
+        text: str = ANSWER,
+        before: Callable[[], object] | None = None,
+        hangs: bool = False,
+        piece: int = 0,
+        gap: float = 0.0,
+    ) -> None:
         self.text = text
         self.asked: list[str] = []
+        self.briefs: list[Brief] = []
+        self.stopped = 0  # answers that nobody wanted to the end
         self._before = before
         self._hangs = hangs
+        self._piece = piece
+        self._gap = gap
 
     async def write(self, brief: Brief) -> AsyncGenerator[str | Written, None]:
         self.asked.append(brief.question)
+        self.briefs.append(brief)
         if self._before is not None:
             self._before()
         if self._hangs:
             await asyncio.Event().wait()
-        yield self.text
-        yield Written(self.text)
+        step = self._piece or max(1, len(self.text))
+        try:
+            for start in range(0, len(self.text), step):
+                if start and self._gap:
+                    await asyncio.sleep(self._gap)
+                yield self.text[start : start + step]
+            yield Written(self.text)
+        except (GeneratorExit, asyncio.CancelledError):
+            self.stopped += 1
+            raise
 
     async def close(self) -> None:
         return
@@ -93,12 +114,14 @@ class Page:
     text: str
     url: str | None = None
     headings: tuple[str, ...] = ()
+    details: dict[str, str] = field(default_factory=dict)
     readers: tuple[str, ...] = ("everyone",)
 
 
 ROLLBACK = Page(
-    "guides/rollback.md", "Payments runbook", PASSAGE, "https://docs.example.com/payments?a=1&b=2", ("Roll back",)
-)
+    "guides/rollback.md", "Payments runbook", PASSAGE, "https://docs.example.com/payments?a=1&b=2", ("Roll back",),
+    {"owner": "payments team", "updated": (datetime.now(UTC).date() - timedelta(days=24)).isoformat()},
+)  # fmt: skip
 
 
 async def index(sessions: Sessions, embedder: Embedder, *pages: Page) -> None:
@@ -108,7 +131,7 @@ async def index(sessions: Sessions, embedder: Embedder, *pages: Page) -> None:
         source_id, _ = await documents.folder_source(session, "/handbook")
     for page in pages:
         chunk = Chunk(0, page.text, page.headings)
-        parsed = ParsedDocument(page.title, (Block("paragraph", page.text),))
+        parsed = ParsedDocument(page.title, (Block("paragraph", page.text),), dict(page.details))
         item = SourceItem(page.external_id, page.external_id, page.text.encode(), page.url, page.readers)
         vectors = await embedder.embed([f"{chunk.context(page.title)}\n{chunk.text}"])
         async with sessions.begin() as session:
@@ -179,3 +202,11 @@ async def settled(sessions: Sessions, seconds: float = 15.0) -> None:
 def unpooled(database_url: str, **options: object) -> AsyncEngine:
     """Connections of a test's own, closed as soon as they are left."""
     return create_async_engine(psycopg_url(database_url), poolclass=NullPool, **options)
+
+
+def hurry(put: Callable[[str, object], None]) -> None:
+    """Set what takes minutes at Slack to what a test can wait for."""
+    put("bot.slack.deliver.FIRST_BACKOFF", 0.2)
+    put("bot.inbox.POLL_SECONDS", 0.1)
+    put("bot.slack.api.MINUTE", 0.5)
+    put("bot.slack.api.SECOND", 0.01)

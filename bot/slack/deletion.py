@@ -1,0 +1,39 @@
+"""A question that was deleted takes its answer with it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from assistant.database import answers
+from assistant.database.inbox import Event
+from bot.inbox import Claim
+from bot.slack.errors import GONE, Refused
+from bot.slack.events import Message
+from bot.slack.lookup import nameless, parts_of
+from bot.slack.stream import Writer
+from bot.slack.workplace import Workplace
+
+
+async def take_away(place: Workplace, event: Event, claim: Claim) -> dict[str, Any]:
+    """A job: stop what is still written, delete what was sent, and leave the answer out of the history."""
+    message = Message.from_payload({**event.payload, "kind": "message"})
+    await place.quiet(message.key)
+    reply = await place.inbox.reply_of(message.key)
+    sent = dict(reply.sent or {}) if reply else {}
+    writer = Writer(place.api, message, claim, place.streaming, event.event_id, sent)
+    found = await parts_of(place.api, message, lambda it: it.get("asked") == message.ts)
+    known = {item.ts for item in writer.shown}
+    writer.add(posted.ts for posted in found.values() if posted.ts not in known)
+    if sent.get("starting") and (orphan := await nameless(place.api, message, place.streaming.messages)):
+        writer.add([orphan.ts])
+    try:
+        await writer.remove_all()
+    except Refused as error:
+        if error.code not in GONE:
+            raise
+    withdrawn = {posted.answer_id for posted in found.values()} | {str(reply.answer_id) if reply else ""}
+    async with place.services.sessions.begin() as session:
+        for answer_id in withdrawn - {"", "None"}:
+            await answers.withdraw(session, uuid.UUID(answer_id))
+    return {"channel": message.channel, "deleted": True}

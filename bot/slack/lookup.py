@@ -1,0 +1,84 @@
+"""What of an answer stands in a thread already, told by the metadata that each of its messages carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from bot.slack.api import METADATA, Api
+from bot.slack.errors import UNREADABLE, Refused
+from bot.slack.events import Message
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A message of ours. ``text`` is what it shows, ``answer_id`` empty while the answer is being written."""
+
+    ts: str
+    part: int
+    answer_id: str
+    draft: bool
+    text: str
+
+
+Match = Callable[[Mapping[str, Any]], bool]
+
+
+async def parts_of(api: Api, message: Message, match: Match) -> dict[int, Posted]:
+    """The messages whose metadata match, by their place in the answer. An app that may not read finds none."""
+    found: dict[int, Posted] = {}
+    try:
+        async for posted in api.replies(message.channel, message.thread, _oldest(message)):
+            payload = _payload(posted)
+            if payload is not None and match(payload):
+                part = int(payload.get("part", 0))
+                found.setdefault(part, _posted(posted, payload))
+    except Refused as error:
+        _tell(message, error)
+    return found
+
+
+async def nameless(api: Api, message: Message, taken: set[tuple[str, str]]) -> Posted | None:
+    """A stream of ours that carries no metadata yet and that no other answer holds: begun, its id never learned."""
+    candidates: list[Posted] = []
+    try:
+        async for posted in api.replies(message.channel, message.thread, message.ts):
+            ours = posted.get("user") == message.bot if message.bot else bool(posted.get("bot_id"))
+            free = (message.channel, str(posted.get("ts"))) not in taken
+            if ours and free and _payload(posted) is None and float(posted["ts"]) > float(message.ts):
+                candidates.append(_posted(posted, {}))
+    except Refused as error:
+        _tell(message, error)
+    return candidates[0] if candidates else None
+
+
+def _oldest(message: Message) -> str:
+    """Answers come after their question; those to an edited or repeated one may be older than the event."""
+    return message.thread if message.kind == "regenerate" else message.ts
+
+
+def _payload(posted: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    metadata = posted.get("metadata") or {}
+    payload = metadata.get("event_payload")
+    return payload if metadata.get("event_type") == METADATA and isinstance(payload, dict) else None
+
+
+def _posted(posted: Mapping[str, Any], payload: Mapping[str, Any]) -> Posted:
+    return Posted(
+        ts=str(posted["ts"]),
+        part=int(payload.get("part", 0)),
+        answer_id=str(payload.get("answer_id") or ""),
+        draft=bool(payload.get("draft")),
+        text=str(posted.get("text") or ""),
+    )
+
+
+def _tell(message: Message, error: Refused) -> None:
+    if error.code not in UNREADABLE and error.code not in ("thread_not_found", "message_not_found"):
+        raise error
+    log.warning("slack.cannot_look_up", channel=message.channel, code=error.code)
