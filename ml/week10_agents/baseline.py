@@ -163,7 +163,7 @@ def _value(text: str, name: str, described: Mapping[str, Any], numbers: list[Any
     """The value for one parameter; a number or name that is used is taken out of its list. None: leave it out."""
     kind, lower = kind_of(described), text.lower()
     if "enum" in described and kind != "array":
-        named = [choice for choice in described["enum"] if str(choice).lower() in lower]
+        named = [one for one in described["enum"] if re.search(rf"\b{re.escape(str(one).lower())}\b", lower)]
         return named[0] if named else described["enum"][0] if must else None
     if kind in ("integer", "float"):
         near = _number_near(text, name)

@@ -21,8 +21,8 @@ CATEGORIES = (
 )  # fmt: skip
 TYPES = {
     "dict": "object", "HashMap": "object", "float": "number", "double": "number", "long": "integer",
-    "integer": "integer", "tuple": "array", "array": "array", "Array": "array", "ArrayList": "array", "string": "string", "String": "string",
-    "char": "string", "boolean": "boolean", "Boolean": "boolean",
+    "integer": "integer", "tuple": "array", "array": "array", "Array": "array", "ArrayList": "array",
+    "string": "string", "String": "string", "char": "string", "boolean": "boolean", "Boolean": "boolean",
 }  # fmt: skip
 
 Call = tuple[str, dict[str, Any]]  # a function's name and its arguments
@@ -86,6 +86,8 @@ def schema_of(described: Mapping[str, Any]) -> dict[str, Any]:
         schema["description"] = described["description"]
     if "enum" in described and kind != "array":
         schema["enum"] = described["enum"]
+    if kind == "string":
+        schema |= {key: described[key] for key in ("minLength", "maxLength") if key in described}
     if kind == "array":
         items = schema_of(described.get("items", {}))
         # Some functions write the items' choices beside the array's type.

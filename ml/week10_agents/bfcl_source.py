@@ -132,6 +132,8 @@ class _Reader:
         while not self.sign("}"):
             if entries:
                 self.need(",")
+                if self.sign("}"):
+                    break
             key = self.take(STRING) or self.take(NAME) or self.take(NUMBER)
             if key is None:
                 raise NotALiteral

@@ -164,7 +164,7 @@ def decode(
     written, state, raw = Written(""), 0, bytearray()
     scores = scorer.start(prompt)  # (V,)
     while True:
-        piece = automaton.forced(state) if encode else b""
+        piece = whole_characters(automaton.forced(state)) if encode else b""
         if encode and piece:
             tokens = encode(piece.decode())
             written.forced += len(tokens)
@@ -183,6 +183,15 @@ def decode(
         scores = scorer.extend(tokens)  # (V,)
     written.text = raw.decode()
     return written
+
+
+def whole_characters(text: bytes) -> bytes:
+    """The beginning of ``text`` that is whole characters: forced bytes may begin or end within one."""
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return text[: error.start]
+    return text
 
 
 def decode_freely(

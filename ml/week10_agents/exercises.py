@@ -35,7 +35,7 @@ def first_come(fits: Sequence[Sequence[bool]]) -> bool:
 
 
 # ---- 3 ----
-PART = re.compile(r"\[((?:.-.|[^\]\\])+)\](?:\{(\d+)(?:,(\d+))?\})?|([A-Za-z0-9 _:/-])")
+PART = re.compile(r"\[(?!\^)((?:.-.|[^\]\\])+)\](?:\{(\d+)(?:,(\d+))?\})?|([A-Za-z0-9 _:/-])")
 
 
 def pattern_piece(pattern: str) -> Piece:

@@ -71,7 +71,7 @@ def _compiled(schema: str) -> Any:
 def own_cases() -> list[Case]:
     """Three questions to this week's own tools, for machines without BFCL's data and for the notebook."""
     codes = {"type": "string", "enum": ["CHF", "EUR", "GBP", "JPY", "USD"]}
-    town = {"type": "string", "description": "a town's name"}
+    town = {"type": "string", "description": "a town's name", "maxLength": 24}
     functions = (
         {
             "name": "find_place",
@@ -89,9 +89,9 @@ def own_cases() -> list[Case]:
         },
     )
     asked = (
-        ("Where is Lisbon?", "find_place", {"name": ["Lisbon"]}),
+        ("Find the coordinates of Lisbon.", "find_place", {"name": ["Lisbon"]}),
         ("How many JPY are 40 EUR?", "exchange", {"amount": [40.0], "base": ["EUR"], "quote": ["JPY"]}),
-        ("What are the coordinates of Oslo?", "find_place", {"name": ["Oslo"]}),
+        ("Where on the map is Oslo?", "find_place", {"name": ["Oslo"]}),
     )
     return [
         Case(f"own_{place}", "multiple", question, functions, ((name, options),))
