@@ -7,11 +7,24 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from assistant.errors import SettingsError
 
+_EXAMPLES = {
+    "llm_prices": '{"gpt-4o-mini": {"prompt": 0.15, "completion": 0.6}}',
+    "credentials": '{"docs": {"host": "git.example.com", "user": "almanac", "token": "…"}}',
+}
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -20,6 +33,14 @@ class Price(BaseModel):
 
     prompt: float = Field(ge=0)
     completion: float = Field(ge=0)
+
+
+class Credential(BaseModel):
+    """What opens the sources of one host, and is sent to no other. Without a user, the token goes as a bearer's."""
+
+    host: str
+    user: str = ""
+    token: SecretStr
 
 
 class Settings(BaseSettings):
@@ -67,6 +88,19 @@ class Settings(BaseSettings):
     source_folders: Annotated[tuple[Path, ...], NoDecode] = ()  # folders that chat may add as sources; and those inside
     fetch_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # hosts inside the network that may be fetched from
 
+    # What opens the sources. A source names one of these; the secret itself is nowhere else.
+    confluence_url: str | None = None  # https://acme.atlassian.net
+    confluence_email: str | None = None
+    confluence_token: SecretStr | None = None
+    github_token: SecretStr | None = None
+    github_api_url: str = "https://api.github.com"
+    graph_tenant_id: str | None = None
+    graph_client_id: str | None = None
+    graph_client_secret: SecretStr | None = None
+    graph_url: str = "https://graph.microsoft.com/v1.0"
+    graph_login_url: str = "https://login.microsoftonline.com"
+    credentials: Annotated[dict[str, Credential], NoDecode] = Field(default_factory=dict)  # JSON: name -> credential
+
     slack_workspace_admins: bool = False  # Slack's own administrators count as ours
     slack_bot_token: SecretStr | None = Field(default=None, validation_alias=AliasChoices("SLACK_BOT_TOKEN"))
     slack_signing_secret: SecretStr | None = Field(default=None, validation_alias=AliasChoices("SLACK_SIGNING_SECRET"))
@@ -100,15 +134,15 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("llm_prices", mode="before")
+    @field_validator("llm_prices", "credentials", mode="before")
     @classmethod
-    def _json(cls, value: object) -> object:
+    def _json(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):
             return value
         try:
             return json.loads(value)
         except ValueError:
-            raise ValueError('must be JSON such as {"gpt-4o-mini": {"prompt": 0.15, "completion": 0.6}}') from None
+            raise ValueError(f"must be JSON such as {_EXAMPLES[info.field_name or '']}") from None
 
     @field_validator("slack_api_base_url")
     @classmethod
@@ -132,7 +166,10 @@ class Settings(BaseSettings):
                 raise ValueError(f"{folder} is not an absolute path")
         return value
 
-    @field_validator("llm_base_url", "llm_azure_endpoint", "public_url", "slack_api_base_url")
+    @field_validator(
+        "llm_base_url", "llm_azure_endpoint", "public_url", "slack_api_base_url", "confluence_url", "github_api_url",
+        "graph_url", "graph_login_url",
+    )  # fmt: skip
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
@@ -161,6 +198,13 @@ class Settings(BaseSettings):
                 self.llm_azure_deployment,
             ),
             ("ALMANAC_LLM_BASE_URL", self.llm_base_url, "ALMANAC_LLM_MODEL", self.llm_model),
+            ("ALMANAC_CONFLUENCE_TOKEN", self.confluence_token, "ALMANAC_CONFLUENCE_URL", self.confluence_url),
+            (
+                "ALMANAC_GRAPH_CLIENT_SECRET",
+                self.graph_client_secret,
+                "ALMANAC_GRAPH_TENANT_ID and ALMANAC_GRAPH_CLIENT_ID",
+                (self.graph_tenant_id and self.graph_client_id) or None,
+            ),
         )
         for name, value, needs, other in together:
             if value is not None and other is None:

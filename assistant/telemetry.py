@@ -42,6 +42,15 @@ class Metrics:
         self.queue_depth = Gauge("almanac_queue_depth", "Work that waits.", ["queue"], registry=self.registry)
         self.documents = Gauge("almanac_documents", "Documents in the index.", registry=self.registry)
         self.chunks = Gauge("almanac_chunks", "Chunks in the index.", registry=self.registry)
+        self.drift = Gauge(
+            "almanac_source_drift",
+            "Documents that the last reconciliation found to differ from their source.",
+            ["source", "what"],  # missing, changed, access, gone
+            registry=self.registry,
+        )
+        self.failures = Gauge(
+            "almanac_source_failures", "Documents that could not be read.", ["source"], registry=self.registry
+        )
 
 
 class Stopwatch:

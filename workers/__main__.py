@@ -7,12 +7,14 @@ import os
 import signal
 import sys
 import uuid
+from datetime import UTC, datetime
 
 import structlog
 
+from assistant.database import runs
 from assistant.errors import AlmanacError, SettingsError
 from assistant.process import stop_requested
-from assistant.services import open_services
+from assistant.services import Services, open_services
 from assistant.settings import Settings, load_settings
 from assistant.telemetry import configure_logs
 from workers.execution import execute
@@ -40,12 +42,23 @@ async def work(settings: Settings, database_url: str) -> None:
 
 async def run_once(settings: Settings, database_url: str, run_id: uuid.UUID) -> None:
     async with open_services(settings, database_url) as services:
-        working = asyncio.create_task(execute(services, run_id), name="run")
+        working = asyncio.create_task(_until_settled(services, run_id), name="run")
         stopping = asyncio.create_task(stop_requested(), name="stop")
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
+
+
+async def _until_settled(services: Services, run_id: uuid.UUID) -> None:
+    """Without a queue nobody else takes up a run that waits: for its source, or for a server that is away."""
+    while True:
+        await execute(services, run_id)
+        async with services.sessions() as session:
+            run = await runs.find(session, run_id)
+        if run is None or run.state != "queued" or run.not_before is None:
+            return
+        await asyncio.sleep(max(0.1, (run.not_before - datetime.now(UTC)).total_seconds()))
 
 
 def main(arguments: list[str]) -> int:

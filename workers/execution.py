@@ -17,16 +17,22 @@ from sqlalchemy.exc import DBAPIError
 from assistant.database import runs
 from assistant.errors import AlmanacError
 from assistant.services import Services
-from workers.ingestion.pipeline import Report
-from workers.ingestion.runs import ingest, remove_source
+from workers.ingestion.http import Unavailable
+from workers.ingestion.lease import LeaseLost, RunLease, SourceBusy
+from workers.ingestion.report import Report
+from workers.ingestion.runs import ingest, reconcile, remove_source
 
 log = structlog.get_logger()
 
 PROGRESS_SECONDS = 0.5
+BUSY_SECONDS = 2.0  # until a run whose source is being read tries again
+FIRST_BACKOFF, LAST_BACKOFF = 5.0, 900.0  # seconds until a run is tried again whose source is away
 
+Handler = Callable[[Services, dict[str, Any], Report, RunLease], Awaitable[None]]
 
-KINDS: dict[str, Callable[[Services, dict[str, Any], Report], Awaitable[None]]] = {
+KINDS: dict[str, Handler] = {
     "ingest": ingest,
+    "reconcile": reconcile,
     "remove_source": remove_source,
 }
 
@@ -42,8 +48,20 @@ async def execute(services: Services, run_id: uuid.UUID) -> None:
         return
     log.info("run.start", run=str(run_id), kind=run.kind, attempt=run.attempts)
     report = Report()
+    report.restore(run.checkpoint or {})
     try:
-        await _work(services, run, owner, lease, report)
+        await _work(services, run, RunLease(run_id, owner, dict(run.checkpoint or {})), lease, report)
+    except LeaseLost:
+        log.warning("run.lost", run=str(run_id))
+    except SourceBusy:
+        async with services.sessions.begin() as session:
+            await runs.postpone(session, run_id, owner, timedelta(seconds=BUSY_SECONDS))
+        log.info("run.waits", run=str(run_id))
+    except Unavailable as error:
+        delay = max(error.retry_after or 0.0, min(FIRST_BACKOFF * 2 ** (run.attempts - 1), LAST_BACKOFF))
+        async with services.sessions.begin() as session:
+            await runs.release(session, run_id, owner, str(error), timedelta(seconds=delay))
+        log.warning("run.postponed", run=str(run_id), error=str(error), seconds=round(delay))
     except AlmanacError as error:
         async with services.sessions.begin() as session:
             await runs.fail(session, run_id, owner, str(error))
@@ -57,19 +75,18 @@ async def execute(services: Services, run_id: uuid.UUID) -> None:
         log.info("run.done", run=str(run_id), **report.progress())
 
 
-async def _work(services: Services, run: runs.RunRow, owner: str, lease: timedelta, report: Report) -> None:
+async def _work(services: Services, run: runs.RunRow, held: RunLease, lease: timedelta, report: Report) -> None:
     """The run and its heartbeat; whichever ends first ends the other."""
     handler = KINDS.get(run.kind)
     if handler is None:
         raise AlmanacError(f"This version knows no run of kind {run.kind}.")
-    work = asyncio.ensure_future(handler(services, run.arguments, report))
-    heart = asyncio.create_task(_heartbeat(services, run.id, owner, lease, report), name=f"heartbeat-{run.id}")
+    work = asyncio.ensure_future(handler(services, run.arguments, report, held))
+    heart = asyncio.create_task(_heartbeat(services, run.id, held.owner, lease, report), name=f"heartbeat-{run.id}")
     try:
         await asyncio.wait({work, heart}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
-            log.warning("run.lost", run=str(run.id))
-        else:
-            work.result()
+            raise LeaseLost
+        work.result()
     finally:
         for task in (work, heart):
             task.cancel()

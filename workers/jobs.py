@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from assistant import queue
-from assistant.database import runs
+from assistant.database import failures, runs, sightings, sources
 from workers.execution import execute
 
 
@@ -16,9 +16,21 @@ async def run(ctx: dict[str, Any], run_id: str) -> None:
 
 
 async def sweep(ctx: dict[str, Any]) -> None:
-    """Queue again what waits: the queue may have lost it, or its worker died."""
+    """Ask for what is due, and queue again what waits: the queue may have lost it, or its worker died."""
     async with ctx["services"].sessions.begin() as session:
+        for source_id in await sources.take_due(session):
+            await runs.request(session, "ingest", source_id)
+        for source_id in await failures.sources_with_failures_due(session):
+            await runs.request(session, "ingest", source_id, failures="due")
         await runs.give_up_exhausted(session)
         waiting = await runs.waiting(session)
     for run_id in waiting:
         await queue.enqueue(ctx["redis"], run_id)
+
+
+async def reconcile(ctx: dict[str, Any]) -> None:
+    """Once a night: compare each source that is kept in step with the index, as a whole."""
+    async with ctx["services"].sessions.begin() as session:
+        await sightings.forget_lost_sightings(session)
+        for source_id in await sources.to_reconcile(session):
+            await runs.request(session, "reconcile", source_id)

@@ -11,9 +11,10 @@ from arq.worker import Worker
 from assistant import queue
 from assistant.services import open_services
 from assistant.settings import Settings
-from workers.jobs import run, sweep
+from workers.jobs import reconcile, run, sweep
 
 SWEEP_SECONDS = set(range(0, 60, 5))
+RECONCILE_HOUR = 2  # UTC
 MAX_TRIES = 1_000_000  # arq counts deaths of workers, too; the row alone says when a run has failed
 JOB_TIMEOUT = 24 * 3600  # a run's own lease tells whether it lives; this only bounds a job that hangs
 
@@ -30,7 +31,10 @@ def create_worker(settings: Settings, database_url: str, redis_url: str) -> Work
 
     return Worker(
         functions=[func(run, name=queue.JOB, keep_result=0, timeout=JOB_TIMEOUT, max_tries=MAX_TRIES)],
-        cron_jobs=[cron(sweep, second=SWEEP_SECONDS, run_at_startup=True, keep_result=0)],
+        cron_jobs=[
+            cron(sweep, second=SWEEP_SECONDS, run_at_startup=True, keep_result=0),
+            cron(reconcile, hour=RECONCILE_HOUR, minute=30, keep_result=0),  # arq runs it in one of the workers
+        ],
         redis_settings=queue.redis_settings(redis_url),
         queue_name=queue.QUEUE,
         on_startup=start,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Text, all_, cast, delete, func, literal, or_, select, text, update
+from sqlalchemy import Text, any_, cast, delete, func, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from assistant.database.tables import Chunk, CorpusStatistics, Document, DocumentFailure, Source
+from assistant.database.failures import forget_failure
+from assistant.database.tables import Chunk, CorpusStatistics, Document, Source
 from assistant.errors import SettingsError
 from assistant.knowledge import documents as types
 from assistant.knowledge.embedding import Vectors, halfvec_literal
@@ -31,6 +32,7 @@ class IndexedDocument:
     content_hash: str
     readers: tuple[str, ...]
     url: str | None
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class PreparedDocument:
     document: types.ParsedDocument
     chunks: Sequence[types.Chunk]
     vectors: Vectors
+    version: str | None = None
 
 
 async def ensure_statistics(session: AsyncSession, embedding_model: str) -> None:
@@ -57,14 +60,32 @@ async def ensure_statistics(session: AsyncSession, embedding_model: str) -> None
         )
 
 
+INDEXED = (Document.id, Document.external_id, Document.content_hash, Document.readers, Document.url, Document.version)
+
+
 async def documents_of(session: AsyncSession, source_id: int, prefix: str = "") -> dict[str, IndexedDocument]:
     """External id -> stored document, for the ids that begin with ``prefix``."""
-    statement = select(Document.id, Document.external_id, Document.content_hash, Document.readers, Document.url).where(
-        Document.source_id == source_id, Document.external_id.startswith(prefix, autoescape=True)
-    )
+    return await _indexed(session, source_id, Document.external_id.startswith(prefix, autoescape=True))
+
+
+async def documents_named(
+    session: AsyncSession, source_id: int, external_ids: Sequence[str]
+) -> dict[str, IndexedDocument]:
+    """External id -> stored document, for those of the ids that are stored."""
+    return await _indexed(session, source_id, Document.external_id == any_(cast(list(external_ids), ARRAY(Text))))
+
+
+async def _indexed(session: AsyncSession, source_id: int, where: Any) -> dict[str, IndexedDocument]:
+    return by_external_id(await session.execute(select(*INDEXED).where(Document.source_id == source_id, where)))
+
+
+def by_external_id(rows: Iterable[Any]) -> dict[str, IndexedDocument]:
+    """What a query for ``INDEXED`` gave."""
     return {
-        row.external_id: IndexedDocument(row.id, row.external_id, row.content_hash, tuple(row.readers), row.url)
-        for row in await session.execute(statement)
+        row.external_id: IndexedDocument(
+            row.id, row.external_id, row.content_hash, tuple(row.readers), row.url, row.version
+        )
+        for row in rows
     }
 
 
@@ -76,6 +97,7 @@ async def replace(session: AsyncSession, source_id: int, prepared: PreparedDocum
         "title": document.title,
         "url": item.url,
         "content_hash": item.content_hash,
+        "version": prepared.version,
         "readers": list(item.readers),
         "details": dict(document.metadata),
         "indexed_at": func.now(),
@@ -124,11 +146,22 @@ def _chunk_row(document_id: int, prepared: PreparedDocument, index: int, mean_le
     }
 
 
-async def update_access(session: AsyncSession, document_id: int, item: types.SourceItem) -> None:
-    """New readers or a new URL for unchanged content: nothing is embedded again."""
-    readers = list(item.readers)
-    await session.execute(update(Document).where(Document.id == document_id).values(readers=readers, url=item.url))
-    await session.execute(update(Chunk).where(Chunk.document_id == document_id).values(readers=readers))
+async def update_access(
+    session: AsyncSession, document_id: int, readers: Sequence[str], url: str | None, version: str | None
+) -> None:
+    """New readers, a new URL or a new version of unchanged content: nothing is embedded again."""
+    values = {"readers": list(readers), "url": url, "version": version}
+    await session.execute(update(Document).where(Document.id == document_id).values(**values))
+    chunks = update(Chunk).where(Chunk.document_id == document_id, Chunk.readers != cast(list(readers), ARRAY(Text)))
+    await session.execute(chunks.values(readers=list(readers)))
+
+
+async def rename(session: AsyncSession, source_id: int, old: str, new: str) -> bool:
+    """Give a document its new external id, unless that is taken; False when it is, or there is no such document."""
+    taken = select(Document.id).where(Document.source_id == source_id, Document.external_id == new).exists()
+    statement = update(Document).where(Document.source_id == source_id, Document.external_id == old, ~taken)
+    renamed = await session.execute(statement.values(external_id=new).returning(Document.id))
+    return renamed.scalar_one_or_none() is not None
 
 
 async def remove(session: AsyncSession, document_ids: Sequence[int]) -> None:
@@ -207,54 +240,6 @@ async def _chunks_after(session: AsyncSession, last: int) -> Sequence[Any]:
 
 async def _lock(session: AsyncSession) -> None:
     await session.execute(select(func.pg_advisory_xact_lock(STATISTICS_LOCK)))
-
-
-async def record_failure(
-    session: AsyncSession, source_id: int, external_id: str, content_hash: str | None, reason: str
-) -> None:
-    new = insert(DocumentFailure).values(
-        source_id=source_id, external_id=external_id, content_hash=content_hash, reason=reason
-    )
-    await session.execute(
-        new.on_conflict_do_update(
-            index_elements=[DocumentFailure.source_id, DocumentFailure.external_id],
-            set_={
-                "reason": reason,
-                "content_hash": content_hash,
-                "attempts": DocumentFailure.attempts + 1,
-                "failed_at": func.now(),
-            },
-        )
-    )
-
-
-async def failures_of(session: AsyncSession, source_id: int, prefix: str) -> dict[str, tuple[str | None, str]]:
-    """External id -> the hash that failed and why."""
-    statement = select(DocumentFailure.external_id, DocumentFailure.content_hash, DocumentFailure.reason).where(
-        DocumentFailure.source_id == source_id, DocumentFailure.external_id.startswith(prefix, autoescape=True)
-    )
-    return {
-        external_id: (content_hash, reason) for external_id, content_hash, reason in await session.execute(statement)
-    }
-
-
-async def forget_failure(session: AsyncSession, source_id: int, external_id: str) -> None:
-    await session.execute(
-        delete(DocumentFailure).where(
-            DocumentFailure.source_id == source_id, DocumentFailure.external_id == external_id
-        )
-    )
-
-
-async def forget_missing_failures(session: AsyncSession, source_id: int, prefix: str, present: Sequence[str]) -> None:
-    """Drop the failures of files that are no longer there."""
-    await session.execute(
-        delete(DocumentFailure).where(
-            DocumentFailure.source_id == source_id,
-            DocumentFailure.external_id.startswith(prefix, autoescape=True),
-            DocumentFailure.external_id != all_(cast(list(present), ARRAY(Text))),  # one parameter, however many
-        )
-    )
 
 
 async def folder_source(session: AsyncSession, folder: str) -> tuple[int, str]:

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database.tables import Run
 
-MAX_ATTEMPTS = 5
+MAX_ATTEMPTS = 5  # in a row that got nowhere
+REQUEST_LOCK = 0x414C4D43
 SHORTEST_PREFIX = 4
 
 
@@ -28,6 +29,8 @@ class RunRow:
     error: str | None
     attempts: int
     created_at: datetime
+    checkpoint: dict[str, Any] | None = None
+    not_before: datetime | None = None
 
     @property
     def finished(self) -> bool:
@@ -44,12 +47,23 @@ _COLUMNS = (
     Run.error,
     Run.attempts,
     Run.created_at,
+    Run.checkpoint,
+    Run.not_before,
 )
 
 
 async def create(session: AsyncSession, kind: str, arguments: dict[str, Any]) -> uuid.UUID:
     statement = insert(Run).values(kind=kind, arguments=arguments).returning(Run.id)
     return (await session.execute(statement)).scalar_one()
+
+
+async def request(session: AsyncSession, kind: str, source_id: int, **arguments: Any) -> tuple[uuid.UUID, bool]:
+    """A run on a source, and whether it is new: one that waits for a worker already will do."""
+    await session.execute(select(func.pg_advisory_xact_lock(REQUEST_LOCK, source_id % 2**31)))
+    wanted = {"source": source_id, **arguments}
+    open_one = select(Run.id).where(Run.kind == kind, Run.state == "queued", Run.arguments == wanted).limit(1)
+    found = (await session.execute(open_one)).scalar_one_or_none()
+    return (found, False) if found is not None else (await create(session, kind, wanted), True)
 
 
 async def find(session: AsyncSession, run_id: uuid.UUID) -> RunRow | None:
@@ -74,13 +88,17 @@ async def by_prefix(session: AsyncSession, prefix: str) -> RunRow | None:
 async def retry(session: AsyncSession, run_id: uuid.UUID) -> bool:
     """Queue a run that has failed once more, with all its attempts; False when it has not failed."""
     statement = update(Run).where(Run.id == run_id, Run.state.in_(("failed", "cancelled")))
-    fresh = {"state": "queued", "attempts": 0, "error": None, "finished_at": None, "claimed_by": None}
+    fresh = {
+        "state": "queued", "attempts": 0, "stalled": 0, "error": None, "finished_at": None, "claimed_by": None,
+        "not_before": None,
+    }  # fmt: skip
     return (await session.execute(statement.values(**fresh).returning(Run.id))).scalar_one_or_none() is not None
 
 
 async def claim(session: AsyncSession, run_id: uuid.UUID, owner: str, lease: timedelta) -> RunRow | None:
-    """Take a run that nobody holds; None when it is finished, or somebody works on it."""
-    free = or_(Run.state == "queued", and_(Run.state == "running", Run.claimed_until < func.now()))
+    """Take a run that nobody holds; None when it is finished, waits for its time, or somebody works on it."""
+    due = and_(Run.state == "queued", or_(Run.not_before.is_(None), Run.not_before <= func.now()))
+    free = or_(due, and_(Run.state == "running", Run.claimed_until < func.now()))
     statement = (
         update(Run)
         .where(Run.id == run_id, free)
@@ -89,6 +107,8 @@ async def claim(session: AsyncSession, run_id: uuid.UUID, owner: str, lease: tim
             claimed_by=owner,
             claimed_until=func.now() + lease,
             attempts=Run.attempts + 1,
+            stalled=Run.stalled + 1,
+            not_before=None,
             started_at=func.coalesce(Run.started_at, func.now()),
         )
         .returning(*_COLUMNS)
@@ -110,6 +130,29 @@ async def renew(
     return (await session.execute(statement)).scalar_one_or_none() is not None
 
 
+async def advance(
+    session: AsyncSession, run_id: uuid.UUID, owner: str, progress: dict[str, Any], checkpoint: dict[str, Any] | None
+) -> bool:
+    """Say how far the run is, in the transaction of what it has done; False when the run is no longer ours.
+
+    ``checkpoint`` None leaves the last one.
+    """
+    values: dict[str, Any] = {"progress": progress, "stalled": 0}
+    if checkpoint is not None:
+        values["checkpoint"] = checkpoint
+    statement = update(Run).where(Run.id == run_id, Run.claimed_by == owner, Run.state == "running")
+    return (await session.execute(statement.values(**values).returning(Run.id))).scalar_one_or_none() is not None
+
+
+async def postpone(session: AsyncSession, run_id: uuid.UUID, owner: str, delay: timedelta) -> None:
+    """Put a run back because it cannot begin yet; this was no attempt."""
+    values = {
+        "state": "queued", "claimed_by": None, "claimed_until": None, "not_before": func.now() + delay,
+        "attempts": func.greatest(Run.attempts - 1, 0), "stalled": func.greatest(Run.stalled - 1, 0),
+    }  # fmt: skip
+    await session.execute(update(Run).where(Run.id == run_id, Run.claimed_by == owner).values(**values))
+
+
 async def succeed(
     session: AsyncSession, run_id: uuid.UUID, owner: str, progress: dict[str, Any], result: dict[str, Any]
 ) -> None:
@@ -120,26 +163,32 @@ async def fail(session: AsyncSession, run_id: uuid.UUID, owner: str, error: str)
     await _finish(session, run_id, owner, state="failed", error=error)
 
 
-async def release(session: AsyncSession, run_id: uuid.UUID, owner: str, error: str) -> None:
+async def release(
+    session: AsyncSession, run_id: uuid.UUID, owner: str, error: str, delay: timedelta = timedelta()
+) -> None:
     """Put a run back in the queue after a transient failure; past the last attempt it has failed."""
-    state = case((Run.attempts >= MAX_ATTEMPTS, "failed"), else_="queued")
-    statement = update(Run).where(Run.id == run_id, Run.claimed_by == owner)
-    await session.execute(statement.values(state=state, claimed_by=None, claimed_until=None, error=error))
+    last = Run.stalled >= MAX_ATTEMPTS
+    values = {
+        "state": case((last, "failed"), else_="queued"), "finished_at": case((last, func.now()), else_=None),
+        "claimed_by": None, "claimed_until": None, "error": error, "not_before": func.now() + delay,
+    }  # fmt: skip
+    await session.execute(update(Run).where(Run.id == run_id, Run.claimed_by == owner).values(**values))
 
 
 async def give_up_exhausted(session: AsyncSession) -> list[uuid.UUID]:
     """Close the runs that took their process with them at every attempt."""
     abandoned = and_(Run.state == "running", Run.claimed_until < func.now())
     error = f"The worker died at each of {MAX_ATTEMPTS} attempts; its log says more."
-    statement = update(Run).where(abandoned, Run.attempts >= MAX_ATTEMPTS).returning(Run.id)
+    statement = update(Run).where(abandoned, Run.stalled >= MAX_ATTEMPTS).returning(Run.id)
     closed = statement.values(state="failed", error=error, claimed_until=None, finished_at=func.now())
     return list((await session.execute(closed)).scalars())
 
 
 async def waiting(session: AsyncSession) -> list[uuid.UUID]:
-    """Runs that nobody works on: queued, or left behind by a process that died."""
+    """Runs that nobody works on and whose time has come: queued, or left behind by a process that died."""
     abandoned = and_(Run.state == "running", Run.claimed_until < func.now())
-    statement = select(Run.id).where(or_(Run.state == "queued", abandoned)).order_by(Run.created_at)
+    due = and_(Run.state == "queued", or_(Run.not_before.is_(None), Run.not_before <= func.now()))
+    statement = select(Run.id).where(or_(due, abandoned)).order_by(Run.created_at)
     return list((await session.execute(statement)).scalars())
 
 

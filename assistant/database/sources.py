@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import Integer, case, cast, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database import documents
-from assistant.database.tables import Answer, Document, DocumentFailure, Forgotten, Source, Upload
+from assistant.database.tables import Answer, Document, DocumentFailure, Forgotten, Run, Source, Upload
 from assistant.strings import say
 
 BATCH = 100  # documents removed in one transaction
@@ -27,6 +27,14 @@ class SourceRow:
     name: str
     readers: list[str]
     synced_at: datetime | None
+    config: dict[str, Any]
+    cursor: dict[str, Any] | None
+    interval_minutes: int
+    next_sync_at: datetime | None
+    error: str | None
+    failed_syncs: int
+    drift: dict[str, Any] | None
+    reconciled_at: datetime | None
     documents: int
     failures: int
 
@@ -37,24 +45,99 @@ async def listed(session: AsyncSession, source_id: int | None = None) -> list[So
     def count(table: type[Document] | type[DocumentFailure]) -> Any:
         return select(func.count()).where(table.source_id == Source.id).correlate(Source).scalar_subquery()
 
-    columns = (Source.id, Source.kind, Source.location, Source.name, Source.readers, Source.synced_at)
+    columns: list[Any] = [getattr(Source, field.name) for field in fields(SourceRow)[:-2]]
     statement = select(*columns, count(Document), count(DocumentFailure)).order_by(Source.id)
     if source_id is not None:
         statement = statement.where(Source.id == source_id)
-    return [SourceRow(*row) for row in await session.execute(statement)]
+    rows: Iterable[Any] = await session.execute(statement)
+    return [SourceRow(*row) for row in rows]
 
 
 async def ensure(
-    session: AsyncSession, kind: str, location: str, name: str, readers: Sequence[str]
+    session: AsyncSession,
+    kind: str,
+    location: str,
+    name: str,
+    readers: Sequence[str],
+    config: Mapping[str, Any] | None = None,
+    interval_minutes: int | None = None,
 ) -> tuple[int, bool]:
-    """The source's id, and whether it is new."""
-    values = {"kind": kind, "location": location, "name": name, "readers": list(readers)}
+    """The source's id, and whether it is new. Options and a schedule that are given replace those of a known one."""
+    given: dict[str, Any] = {}
+    if config is not None:
+        given["config"] = dict(config)
+    if interval_minutes is not None:
+        given |= {"interval_minutes": interval_minutes, "next_sync_at": _after(interval_minutes)}
+    values = {"kind": kind, "location": location, "name": name, "readers": list(readers), **given}
     new = insert(Source).values(**values).on_conflict_do_nothing(index_elements=[Source.kind, Source.location])
     source_id = (await session.execute(new.returning(Source.id))).scalar_one_or_none()
     if source_id is not None:
         return source_id, True
-    known = select(Source.id).where(Source.kind == kind, Source.location == location)
-    return (await session.execute(known)).scalar_one(), False
+    known = (Source.kind == kind, Source.location == location)
+    source_id = (await session.execute(select(Source.id).where(*known))).scalar_one()
+    if given:
+        await session.execute(update(Source).where(Source.id == source_id).values(**given))
+    return source_id, False
+
+
+def _after(minutes: int) -> Any:
+    return func.now() + timedelta(minutes=minutes) if minutes else None
+
+
+async def claim(session: AsyncSession, source_id: int, run_id: uuid.UUID) -> bool:
+    """Make the source this run's alone; False while another run, whose lease has not ended, reads it."""
+    holder = select(Run.id).where(Run.id == Source.busy_run, Run.state == "running", Run.claimed_until > func.now())
+    free = or_(Source.busy_run.is_(None), Source.busy_run == run_id, ~holder.exists())
+    statement = update(Source).where(Source.id == source_id, free).values(busy_run=run_id).returning(Source.id)
+    return (await session.execute(statement)).scalar_one_or_none() is not None
+
+
+async def release(session: AsyncSession, source_id: int, run_id: uuid.UUID, owner: str) -> None:
+    """Give the source back, if the run is still its owner's."""
+    ours = select(Run.id).where(Run.id == run_id, Run.claimed_by == owner).exists()
+    free = update(Source).where(Source.id == source_id, Source.busy_run == run_id, ours).values(busy_run=None)
+    await session.execute(free)
+
+
+async def save_cursor(session: AsyncSession, source_id: int, cursor: dict[str, Any] | None) -> None:
+    """A sync has come to its end: the next one begins at ``cursor``."""
+    values = {"cursor": cursor, "synced_at": func.now(), "error": None, "failed_syncs": 0}
+    await session.execute(update(Source).where(Source.id == source_id).values(**values))
+
+
+async def record_error(session: AsyncSession, source_id: int, error: str) -> None:
+    """A sync failed. The next ones come later and later, at most a day apart."""
+    minutes = func.least(Source.interval_minutes * func.power(2.0, func.least(Source.failed_syncs, 10)), 24 * 60)
+    later = case(
+        (Source.interval_minutes > 0, func.now() + func.make_interval(0, 0, 0, 0, 0, cast(minutes, Integer))),
+        else_=None,
+    )
+    values = {"error": error, "failed_syncs": Source.failed_syncs + 1, "next_sync_at": later}
+    await session.execute(update(Source).where(Source.id == source_id).values(**values))
+
+
+async def record_drift(session: AsyncSession, source_id: int, drift: Mapping[str, int]) -> None:
+    values = {"drift": dict(drift), "reconciled_at": func.now()}
+    await session.execute(update(Source).where(Source.id == source_id).values(**values))
+
+
+async def take_due(session: AsyncSession) -> list[int]:
+    """Sources whose time for a sync has come, each handed out once: their next time is set."""
+    due = (
+        select(Source.id)
+        .where(Source.interval_minutes > 0, Source.next_sync_at <= func.now())
+        .order_by(Source.next_sync_at)
+        .with_for_update(skip_locked=True)
+    )
+    ids = list((await session.execute(due)).scalars())
+    step = func.make_interval(0, 0, 0, 0, 0, Source.interval_minutes)
+    await session.execute(update(Source).where(Source.id.in_(ids)).values(next_sync_at=func.now() + step))
+    return ids
+
+
+async def to_reconcile(session: AsyncSession) -> list[int]:
+    """Sources that are kept in step."""
+    return list((await session.execute(select(Source.id).where(Source.interval_minutes > 0))).scalars())
 
 
 async def mark_synced(session: AsyncSession, source_id: int) -> None:
@@ -135,6 +218,12 @@ async def keep_upload(
 
 async def upload(session: AsyncSession, upload_id: uuid.UUID) -> Upload | None:
     return await session.get(Upload, upload_id)
+
+
+async def uploads_of(session: AsyncSession, source_id: int) -> list[uuid.UUID]:
+    """What was shared and is not read yet, in the order in which it came."""
+    statement = select(Upload.id).where(Upload.source_id == source_id).order_by(Upload.created_at, Upload.id)
+    return list((await session.execute(statement)).scalars())
 
 
 async def drop_upload(session: AsyncSession, upload_id: uuid.UUID) -> None:

@@ -9,7 +9,7 @@ import pytest
 from assistant.answering.messages import Answer, Question, Usage, Vote
 from assistant.answering.outcomes import Outcome
 from assistant.answering.unprompted import asks_something
-from assistant.database import answers, audit, documents, overview, runs
+from assistant.database import answers, audit, failures, overview, runs
 from assistant.database.channels import Channels, ChannelSettings
 from assistant.database.session import Sessions
 from assistant.knowledge.audience import Audience
@@ -114,7 +114,7 @@ async def test_an_administrator_sees_how_it_goes(sessions: Sessions) -> None:
     await answered(sessions, "Unknown?", Outcome.NOT_IN_DOCUMENTS)
     await answered(sessions, "Overheard?", Outcome.NOT_IN_DOCUMENTS, unprompted=True)
     async with sessions.begin() as session:
-        await documents.record_failure(session, source_id, "broken.pdf", None, "the file is empty")
+        await failures.record_failure(session, source_id, "broken.pdf", None, "the file is empty")
         await runs.create(session, "ingest", {"paths": []})
         await answers.save_vote(session, Vote(good, ANNA, 1))
         await answers.save_vote(session, Vote(good, "slack:T1:U2", -1))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
-from assistant.database import documents
+from assistant.database import documents, failures, sightings
 from assistant.database.session import Sessions
 from assistant.database.tables import Chunk, Document, DocumentFailure, Source
 from assistant.knowledge.documents import ParsedDocument
@@ -128,7 +129,7 @@ async def test_a_bad_file_fails_alone_and_is_not_parsed_again(shelf: Shelf, monk
         parsed.append(name)
         return parse(name, content)
 
-    monkeypatch.setattr("workers.ingestion.pipeline.parse", noting)
+    monkeypatch.setattr("workers.ingestion.preparing.parse", noting)
     again = await shelf.ingest()
     assert again.failed == report.failed  # it is still told
     assert parsed == []
@@ -258,9 +259,12 @@ async def test_a_file_that_moves_keeps_its_vectors_only_where_its_name_stays(she
 
 
 async def test_many_files_are_more_than_a_statement_has_parameters(sessions: Sessions) -> None:
+    listing = uuid.uuid4()
     async with sessions.begin() as session:
         source_id, _ = await documents.folder_source(session, "/handbook")
-        await documents.record_failure(session, source_id, "old.md", None, "gone")
-        await documents.record_failure(session, source_id, "5.md", None, "broken")
-        await documents.forget_missing_failures(session, source_id, "", [f"{n}.md" for n in range(70_000)])
-        assert set(await documents.failures_of(session, source_id, "")) == {"5.md"}
+        await failures.record_failure(session, source_id, "old.md", None, "gone")
+        await failures.record_failure(session, source_id, "5.md", None, "broken")
+        await sightings.see(session, listing, [f"{n}.md" for n in range(70_000)])
+        await failures.forget_unseen_failures(session, source_id, "", listing)
+        assert await failures.failures_to_retry(session, source_id, due=False) == ["5.md"]
+        assert await sightings.unseen(session, source_id, "", listing, 10) == {}

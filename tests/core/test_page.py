@@ -12,7 +12,8 @@ import pytest
 from aiohttp import web
 
 from assistant.errors import DocumentUnreadable
-from workers.ingestion.page import Fetcher, _Resolver
+from workers.ingestion.guard import Resolver
+from workers.ingestion.page import Fetcher
 
 INSIDE = "lies inside a private network; ALMANAC_FETCH_ALLOWED_HOSTS"
 
@@ -125,7 +126,7 @@ async def test_a_name_that_turns_inwards_the_second_time_is_refused(site: str, m
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
 
     monkeypatch.setattr(loop, "getaddrinfo", resolve)
-    [first] = await _Resolver(frozenset()).resolve("rebind.example", port)
+    [first] = await Resolver(frozenset()).resolve("rebind.example", port)
     assert first["host"] == "93.184.216.34"
     with pytest.raises(DocumentUnreadable, match=INSIDE):
         await fetcher().get(f"http://rebind.example:{port}/guide")

@@ -1,32 +1,21 @@
-"""Fetches one page of the web, and nothing inside our own network unless a setting names its host.
-
-Guarded against requests that are made to turn inwards (SSRF): addresses are checked where the connection is made, so
-that neither a redirect nor a name that resolves differently the second time (DNS rebinding) leads past the check.
-"""
+"""Fetches one page of the web, and nothing inside our own network unless a setting names its host."""
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
 import mimetypes
-import socket
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 from urllib.parse import unquote
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from assistant.errors import DocumentUnreadable
+from workers.ingestion.http import TIMEOUT, Client, Response
 
-TIMEOUT = aiohttp.ClientTimeout(total=30.0, connect=8.0)
-REDIRECTS = 5
 GONE = (404, 410)
-NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-HEADERS = {"User-Agent": "Almanac/1.0 (knowledge assistant)", "Accept": "text/html,text/markdown,application/pdf,*/*"}
+ACCEPT = {"Accept": "text/html,text/markdown,application/pdf,*/*"}
 EXTENSIONS = {
     "text/html": ".html",
     "application/xhtml+xml": ".html",
@@ -40,123 +29,67 @@ EXTENSIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """``name`` ends in the extension that says what the content is; ``url`` is where it was in the end."""
+    """``name`` ends in the extension that says what the content is; ``url`` is where it was in the end.
+
+    ``version`` is what the server calls this state of it: its ETag and date, empty where it names neither.
+    """
 
     name: str
     content: bytes
     url: str
+    version: str = ""
 
 
 class Fetcher:
     """``allowed``: hosts that may have addresses inside our network; ``max_bytes`` of a body."""
 
     def __init__(self, allowed: Collection[str], max_bytes: int, timeout: aiohttp.ClientTimeout = TIMEOUT) -> None:
-        self._allowed = frozenset(host.lower() for host in allowed)
+        self._allowed = allowed
         self._max_bytes = max_bytes
         self._timeout = timeout
 
     async def get(self, address: str) -> Fetched | None:
         """The page; None when the server says that there is none. Raises ``DocumentUnreadable`` with the reason."""
-        connector = aiohttp.TCPConnector(resolver=_Resolver(self._allowed), force_close=True)
-        try:
-            async with aiohttp.ClientSession(
-                connector=connector, timeout=self._timeout, headers=HEADERS, trust_env=False
-            ) as session:
-                return await self._follow(session, URL(address))
-        except _Forbidden as error:
-            raise DocumentUnreadable(str(error)) from None
-        except TimeoutError:
-            raise DocumentUnreadable("the server did not answer in time") from None
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, _Forbidden):
-                raise DocumentUnreadable(str(error.os_error)) from None
-            raise DocumentUnreadable("the server cannot be reached") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise DocumentUnreadable(f"the server gave no readable answer ({type(error).__name__})") from None
-
-    async def _follow(self, session: aiohttp.ClientSession, url: URL) -> Fetched | None:
-        for _ in range(REDIRECTS + 1):
-            self._check(url)
-            async with session.get(url, allow_redirects=False) as response:
-                if response.status in (301, 302, 303, 307, 308) and "Location" in response.headers:
-                    url = url.join(URL(response.headers["Location"]))
-                    continue
-                if response.status in GONE:
-                    return None
-                if response.status != 200:
-                    raise DocumentUnreadable(f"the server answered {response.status} {response.reason or ''}".strip())
-                return Fetched(_name(url, response), await self._read(response), str(url.with_fragment(None)))
-        raise DocumentUnreadable(f"the address redirects more than {REDIRECTS} times")
-
-    def _check(self, url: URL) -> None:
-        """What can be said without a connection; names are checked when they are resolved."""
-        if url.scheme not in ("http", "https") or not url.host:
-            raise _Forbidden("only http and https addresses are fetched")
-        try:
-            literal = ipaddress.ip_address(url.host)
-        except ValueError:
-            return
-        if url.host.lower() not in self._allowed and not _public(literal):
-            raise _Forbidden(_inside(url.host))
-
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        body = bytearray()
-        async for piece in response.content.iter_chunked(65_536):
-            body += piece
-            if len(body) > self._max_bytes:
-                limit = self._max_bytes / 2**20
-                raise DocumentUnreadable(f"the page is too large (ALMANAC_FILE_MAX_MB is {limit:g})")
-        return bytes(body)
+        async with Client(self._allowed, self._max_bytes, self._timeout, retries=0) as client:
+            return await fetch(client, address)
 
 
-class _Forbidden(OSError):
-    """An address that nothing may be fetched from. An OSError, so that the connector carries it."""
+NOT_MODIFIED = Fetched("", b"", "")
 
 
-class _Resolver(AbstractResolver):
-    """The system's resolver, whose answers are checked: what it returns is what is connected to."""
-
-    def __init__(self, allowed: frozenset[str]) -> None:
-        self._allowed = allowed
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
-        results = [_result(host, port, info) for info in infos]
-        if host.lower() not in self._allowed:
-            for result in results:
-                if not _public(ipaddress.ip_address(result["host"].partition("%")[0])):
-                    raise _Forbidden(_inside(host))
-        return results
-
-    async def close(self) -> None:
-        """Nothing to close."""
+async def fetch(
+    client: Client, address: str, known: str = "", headers: Mapping[str, str] | None = None
+) -> Fetched | None:
+    """The page; None when there is none; ``NOT_MODIFIED`` when it is still what ``known`` names."""
+    response = await client.request("GET", address, ACCEPT | dict(headers or {}) | conditions(known))
+    if response.status in GONE:
+        return None
+    if response.status == 304 and known:
+        return NOT_MODIFIED
+    if response.status != 200:
+        raise DocumentUnreadable(f"the server answered {response.status}")
+    return Fetched(file_name(response), response.body, response.url, version_of(response))
 
 
-def _result(host: str, port: int, info: tuple[Any, ...]) -> ResolveResult:
-    family, _, proto, _, address = info
-    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-    return ResolveResult(hostname=host, host=address[0], port=port, family=family, proto=proto, flags=flags)
+def version_of(response: Response) -> str:
+    """The validators of a response as one string: ``etag <ETag>`` or ``date <Last-Modified>``."""
+    if etag := response.headers.get("etag"):
+        return f"etag {etag}"
+    return f"date {date}" if (date := response.headers.get("last-modified")) else ""
 
 
-def _public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether the address is one of the whole Internet's; an IPv4 address inside an IPv6 one is what counts."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in NAT64 else None
-        address = address.ipv4_mapped or address.sixtofour or inner or address
-    return address.is_global and not address.is_multicast
+def conditions(version: str) -> dict[str, str]:
+    """The headers that ask for the page only if it has changed since ``version``."""
+    kind, _, value = version.partition(" ")
+    names = {"etag": "If-None-Match", "date": "If-Modified-Since"}
+    return {names[kind]: value} if kind in names else {}
 
 
-def _inside(host: str) -> str:
-    return f"{host} lies inside a private network; ALMANAC_FETCH_ALLOWED_HOSTS names the hosts there that may be read"
-
-
-def _name(url: URL, response: aiohttp.ClientResponse) -> str:
+def file_name(response: Response) -> str:
     """A file name whose extension fits what the server says it is."""
+    url = URL(response.url)
     stem = PurePosixPath(unquote(url.path)).name or url.host or "page"
-    kind = response.content_type
+    kind = response.content_type or "application/octet-stream"
     extension = EXTENSIONS.get(kind) or mimetypes.guess_extension(kind) or ".html"
     named = PurePosixPath(stem).suffix.lower()
     if kind in ("text/plain", "application/octet-stream") and named:

@@ -1,71 +1,53 @@
-"""load -> parse -> chunk -> embed -> write, over any source's items.
+"""list -> load -> parse -> chunk -> embed -> write, over any source.
 
-Reading and parsing run in a thread, the model in its own; each document is written in one short transaction. What is
-unchanged by hash is not parsed; what fails, fails alone and leaves its reason.
+Three stages work beside each other: the next documents are loaded and parsed while the last ones are embedded and those
+before them written. Order is kept, so that a page's cursor is stored after all that the page named.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import structlog
-from sqlalchemy import text
 
 from assistant.database import documents as index
-from assistant.database import sources
-from assistant.database.documents import IndexedDocument, PreparedDocument
+from assistant.database import failures, sightings, sources
 from assistant.database.session import Sessions
-from assistant.errors import DocumentUnreadable
-from assistant.knowledge.chunking import chunk
-from assistant.knowledge.documents import Chunk, ParsedDocument, SourceItem
-from assistant.knowledge.embedding import Embedder
-from workers.ingestion.folder import Scope, files, load, readable_name
-from workers.ingestion.parse import parse
+from assistant.knowledge.documents import SourceItem
+from assistant.knowledge.embedding import Embedder, Vectors
+from workers.ingestion.lease import Lease, NoLease
+from workers.ingestion.outcomes import Flush, Outcome, PageEnd, Parsed, Unchanged
+from workers.ingestion.preparing import Asked, Preparing
+from workers.ingestion.report import Report
+from workers.ingestion.sources.folder import Folder, readable_name
+from workers.ingestion.sources.memory import Memory
+from workers.ingestion.sources.port import Changes, Cursor, Source
+from workers.ingestion.writing import Writing, embed
 
-log = structlog.get_logger()
+__all__ = ["Ingestion", "Report"]
 
 BATCH_CHUNKS = 192  # embedded together: enough to group texts by length, small enough to show progress
+BATCH_SECONDS = 2.0  # what a slow source gives is written that often
 
-
-@dataclass(slots=True)
-class Report:
-    """How a run stands; published while it goes on."""
-
-    total: int = 0
-    done: int = 0
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    removed: int = 0
-    chunks: int = 0
-    failed: list[dict[str, str]] = field(default_factory=list)
-    started: float = field(default_factory=time.monotonic)
-
-    def progress(self) -> dict[str, Any]:
-        return {
-            "total": self.total,
-            "done": self.done,
-            "chunks": self.chunks,
-            "failed": len(self.failed),
-            "seconds": round(time.monotonic() - self.started, 2),
-        }
-
-    def result(self) -> dict[str, Any]:
-        counts = {name: getattr(self, name) for name in ("added", "updated", "unchanged", "removed")}
-        seconds = round(time.monotonic() - self.started, 2)
-        return {"documents": counts, **counts, "failed": self.failed, "chunks": self.chunks, "seconds": seconds}
+Batch = list[Outcome]
+Embedded = list[tuple[Outcome, Vectors | None]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Parsed:
-    item: SourceItem
-    document: ParsedDocument
-    chunks: list[Chunk]
+class Plan:
+    """What a sync is about. ``readers``: of what names none itself; ``fixed``: of everything, whatever it names."""
+
+    source_id: int
+    start: Cursor | None = None
+    prefix: str = ""
+    readers: tuple[str, ...] = ("everyone",)
+    fixed: bool = False
+    keep: bool = False
+    again: bool = False
+    scope: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,201 +57,163 @@ class Ingestion:
     sessions: Sessions
     embedder: Embedder
     max_bytes: int
+    lease: Lease = field(default_factory=NoLease)
 
-    async def ingest_path(self, path: Path, report: Report) -> None:
+    async def ingest_path(self, path: Path, report: Report, scope: int = 0) -> None:
         """Bring the index in line with a folder or a file."""
-        scope = Scope.of(path)
+        folder, only = await asyncio.to_thread(_place, path)
         async with self.sessions.begin() as session:
-            source_id, prefix = await index.folder_source(session, readable_name(str(scope.folder)))
-        found = await asyncio.to_thread(lambda: list(files(scope)))
-        paths = {prefix + readable_name(path.relative_to(scope.folder).as_posix()): path for path in found}
-        async with self.sessions.begin() as session:
-            if scope.only is not None:
-                await sources.remember(session, source_id, next(iter(paths)))
-            gone = await sources.forgotten(session, source_id)
-            known = await index.documents_of(session, source_id, prefix)
-            failures = await index.failures_of(session, source_id, prefix)
-        paths = {external_id: path for external_id, path in paths.items() if external_id not in gone}
-        report.total += len(paths)
+            source_id, prefix = await index.folder_source(session, readable_name(str(folder)))
+            if only is not None:
+                await sources.remember(session, source_id, prefix + readable_name(only))
+        source = Folder(folder, self.max_bytes, prefix, only)
+        whole = only is None and not prefix
+        await self.sync(source, Plan(source_id, None, prefix, keep=whole, scope=scope), report)
 
-        def read(external_id: str) -> SourceItem:
-            return load(paths[external_id], external_id, self.max_bytes)
-
-        await self._ingest(source_id, list(paths), read, known, failures, report)
-        if scope.only is None:
-            await self._remove_missing(source_id, prefix, known, set(paths), report)
-            if not prefix:
-                async with self.sessions.begin() as session:
-                    await sources.mark_synced(session, source_id)
-        await self._tidy(report)
-
-    async def ingest_items(self, source_id: int, items: dict[str, SourceItem], report: Report) -> None:
+    async def ingest_items(
+        self, source_id: int, items: Mapping[str, SourceItem], report: Report, readers: Sequence[str] = ("everyone",)
+    ) -> None:
         """Index items that are in memory already; removes nothing."""
-        report.total += len(items)
-        async with self.sessions() as session:
-            known = await index.documents_of(session, source_id)
-        await self._ingest(source_id, list(items), items.__getitem__, known, {}, report)
-        await self._tidy(report)
+        await self.sync(Memory(items), Plan(source_id, readers=tuple(readers)), report)
 
-    async def _ingest(
-        self,
-        source_id: int,
-        external_ids: list[str],
-        read: Callable[[str], SourceItem],
-        known: dict[str, IndexedDocument],
-        failures: dict[str, tuple[str | None, str]],
-        report: Report,
-    ) -> None:
-        """Prepare the next batch while the last one is embedded and written."""
-        batches = self._batches(source_id, external_ids, read, known, failures, report)
-        pending: asyncio.Task[None] | None = None
-        try:
-            while batch := await asyncio.to_thread(next, batches, None):
-                if pending is not None:
-                    await pending
-                pending = asyncio.create_task(self._write(source_id, batch, known, report))
-            if pending is not None:
-                await pending
-        finally:
-            if pending is not None and not pending.done():
-                pending.cancel()
-
-    def _batches(
-        self,
-        source_id: int,
-        external_ids: list[str],
-        read: Callable[[str], SourceItem],
-        known: dict[str, IndexedDocument],
-        failures: dict[str, tuple[str | None, str]],
-        report: Report,
-    ) -> Iterator[list[_Outcome]]:
-        batch: list[_Outcome] = []
-        chunks = 0
-        for external_id in external_ids:
-            outcome = self._prepare(external_id, read, known.get(external_id), failures.get(external_id))
-            if outcome is None:
-                report.unchanged += 1
-                report.done += 1
-                continue
-            batch.append(outcome)
-            chunks += len(outcome.chunks) if isinstance(outcome, _Parsed) else 0
-            if chunks >= BATCH_CHUNKS or len(batch) >= BATCH_CHUNKS:
-                yield batch
-                batch, chunks = [], 0
-        if batch:
-            yield batch
-
-    def _prepare(
-        self,
-        external_id: str,
-        read: Callable[[str], SourceItem],
-        known: IndexedDocument | None,
-        failure: tuple[str | None, str] | None,
-    ) -> _Outcome | None:
-        """What became of one file; None: it is unchanged, and nothing is to be written."""
-        content_hash = None
-        try:
-            item = read(external_id)
-            content_hash = item.content_hash
-            if known is not None and known.content_hash == content_hash:
-                same = known.readers == item.readers and known.url == item.url
-                if not same:
-                    return _Moved(item, known.id)
-                return None if failure is None else _Mended(external_id)
-            if failure is not None and failure[0] == content_hash:
-                return _Failed(external_id, content_hash, failure[1])  # the same bytes fail the same way
-            document = parse(item.name, item.content)
-            chunks = chunk(document, self.embedder.count_tokens)
-            if not chunks:
-                raise DocumentUnreadable("the file holds no text")
-            return _Parsed(item, document, chunks)
-        except DocumentUnreadable as error:
-            return _Failed(external_id, content_hash, str(error))
-
-    async def _write(
-        self, source_id: int, batch: list[_Outcome], known: dict[str, IndexedDocument], report: Report
-    ) -> None:
-        parsed = [outcome for outcome in batch if isinstance(outcome, _Parsed)]
-        texts = [_embedded_text(piece, entry.document) for entry in parsed for piece in entry.chunks]
-        vectors = await self.embedder.embed(texts)
-        position = 0
-        for outcome in batch:
-            async with self.sessions.begin() as session:
-                if isinstance(outcome, _Parsed):
-                    rows = vectors[position : position + len(outcome.chunks)]
-                    position += len(outcome.chunks)
-                    prepared = PreparedDocument(outcome.item, outcome.document, outcome.chunks, rows)
-                    await index.replace(session, source_id, prepared)
-                elif isinstance(outcome, _Moved):
-                    await index.update_access(session, outcome.document_id, outcome.item)
-                    await index.forget_failure(session, source_id, outcome.item.external_id)
-                elif isinstance(outcome, _Mended):
-                    await index.forget_failure(session, source_id, outcome.external_id)
-                else:
-                    await index.record_failure(
-                        session, source_id, outcome.external_id, outcome.content_hash, outcome.reason
-                    )
-            _count(outcome, known, report)
-
-    async def _remove_missing(
-        self, source_id: int, prefix: str, known: dict[str, IndexedDocument], present: set[str], report: Report
-    ) -> None:
-        gone = [document.id for external_id, document in known.items() if external_id not in present]
-        for start in range(0, len(gone), 100):
-            async with self.sessions.begin() as session:
-                await index.remove(session, gone[start : start + 100])
-        report.removed += len(gone)
-        async with self.sessions.begin() as session:
-            await index.forget_missing_failures(session, source_id, prefix, sorted(present))
-
-    async def _tidy(self, report: Report) -> None:
-        """Weights in line with the corpus, and fresh statistics for Postgres' planner."""
-        if not (report.added or report.updated or report.removed):
-            return
-        async with self.sessions.begin() as session:
-            await index.reweigh_if_drifted(session)
-        async with self.sessions.begin() as session:
-            await session.execute(text("ANALYZE chunks"))
+    async def sync(self, source: Source, plan: Plan, report: Report) -> None:
+        """Bring the index in line with the source, from where the run's last attempt stopped."""
+        checkpoint = self.lease.checkpoint
+        if checkpoint.get("scope", 0) > plan.scope:
+            return  # an earlier attempt has done this part
+        resumed = checkpoint.get("cursor") if checkpoint.get("scope") == plan.scope else None
+        start = resumed if resumed is not None else plan.start
+        base = checkpoint["base"] if resumed is not None else report.done
+        await _Sync(self, source, plan, report, base).run(start)
 
 
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    external_id: str
-    content_hash: str | None
-    reason: str
+class _Sync:
+    """One sync at work. ``base``: documents that earlier parts of the run have done."""
 
+    def __init__(self, ingestion: Ingestion, source: Source, plan: Plan, report: Report, base: int) -> None:
+        self._ingestion = ingestion
+        self._source = source
+        self._plan = plan
+        self._report = report
+        self._preparing = Preparing(ingestion.embedder.count_tokens, plan.again)
+        place = {"scope": plan.scope, "base": base}
+        self._writing = Writing(
+            ingestion.sessions, plan.source_id, ingestion.lease, report, plan.prefix, plan.keep, place
+        )
+        self._base = base
+        self._forgotten: set[str] = set()
+        self._on_the_way: list[set[str]] = []  # ids of pages that are not written yet
+        self._written = asyncio.Event()
 
-@dataclass(frozen=True, slots=True)
-class _Moved:
-    item: SourceItem
-    document_id: int
+    async def run(self, start: Cursor | None) -> None:
+        async with self._ingestion.sessions() as session:
+            self._forgotten = await sources.forgotten(session, self._plan.source_id)
+        batches: asyncio.Queue[Batch | None] = asyncio.Queue(1)
+        embedded: asyncio.Queue[Embedded | None] = asyncio.Queue(1)
+        stages = (self._collect(start, batches), self._embed(batches, embedded), self._write(embedded))
+        await together(*stages)
 
+    async def _collect(self, start: Cursor | None, batches: asyncio.Queue[Batch | None]) -> None:
+        batch: Batch = []
+        chunks, begun = 0, time.monotonic()
+        async with aclosing(self._outcomes(start)) as outcomes:
+            async for outcome in outcomes:
+                batch.append(outcome)
+                chunks += len(outcome.chunks) if isinstance(outcome, Parsed) else 0
+                full = chunks >= BATCH_CHUNKS or len(batch) >= BATCH_CHUNKS or isinstance(outcome, Flush)
+                if full or time.monotonic() - begun > BATCH_SECONDS:
+                    await batches.put(batch)
+                    batch, chunks, begun = [], 0, time.monotonic()
+        await batches.put(batch)
+        await batches.put(None)
 
-@dataclass(frozen=True, slots=True)
-class _Mended:
-    """A file that failed and is again what the index holds."""
+    async def _embed(self, batches: asyncio.Queue[Batch | None], embedded: asyncio.Queue[Embedded | None]) -> None:
+        while (batch := await batches.get()) is not None:
+            vectors = await embed(self._ingestion.embedder, batch)
+            await embedded.put(list(zip(batch, vectors, strict=True)))
+        await embedded.put(None)
 
-    external_id: str
+    async def _write(self, embedded: asyncio.Queue[Embedded | None]) -> None:
+        while (batch := await embedded.get()) is not None:
+            for outcome, vectors in batch:
+                await self._writing.write(outcome, vectors)
+                if isinstance(outcome, PageEnd):
+                    self._on_the_way.pop(0)
+            self._written.set()
 
+    async def _outcomes(self, start: Cursor | None) -> AsyncGenerator[Outcome, None]:
+        cursor = start
+        while True:
+            changes = await self._source.list_changes(cursor)
+            ids = {entry.external_id for entry in changes.upserts} | set(changes.deletions)
+            ids |= {external_id for move in changes.moves for external_id in move}
+            if changes.first or changes.moves or self._overlaps(ids):
+                yield Flush()
+                await self._until(lambda: not self._on_the_way)
+                await self._begin(changes)
+            self._on_the_way.append(ids)
+            end = PageEnd(changes, [entry.external_id for entry in changes.upserts], ids=ids)
+            async with aclosing(self._preparing.outcomes(await self._asked(changes))) as outcomes:
+                async for outcome in outcomes:
+                    if isinstance(outcome, Unchanged):
+                        end.unchanged += 1
+                    else:
+                        yield outcome
+            yield end
+            if not changes.more:
+                return
+            cursor = changes.cursor
 
-_Outcome = _Parsed | _Failed | _Moved | _Mended
+    def _overlaps(self, ids: set[str]) -> bool:
+        """A document twice: what is known of it is only true once the earlier page is written."""
+        return any(not ids.isdisjoint(page) for page in self._on_the_way)
 
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._written.clear()
+            await self._written.wait()
 
-def _embedded_text(piece: Chunk, document: ParsedDocument) -> str:
-    return f"{piece.context(document.title)}\n{piece.text}"
+    async def _begin(self, changes: Changes) -> None:
+        """A listing of everything starts with nothing seen; what has moved keeps its document under the new name."""
+        async with self._ingestion.sessions.begin() as session:
+            if changes.first:
+                await sightings.forget_sightings(session, self._ingestion.lease.id)
+            for old, new in changes.moves:
+                await index.rename(session, self._plan.source_id, old, new)
 
-
-def _count(outcome: _Outcome, known: dict[str, IndexedDocument], report: Report) -> None:
-    report.done += 1
-    if isinstance(outcome, _Parsed):
-        report.chunks += len(outcome.chunks)
-        if outcome.item.external_id in known:
-            report.updated += 1
+    async def _asked(self, changes: Changes) -> list[Asked]:
+        """The page's entries, but those that were forgotten, with what is known of each."""
+        entries = [entry for entry in changes.upserts if entry.external_id not in self._forgotten]
+        report = self._report
+        if changes.total is not None:
+            report.total = max(report.total, self._base + changes.total)
         else:
-            report.added += 1
-    elif isinstance(outcome, _Moved):
-        report.updated += 1
-    elif isinstance(outcome, _Mended):
-        report.unchanged += 1
-    else:
-        report.failed.append({"path": outcome.external_id, "reason": outcome.reason})
+            report.total += len(entries)
+        ids = [entry.external_id for entry in entries]
+        async with self._ingestion.sessions() as session:
+            known = await index.documents_named(session, self._plan.source_id, ids)
+            failed = await failures.failures_named(session, self._plan.source_id, ids)
+        asked = []
+        for entry in entries:
+            own = entry.readers if entry.readers is not None and not self._plan.fixed else self._plan.readers
+            asked.append(Asked(entry, own, known.get(entry.external_id), failed.get(entry.external_id)))
+        return asked
+
+
+def _place(path: Path) -> tuple[Path, str | None]:
+    """The folder, and the file where only one of it is meant."""
+    path = path.resolve()
+    return (path, None) if path.is_dir() else (path.parent, path.name)
+
+
+async def together(*stages: Awaitable[None]) -> None:
+    """Run the stages beside each other; the first that fails ends the others, and its error is the one raised."""
+    tasks = [asyncio.ensure_future(stage) for stage in stages]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

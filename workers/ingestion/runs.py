@@ -1,95 +1,175 @@
-"""The runs of ingestion: which source is read, and how it is taken out again."""
+"""The runs of ingestion: which source is read, from where on, and how it is taken out again."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from assistant.database import documents, sources
-from assistant.errors import AlmanacError, DocumentUnreadable
-from assistant.knowledge.documents import SourceItem
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from assistant.database import documents as index
+from assistant.database import failures, sources
+from assistant.database.sources import SourceRow
+from assistant.errors import AlmanacError
 from assistant.services import Services
-from workers.ingestion.page import Fetcher
-from workers.ingestion.pipeline import Ingestion, Report
+from workers.ingestion.http import Client
+from workers.ingestion.lease import Lease, SourceBusy
+from workers.ingestion.pipeline import Ingestion, Plan
+from workers.ingestion.report import Report
+from workers.ingestion.sources.folder import readable_name
+from workers.ingestion.sources.memory import Again
+from workers.ingestion.sources.port import Setting, Source
+from workers.ingestion.sources.registry import KINDS
+
+log = structlog.get_logger()
 
 
-async def ingest(services: Services, arguments: dict[str, Any], report: Report) -> None:
-    """``arguments``: ``{"paths": [absolute path, ...]}``, ``{"source": id}`` or ``{"upload": id}``."""
-    ingestion = Ingestion(services.sessions, services.embedder, int(services.settings.file_max_mb * 2**20))
+async def ingest(services: Services, arguments: dict[str, Any], report: Report, lease: Lease) -> None:
+    """``arguments``: ``{"paths": [absolute path, ...]}``, ``{"upload": id}`` or ``{"source": id}``.
+
+    With a source, ``"failures": "due" | "all"`` reads only what failed, once more.
+    """
     if "source" in arguments:
-        await _source(services, ingestion, int(arguments["source"]), report)
+        await _source(services, arguments, report, lease)
     elif "upload" in arguments:
-        await _upload(services, ingestion, uuid.UUID(arguments["upload"]), report)
+        await _upload(services, uuid.UUID(arguments["upload"]), report, lease)
     else:
-        for path in arguments["paths"]:
-            await _path(ingestion, Path(path), report)
+        for scope, path in enumerate(arguments["paths"]):
+            await _path(services, Path(path), report, lease, scope)
 
 
-async def _path(ingestion: Ingestion, path: Path, report: Report) -> None:
+async def reconcile(services: Services, arguments: dict[str, Any], report: Report, lease: Lease) -> None:
+    """``arguments``: ``{"source": id}``. Sync, then compare all: what still differs has drifted, and is mended."""
+    async with _held(services, int(arguments["source"]), lease) as row:
+        ingestion = _ingestion(services, lease)
+        async with _opened(services, row) as source:
+            await ingestion.sync(source, _plan(row, keep=True), report)
+        before = lease.checkpoint.get("before")
+        if before is None:
+            before = report.counts()
+            async with services.sessions.begin() as session:
+                await lease.advance(session, report, scope=1, cursor=None, before=before)
+        async with _opened(services, row, thorough=True) as source:
+            await ingestion.sync(source, _plan(row, keep=True, start=None, scope=1), report)
+    drift = {
+        "missing": report.added - before["added"],
+        "changed": report.updated - report.access - before["updated"] + before["access"],
+        "access": report.access - before["access"],
+        "gone": report.removed - before["removed"],
+    }
+    async with services.sessions.begin() as session:
+        await sources.record_drift(session, row.id, drift)
+    for what, number in drift.items():
+        services.metrics.drift.labels(row.name, what).set(number)
+    log.info("source.reconciled", source=row.id, kind=row.kind, **drift)
+
+
+async def remove_source(services: Services, arguments: dict[str, Any], report: Report, lease: Lease) -> None:
+    """``arguments``: ``{"source": id}``. Batch by batch, so that questions go on in between."""
+    source_id = int(arguments["source"])
+    async with services.sessions.begin() as session:
+        known = await sources.listed(session, source_id)
+        if known and not await sources.claim(session, source_id, lease.id):
+            raise SourceBusy(f"The source {known[0].name} is being read.")
+    while True:
+        async with services.sessions.begin() as session:
+            removed = await sources.remove_some(session, source_id)
+            report.removed += removed
+            report.total, report.done = report.total + removed, report.done + removed
+            await lease.advance(session, report)
+        if removed < sources.BATCH:
+            return
+
+
+async def _source(services: Services, arguments: dict[str, Any], report: Report, lease: Lease) -> None:
+    async with _held(services, int(arguments["source"]), lease) as row, _opened(services, row) as source:
+        ingestion = _ingestion(services, lease)
+        if "failures" not in arguments:
+            await ingestion.sync(source, _plan(row, keep=True), report)
+            return
+        async with services.sessions() as session:
+            failed = await failures.failures_to_retry(session, row.id, due=arguments["failures"] == "due")
+        await ingestion.sync(Again(source, failed), _plan(row, start=None, again=True), report)
+
+
+async def _path(services: Services, path: Path, report: Report, lease: Lease, scope: int) -> None:
     if not await asyncio.to_thread(path.exists):
         raise AlmanacError(f"{path} does not exist on this machine.")
-    await ingestion.ingest_path(path, report)
-
-
-async def _source(services: Services, ingestion: Ingestion, source_id: int, report: Report) -> None:
-    async with services.sessions() as session:
-        found = await sources.listed(session, source_id)
-    if not found:
-        raise AlmanacError(f"There is no source {source_id}.")
-    source = found[0]
-    if source.kind == "folder":
-        await _path(ingestion, Path(source.location), report)
-    elif source.kind == "page":
-        await _page(services, ingestion, source, report)
-    else:
-        raise AlmanacError(f"A source of kind {source.kind} cannot be read again.")
+    folder = await asyncio.to_thread(lambda: path.resolve() if path.is_dir() else path.resolve().parent)
     async with services.sessions.begin() as session:
-        await sources.mark_synced(session, source_id)
+        source_id, _ = await index.folder_source(session, readable_name(str(folder)))
+    async with _held(services, source_id, lease):
+        await _ingestion(services, lease).ingest_path(path, report, scope)
 
 
-async def _page(services: Services, ingestion: Ingestion, source: sources.SourceRow, report: Report) -> None:
-    """One address. A page that is gone leaves the index; one that cannot be had now stays as it was."""
-    fetcher = Fetcher(services.settings.fetch_allowed_hosts, ingestion.max_bytes)
-    try:
-        page = await fetcher.get(source.location)
-    except DocumentUnreadable as error:
-        async with services.sessions.begin() as session:
-            await documents.record_failure(session, source.id, source.location, None, str(error))
-        report.total, report.done = report.total + 1, report.done + 1
-        report.failed.append({"path": source.location, "reason": str(error)})
-        return
-    if page is None:
-        async with services.sessions.begin() as session:
-            known = await documents.documents_of(session, source.id)
-            await documents.remove(session, [document.id for document in known.values()])
-        report.removed += len(known)
-        return
-    item = SourceItem(source.location, page.name, page.content, page.url, tuple(source.readers))
-    await ingestion.ingest_items(source.id, {source.location: item}, report)
-
-
-async def _upload(services: Services, ingestion: Ingestion, upload_id: uuid.UUID, report: Report) -> None:
+async def _upload(services: Services, upload_id: uuid.UUID, report: Report, lease: Lease) -> None:
     """A shared file; kept until it is read, so that a worker that dies loses nothing."""
     async with services.sessions() as session:
         file = await sources.upload(session, upload_id)
-        found = await sources.listed(session, file.source_id) if file is not None else []
-    if file is None or not found:
-        return  # an earlier attempt read it and ended before it could say so, or its source is gone
-    item = SourceItem(file.external_id, file.name, file.content, file.url, tuple(found[0].readers))
-    await ingestion.ingest_items(file.source_id, {file.external_id: item}, report)
+    if file is None:
+        return  # read already: by an earlier attempt, or together with another file of its place
+    async with _held(services, file.source_id, lease) as row, _opened(services, row) as source:
+        await _ingestion(services, lease).sync(source, _plan(row, keep=True), report)
+
+
+def _ingestion(services: Services, lease: Lease) -> Ingestion:
+    return Ingestion(services.sessions, services.embedder, _max_bytes(services), lease)
+
+
+def _max_bytes(services: Services) -> int:
+    return int(services.settings.file_max_mb * 2**20)
+
+
+def _plan(row: SourceRow, **more: Any) -> Plan:
+    """From where the last sync ended, unless ``more`` says otherwise. Readers named by an option hold for all."""
+    fixed = row.config.get("readers")
+    values = {"start": row.cursor, "readers": tuple(fixed or row.readers), "fixed": bool(fixed), **more}
+    return Plan(row.id, **values)
+
+
+@asynccontextmanager
+async def _held(services: Services, source_id: int, lease: Lease) -> AsyncIterator[SourceRow]:
+    """The source, which no other run reads meanwhile. What goes wrong is kept with it."""
     async with services.sessions.begin() as session:
-        await sources.drop_upload(session, upload_id)
-        await sources.mark_synced(session, file.source_id)
-
-
-async def remove_source(services: Services, arguments: dict[str, Any], report: Report) -> None:
-    """``arguments``: ``{"source": id}``. Batch by batch, so that questions go on in between."""
-    while True:
+        found = await sources.listed(session, source_id)
+        if not found:
+            raise AlmanacError(f"There is no source {source_id}.")
+        if not await sources.claim(session, source_id, lease.id):
+            raise SourceBusy(f"The source {found[0].name} is being read by another run.")
+    try:
+        yield found[0]
+    except AlmanacError as error:
         async with services.sessions.begin() as session:
-            removed = await sources.remove_some(session, int(arguments["source"]))
-        report.removed += removed
-        report.total, report.done = report.total + removed, report.done + removed
-        if removed < sources.BATCH:
-            return
+            await sources.record_error(session, source_id, str(error))
+        raise
+    finally:
+        with contextlib.suppress(DBAPIError, OSError):  # then the end of the lease frees it
+            async with services.sessions.begin() as session:
+                await sources.release(session, source_id, lease.id, lease.owner)
+
+
+@asynccontextmanager
+async def _opened(services: Services, row: SourceRow, thorough: bool = False) -> AsyncIterator[Source]:
+    kind = KINDS.get(row.kind)
+    if kind is None:
+        raise AlmanacError(f"This version knows no source of kind {row.kind}.")
+
+    async def known(external_ids: Sequence[str]) -> dict[str, str | None]:
+        async with services.sessions() as session:
+            found = await index.documents_named(session, row.id, external_ids)
+        return {external_id: document.version for external_id, document in found.items()}
+
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(Client(services.settings.fetch_allowed_hosts, _max_bytes(services)))
+        home = services.settings.home.resolve() / "sources" / str(row.id)
+        yield kind(
+            Setting(
+                row.id, row.location, row.config, services.settings, client, home, known, services.sessions, thorough
+            )
+        )

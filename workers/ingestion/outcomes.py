@@ -1,0 +1,76 @@
+"""What became of a document on its way into the index: plain data between the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from assistant.knowledge.documents import Chunk, ParsedDocument, SourceItem
+from workers.ingestion.sources.port import Changes
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """To be embedded and written. ``known``: it takes the place of a version that is there."""
+
+    item: SourceItem
+    document: ParsedDocument
+    chunks: Sequence[Chunk]
+    version: str | None
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """The same content under another address, version or other readers. ``counted`` False: more of it follows."""
+
+    external_id: str
+    document_id: int
+    readers: tuple[str, ...]
+    url: str | None
+    version: str | None
+    access: bool
+    counted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """It failed, and is again what the index holds."""
+
+    external_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """``told`` already, it was not tried again: the same state of it fails the same way."""
+
+    external_id: str
+    reason: str
+    content_hash: str | None = None
+    version: str | None = None
+    transient: bool = False
+    retry_after: float | None = None
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    external_id: str
+
+
+@dataclass(slots=True)
+class PageEnd:
+    """All of a page has been written: its cursor may be kept. ``seen``: what the page named."""
+
+    changes: Changes
+    seen: list[str]
+    unchanged: int = 0
+    ids: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """What is on its way is to be written before more comes."""
+
+
+Outcome = Parsed | Touched | Mended | Failed | Unchanged | PageEnd | Flush

@@ -1,0 +1,140 @@
+"""The first stages, load -> parse -> chunk: from what a source lists to what is to be written.
+
+What is unchanged by version is not loaded, what is unchanged by hash is not parsed; what fails, fails alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from assistant.database.documents import IndexedDocument
+from assistant.database.failures import Failure
+from assistant.errors import AlmanacError, DocumentUnreadable
+from assistant.knowledge.chunking import chunk
+from assistant.knowledge.documents import Chunk, ParsedDocument, SourceItem
+from workers.ingestion.http import Unavailable
+from workers.ingestion.outcomes import Failed, Mended, Outcome, Parsed, Touched, Unchanged
+from workers.ingestion.parse import parse
+from workers.ingestion.sources.port import Entry, Loaded
+
+log = structlog.get_logger()
+
+AT_ONCE = 4  # documents of a source that are loaded and parsed at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An entry, what the index holds of it, and how it failed the last time."""
+
+    entry: Entry
+    readers: tuple[str, ...]
+    known: IndexedDocument | None
+    failure: Failure | None
+
+
+class Preparing:
+    """``again``: try what has failed before, also where nothing about it has changed."""
+
+    def __init__(self, count_tokens: Callable[[list[str]], list[int]], again: bool = False) -> None:
+        self._count_tokens = count_tokens
+        self._again = again
+
+    async def outcomes(self, asked: Sequence[Asked]) -> AsyncGenerator[Outcome, None]:
+        """The outcomes in the order of the entries, a few of which are worked on ahead."""
+        window: deque[asyncio.Task[Outcome]] = deque()
+        try:
+            for one in asked:
+                settled = self._without_loading(one)
+                if settled is not None and not window:
+                    yield settled
+                    continue
+                if settled is None and (lost := _new_readers(one)):
+                    yield lost
+                window.append(asyncio.create_task(self._settled(settled) if settled else self._loaded(one)))
+                if len(window) >= AT_ONCE:
+                    yield await window.popleft()
+            while window:
+                yield await window.popleft()
+        finally:
+            for task in window:
+                task.cancel()
+            await asyncio.gather(*window, return_exceptions=True)
+
+    async def _settled(self, outcome: Outcome) -> Outcome:
+        return outcome
+
+    def _without_loading(self, one: Asked) -> Outcome | None:
+        """The outcome, where the version says it all."""
+        entry, known, failure = one.entry, one.known, one.failure
+        if entry.version is None:
+            return None
+        if failure is not None:
+            same = failure.version == entry.version and not failure.transient and not self._again
+            return Failed(entry.external_id, failure.reason, told=True) if same else None
+        if known is not None and known.version == entry.version:
+            return _same_content(one, entry.url or known.url, entry.version)
+        return None
+
+    async def _loaded(self, one: Asked) -> Outcome:
+        entry, known = one.entry, one.known
+        try:
+            loaded = await entry.load(known.version if known is not None and one.failure is None else None)
+        except Unavailable as error:
+            return Failed(
+                entry.external_id, str(error), version=entry.version, transient=True, retry_after=error.retry_after
+            )
+        except AlmanacError as error:
+            return Failed(entry.external_id, str(error), version=entry.version)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            log.warning("document.misunderstood", document=entry.external_id, error=type(error).__name__)
+            return Failed(entry.external_id, "the source's answer cannot be understood", version=entry.version)
+        if loaded is None:
+            return _same_content(one, known.url, known.version) if known is not None else Unchanged(entry.external_id)
+        return await asyncio.to_thread(self._read, one, loaded)
+
+    def _read(self, one: Asked, loaded: Loaded) -> Outcome:
+        """Parse and chunk, unless the bytes are those that are indexed, or that failed."""
+        entry, known, failure = one.entry, one.known, one.failure
+        version = loaded.version if loaded.version is not None else entry.version
+        item = SourceItem(entry.external_id, loaded.name, loaded.content, loaded.url or entry.url, one.readers)
+        content_hash = item.content_hash
+        if known is not None and known.content_hash == content_hash:
+            return _same_content(one, item.url, version)
+        if failure is not None and failure.content_hash == content_hash and not failure.transient and not self._again:
+            return Failed(entry.external_id, failure.reason, content_hash, version, told=failure.version == version)
+        try:
+            document, chunks = self._parse(item)
+        except DocumentUnreadable as error:
+            return Failed(entry.external_id, str(error), content_hash, version)
+        return Parsed(item, document, chunks, version, known is not None)
+
+    def _parse(self, item: SourceItem) -> tuple[ParsedDocument, list[Chunk]]:
+        document = parse(item.name, item.content)
+        chunks = chunk(document, self._count_tokens)
+        if not chunks:
+            raise DocumentUnreadable("the file holds no text")
+        return document, chunks
+
+
+def _new_readers(one: Asked) -> Touched | None:
+    """A right that was lost takes effect even where the content cannot be had now."""
+    known = one.known
+    if known is None or set(known.readers) == set(one.readers):
+        return None
+    return Touched(
+        one.entry.external_id, known.id, one.readers, known.url, known.version, access=True, counted=False
+    )  # fmt: skip
+
+
+def _same_content(one: Asked, url: str | None, version: str | None) -> Outcome:
+    known, external_id = one.known, one.entry.external_id
+    assert known is not None
+    access = set(known.readers) != set(one.readers)
+    if access or known.url != url or known.version != version:
+        return Touched(external_id, known.id, one.readers, url, version, access)
+    return Unchanged(external_id) if one.failure is None else Mended(external_id)

@@ -1,0 +1,175 @@
+"""The last stages, embed -> write. A document is written in one short transaction, which also says how far we are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from assistant.database import documents as index
+from assistant.database import failures, groups, sightings, sources
+from assistant.database.documents import PreparedDocument
+from assistant.database.session import Sessions
+from assistant.knowledge.documents import Chunk, ParsedDocument
+from assistant.knowledge.embedding import Embedder, Vectors
+from workers.ingestion.lease import Lease
+from workers.ingestion.outcomes import Failed, Flush, Mended, Outcome, PageEnd, Parsed, Touched, Unchanged
+from workers.ingestion.report import Report
+
+BATCH = 100  # documents removed in one transaction
+
+
+async def embed(embedder: Embedder, batch: Sequence[Outcome]) -> list[Vectors | None]:
+    """The vectors of each outcome that has passages; in one call, so that texts of like length come together."""
+    parsed = [outcome for outcome in batch if isinstance(outcome, Parsed)]
+    texts = [embedded_text(piece, entry.document) for entry in parsed for piece in entry.chunks]
+    vectors = await embedder.embed(texts) if texts else np.empty((0, 0), dtype=np.float32)
+    found: list[Vectors | None] = []
+    position = 0
+    for outcome in batch:
+        count = len(outcome.chunks) if isinstance(outcome, Parsed) else 0
+        found.append(vectors[position : position + count] if count else None)
+        position += count
+    return found
+
+
+def embedded_text(piece: Chunk, document: ParsedDocument) -> str:
+    return f"{piece.context(document.title)}\n{piece.text}"
+
+
+class Writing:
+    """Writes to one source. ``prefix``: the part of it that a listing of everything is about.
+
+    ``place`` is kept beside the cursor in the checkpoint; its ``scope`` says which part of the run this is. ``keep``:
+    the last cursor is where the source's next sync begins.
+    """
+
+    def __init__(
+        self, sessions: Sessions, source_id: int, lease: Lease, report: Report, prefix: str, keep: bool,
+        place: dict[str, Any],
+    ) -> None:  # fmt: skip
+        self._sessions = sessions
+        self._source_id = source_id
+        self._lease = lease
+        self._report = report
+        self._prefix = prefix
+        self._keep = keep
+        self._place = place
+
+    async def write(self, outcome: Outcome, vectors: Vectors | None) -> None:
+        if isinstance(outcome, PageEnd):
+            await self._end_page(outcome)
+        elif isinstance(outcome, Unchanged | Flush):
+            return
+        elif isinstance(outcome, Failed) and outcome.told:
+            self._report.fail(outcome.external_id, outcome.reason)
+        else:
+            async with self._sessions.begin() as session:
+                await self._write(session, outcome, vectors)
+                self._count(outcome)
+                await self._lease.advance(session, self._report)
+
+    async def _write(
+        self, session: AsyncSession, outcome: Parsed | Touched | Mended | Failed, vectors: Vectors | None
+    ) -> None:
+        if isinstance(outcome, Parsed):
+            assert vectors is not None
+            prepared = PreparedDocument(outcome.item, outcome.document, outcome.chunks, vectors, outcome.version)
+            await index.replace(session, self._source_id, prepared)
+        elif isinstance(outcome, Touched):
+            await index.update_access(session, outcome.document_id, outcome.readers, outcome.url, outcome.version)
+            if outcome.counted:
+                await failures.forget_failure(session, self._source_id, outcome.external_id)
+        elif isinstance(outcome, Mended):
+            await failures.forget_failure(session, self._source_id, outcome.external_id)
+        else:
+            await failures.record_failure(
+                session, self._source_id, outcome.external_id, outcome.content_hash, outcome.reason,
+                version=outcome.version, transient=outcome.transient, retry_after=outcome.retry_after,
+            )  # fmt: skip
+
+    def _count(self, outcome: Parsed | Touched | Mended | Failed) -> None:
+        report = self._report
+        if isinstance(outcome, Failed):
+            report.fail(outcome.external_id, outcome.reason)
+            return
+        if isinstance(outcome, Touched):
+            report.access += outcome.access
+            report.updated += outcome.counted
+            report.done += outcome.counted
+            return
+        report.done += 1
+        if isinstance(outcome, Mended):
+            report.unchanged += 1
+        else:
+            report.chunks += len(outcome.chunks)
+            report.updated += outcome.known
+            report.added += not outcome.known
+
+    async def _end_page(self, page: PageEnd) -> None:
+        """Deletions, then, in one transaction, everything that says that the page is done."""
+        changes, report = page.changes, self._report
+        await self._remove_named(changes.deletions)
+        last = not changes.more
+        async with self._sessions.begin() as session:
+            if changes.whole:
+                await sightings.see(session, self._lease.id, page.seen)
+            await groups.replace_members(session, self._source_id, changes.groups)
+            if changes.settle is not None:
+                await changes.settle(session)
+            report.done += page.unchanged
+            report.unchanged += page.unchanged
+            if not last:
+                await self._lease.advance(session, report, **self._place, cursor=changes.cursor)
+        if last:
+            await self._end(changes.whole, changes.cursor)
+
+    async def _end(self, whole: bool, cursor: dict[str, Any] | None) -> None:
+        """What a listing of everything has not named is gone; then the sync is at its end."""
+        if whole:
+            await self._remove_unseen()
+        await self._tidy()
+        report = self._report
+        report.total = max(report.done, report.total if not whole else 0)
+        async with self._sessions.begin() as session:
+            if whole:
+                await failures.forget_unseen_failures(session, self._source_id, self._prefix, self._lease.id)
+                await sightings.forget_sightings(session, self._lease.id)
+            if self._keep:
+                await sources.save_cursor(session, self._source_id, cursor)
+            await self._lease.advance(session, report, scope=self._place["scope"] + 1, cursor=None)
+
+    async def _remove_named(self, external_ids: Sequence[str]) -> None:
+        for start in range(0, len(external_ids), BATCH):
+            some = external_ids[start : start + BATCH]
+            async with self._sessions.begin() as session:
+                known = await index.documents_named(session, self._source_id, some)
+                for external_id in some:
+                    await failures.forget_failure(session, self._source_id, external_id)
+                await self._remove(session, [document.id for document in known.values()])
+
+    async def _remove_unseen(self) -> None:
+        while True:
+            async with self._sessions.begin() as session:
+                gone = await sightings.unseen(session, self._source_id, self._prefix, self._lease.id, BATCH)
+                await self._remove(session, [document.id for document in gone.values()])
+            if len(gone) < BATCH:
+                return
+
+    async def _remove(self, session: AsyncSession, document_ids: list[int]) -> None:
+        await index.remove(session, document_ids)
+        self._report.removed += len(document_ids)
+        await self._lease.advance(session, self._report)
+
+    async def _tidy(self) -> None:
+        """Weights in line with the corpus, and fresh statistics for Postgres' planner."""
+        report = self._report
+        if not (report.added or report.updated or report.removed):
+            return
+        async with self._sessions.begin() as session:
+            await index.reweigh_if_drifted(session)
+        async with self._sessions.begin() as session:
+            await session.execute(text("ANALYZE chunks"))
