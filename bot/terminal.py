@@ -30,6 +30,7 @@ from bot import console as show
 from bot import state, supervisor
 from bot.backend import Backend, open_backend, open_database
 from bot.checks import run_checks
+from bot.slack.cli import app as slack
 
 app = typer.Typer(
     name="almanac",
@@ -40,6 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(slack)
 T = TypeVar("T")
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")]
 
