@@ -86,7 +86,7 @@ def compare_with_libraries(run: Run) -> None:
 def train_decoder(run: Run) -> None:
     """A small Llama on 300 news items, character by character, against n-grams; samples from it."""
     corpus = make_corpus(lee_text())
-    steps = getattr(run.arguments, "steps", None) or (60 if run.quick else 1400)
+    steps = getattr(run.arguments, "steps", None) or (30 if run.quick else 1400)
     config = DecoderConfig(vocabulary=len(corpus.alphabet), context=64, width=96, layers=3, heads=4)
     torch.manual_seed(run.seed)
     model = Decoder(config)
@@ -155,7 +155,7 @@ def translate_dates(run: Run) -> None:
     torch.manual_seed(run.seed)
     rng = random.Random(run.seed)
     model = EncoderDecoder(len(SOURCE), len(TARGET), width=64, layers=1, heads=4, hidden=128)
-    steps = 150 if run.quick else 1000
+    steps = 75 if run.quick else 1000
 
     def loss() -> Tensor:
         pairs = draw_dates(32, rng)
@@ -286,7 +286,7 @@ def compare_bert(run: Run, gpt: Decoder, tokenizer: Any) -> None:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--steps", type=int, help="training steps of the decoder (default: 1,400, quick: 60)")
+    parser.add_argument("--steps", type=int, help="training steps of the decoder (default: 1,400, quick: 30)")
 
 
 if __name__ == "__main__":

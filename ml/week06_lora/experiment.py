@@ -32,7 +32,7 @@ def unchanged(model: Decoder) -> None:
 def compare_methods(run: Run, base: Decoder, domain: tuple[str, Tensor, Tensor], news_held: Tensor) -> None:
     """The tiny model: what is learnt and forgotten, by method, by rank and by place."""
     name, train, held = domain
-    steps, every, number = (40, 20, 2) if run.quick else (100, 20, 4)
+    steps, every, number = (20, 10, 1) if run.quick else (100, 20, 4)
     texts = tuple(list(data.byte_batches(text, 32, tiny.LENGTH, number, 1)) for text in (held, news_held))
     ranks = (1, 8) if run.quick else (1, 2, 4, 8, 16, 32)
     trials: dict[str, tuple[Callable[[Decoder], object], float]] = {"full": (unchanged, RATES["full"])}
@@ -205,7 +205,7 @@ def experiment(run: Run) -> None:
     news, news_held = (data.as_bytes(pages) for pages in data.news())
     name, pages, held = data.domain()
     run.say(f"general text: news; domain: {name}, {len(pages)} pages to train on, {len(held)} held out")
-    base = tiny.pretrain(news, 120 if run.quick else 500, run.seed)
+    base = tiny.pretrain(news, 60 if run.quick else 500, run.seed)
     domain = (name, data.as_bytes(pages), data.as_bytes(held))
     compare_methods(run, base, domain, news_held)
     if run.quick:

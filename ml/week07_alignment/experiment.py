@@ -22,7 +22,7 @@ from ml.week07_alignment.reward_model import preference_pairs
 def experiment(run: Run) -> None:
     generator = torch.Generator().manual_seed(run.seed)
     reference = new_decoder()
-    for _ in run.track(pretrain(reference, 120 if run.quick else 300, np.random.default_rng(run.seed)), "pretraining"):
+    for _ in run.track(pretrain(reference, 60 if run.quick else 300, np.random.default_rng(run.seed)), "pretraining"):
         pass
     pairs = preference_pairs(reference, 4000, generator)
     policies(run, reference, pairs, generator)

@@ -33,7 +33,7 @@ def policies(run: Run, reference: nn.Module, pairs: Pairs, generator: torch.Gene
     for name in METHODS:
         policy = copy.deepcopy(reference)
         steps, stride = {"PPO": (80, 5), "GRPO": (60, 5), "DPO": (300, 25)}[name]
-        steps = steps // 4 if run.quick else steps
+        steps = steps // 8 if run.quick else steps
         points = [(0.0, start)]
         training = {
             "PPO": ppo(policy, reference, ScalarDecoder(reference), gold, AdaptiveKL(TARGET, 0.3), steps, generator),
@@ -74,7 +74,7 @@ def draw_policies(log_q: Tensor, rewards: Tensor, paths: dict[str, list[tuple[fl
 def over_optimisation(run: Run, reference: nn.Module, pairs: Pairs, generator: torch.Generator) -> None:
     """The best policies for a fitted reward model, judged by the true reward; and PPO on the same road."""
     log_q, truth = exact.log_prob_table(reference), exact.reward_table(gold)  # (P, R) each
-    model, steps = ScalarDecoder(reference), 100 if run.quick else 300
+    model, steps = ScalarDecoder(reference), 50 if run.quick else 300
     for _ in run.track(train_reward_model(model, *pairs, steps, generator), "reward model", total=steps):
         pass
     features = word_features(pairs[0], pairs[1]), word_features(pairs[0], pairs[2])  # (N, 2) each

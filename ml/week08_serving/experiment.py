@@ -47,7 +47,7 @@ def experiment(run: Run) -> None:
 def learn(run: Run) -> tuple[Decoder, Decoder, Decoder]:
     """The teacher, and two students with the same start and batches: one from the text, one from the teacher."""
     seen, held_out = read_text()
-    steps, rows = (30, 8) if run.quick else (220, 16)
+    steps, rows = (15, 8) if run.quick else (220, 16)
     losses, found, models = {}, {}, []
     for name, config in (("teacher", TEACHER), ("student alone", STUDENT), ("student distilled", STUDENT)):
         torch.manual_seed(run.seed)
@@ -67,7 +67,7 @@ def learn(run: Run) -> tuple[Decoder, Decoder, Decoder]:
 def quantise_tiny(run: Run, teacher: Decoder) -> None:
     """Loss against bits for five methods, and the table of sizes for those that one would ship."""
     seen, held_out = read_text()
-    windows = held_out[: 4 if run.quick else 23, :257]
+    windows = held_out[: 2 if run.quick else 23, :257]
     calibration = batch(seen, 8 if run.quick else 64, 256, torch.Generator().manual_seed(run.seed))[:, :-1]
     hessians = collect_hessians(teacher, linear_names(teacher), list(calibration.split(8)))
     methods: dict[str, Callable[[int], Callable[[str, Tensor], object]]] = {
@@ -132,7 +132,7 @@ def batch_requests(run: Run, model: Decoder) -> None:
 
 def speculative(run: Run, target: Decoder, students: dict[str, Decoder]) -> None:
     """Three drafts for one target: acceptance, measured and expected speed-up, and whether the text is the same."""
-    held_out, tokens = read_text()[1], 40 if run.quick else 160
+    held_out, tokens = read_text()[1], 20 if run.quick else 160
     prompts = [held_out[i, :60].tolist() for i in range(1 if run.quick else 2)]
     plain, base = _timed(lambda prompt: _plain(target, prompt, tokens), prompts)
     _, small = _timed(lambda prompt: _plain(students["distilled"], prompt, tokens), prompts)

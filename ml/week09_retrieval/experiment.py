@@ -34,13 +34,13 @@ def experiment(run: Run) -> None:
         if run.quick:
             collection = smaller(collection, 60, 150, np.random.default_rng(run.seed))
         model = MiniLM()
-        documents = _embedded(run, model, list(collection.documents.values()), "documents, 16 a step")  # (N, 384)
-        queries = _embedded(run, model, list(collection.queries.values()), "questions, 16 a step")  # (Q, 384)
+        documents = _embedded(run, model, list(collection.documents.values()), "documents, 8 a step")  # (N, 384)
+        queries = _embedded(run, model, list(collection.queries.values()), "questions, 8 a step")  # (Q, 384)
         _compare_bm25(run, collection)
         _judge(run, collection, documents, queries, model)
     _compare_chunkers(run)
     if run.quick or documents is None or queries is None:
-        documents, queries = _other_vectors(run, 2_500 if run.quick else 8_000, 200)
+        documents, queries = _other_vectors(run, 1_500 if run.quick else 8_000, 200)
     _compare_indexes(run, documents, queries)
     _scale(run)
 
@@ -156,7 +156,7 @@ def _gap(points: list[Point], index: str) -> float:
 
 
 def _scale(run: Run) -> None:
-    sizes = (1_000, 2_000, 4_000) if run.quick else (1_000, 4_000, 16_000, 64_000)
+    sizes = (500, 1_000, 2_000) if run.quick else (1_000, 4_000, 16_000, 64_000)
     vectors, queries = _other_vectors(run, sizes[-1], 200)
     points = compare.scaling(vectors, queries, sizes, run.track)
     rows = [[p.index, p.setting, p.recall, p.microseconds] for p in points]

@@ -74,7 +74,7 @@ def injections(run: Run, folder: Path) -> None:
             if not np.isnan(share):
                 unseen[f"{source} {what}"] = share
                 run.record(f"injection: never seen, {source} {what}", share)
-    documents = read_documents(folder)[: 25 if run.quick else None]
+    documents = read_documents(folder)[: 15 if run.quick else None]
     whole, worst = studies.inside_documents(prompts, orders, documents, rng)
     run.record("injection: area, orders in documents, whole", whole)
     run.record("injection: area, orders in documents, worst sentence", worst)
@@ -118,7 +118,7 @@ def personal_data(run: Run, folder: Path) -> None:
 
 def groundedness(run: Run, folder: Path) -> None:
     embed = load_embedder()
-    cases = grounding_data.from_conversations(folder, 20 if run.quick else 90, run.seed)
+    cases = grounding_data.from_conversations(folder, 14 if run.quick else 90, run.seed)
     signs = Signs(embed, grounding.weigh_words({text for case in cases for text in case.passages}))
     with run.console.status("embedding answers and passages"):
         x, probability, support = studies.judge(signs, cases)
