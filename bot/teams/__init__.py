@@ -14,8 +14,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from assistant.errors import SettingsError
 from assistant.services import Services
 from bot.inbox import Inbox
+from bot.pace import Pace
+from bot.teams import paced
 from bot.teams.deliver import TeamsFrontEnd
 from bot.teams.events import Malformed
+from bot.teams.paced import PacedConnector
 from bot.teams.receive import TeamsReceiver
 from bot.teams.tokens import Denied, Door, SigningKeys
 
@@ -46,9 +49,10 @@ class _Endpoint:
         async with aiohttp.ClientSession(trust_env=not services.settings.teams_anonymous) as session:
             self._door = Door(services.settings, SigningKeys(session, services.settings.teams_openid_metadata_url))
             self._adapter = TeamsAdapter(services.settings, session, self._door.may_call)
-            front_end = TeamsFrontEnd(self._adapter)
+            connector = PacedConnector(self._adapter, Pace(paced.BUDGETS))
+            front_end = TeamsFrontEnd(connector, services, session, self._door)
             inbox = Inbox(front_end, services.answering, services.sessions, services.settings.lease_seconds)
-            self._receiver = TeamsReceiver(inbox, services.sessions, services.metrics)
+            self._receiver = TeamsReceiver(inbox, services, connector)
             inbox.start()
             yield
             await inbox.stop()

@@ -3,8 +3,8 @@
 What is worked around, each where it is marked:
 
 1. An invoke's body is serialised twice and answers 500: the HTTP response is written by ``bot.teams`` itself.
-2. ``Entity`` drops what it does not know, citations among it: ``_Entity`` keeps it.
-3. ``message/submitAction`` is not dispatched: ``_Dispatch.on_invoke_activity`` does.
+2. ``Entity`` drops what it does not know, citations and streams among it: ``_Entity`` keeps it.
+3. ``message/submitAction`` and ``message/fetchTask`` are not dispatched: ``_Dispatch.on_invoke_activity`` does.
 4. and 5. Tokens and signing keys are checked before the SDK is asked (``tokens.py``), and it is told so.
 The HTTP layer under its client is replaced, too (``transport.py``).
 """
@@ -19,7 +19,16 @@ import aiohttp
 from botbuilder.core import InvokeResponse, TurnContext
 from botbuilder.core.teams import TeamsActivityHandler
 from botbuilder.integration.aiohttp import CloudAdapter
-from botbuilder.schema import Activity, ChannelAccount, ConversationAccount, Entity
+from botbuilder.schema import (
+    Activity,
+    Attachment,
+    CardAction,
+    ChannelAccount,
+    ConversationAccount,
+    ConversationParameters,
+    Entity,
+    SuggestedActions,
+)
 from botframework.connector.aio import ConnectorClient
 from botframework.connector.auth import (
     AppCredentials,
@@ -36,12 +45,13 @@ from msrest.pipeline.universal import RawDeserializer
 
 from assistant.settings import Settings
 from bot.teams.events import Malformed
-from bot.teams.port import Message, Place, Refused
-from bot.teams.transport import LOGIN_TIMEOUT, Bearer, Sender, Tokens
+from bot.teams.port import Chunk, Member, Message, Place, Refused
+from bot.teams.transport import LOGIN_TIMEOUT, QUERY_HEADER, Bearer, Sender, Tokens
 
 SCOPE = "https://api.botframework.com"
 LOGIN = "https://login.microsoftonline.com"
 TENANT = "botframework.com"
+CARD = "application/vnd.microsoft.card.adaptive"
 
 
 class Receiver(Protocol):
@@ -49,9 +59,17 @@ class Receiver(Protocol):
 
     async def message(self, body: dict[str, Any]) -> None: ...
 
+    async def message_update(self, body: dict[str, Any]) -> None: ...
+
+    async def message_delete(self, body: dict[str, Any]) -> None: ...
+
     async def conversation_update(self, body: dict[str, Any]) -> None: ...
 
-    async def feedback(self, body: dict[str, Any]) -> None: ...
+    async def installation_update(self, body: dict[str, Any]) -> None: ...
+
+    async def invoke(self, body: dict[str, Any]) -> tuple[int, Any]:
+        """The HTTP status and the body to answer with."""
+        ...
 
 
 class TeamsAdapter:
@@ -80,21 +98,60 @@ class TeamsAdapter:
 
     async def send(self, place: Place, message: Message, reply_to: str | None) -> str:
         conversations = self._clients.client(place.service_url).conversations
-        activity = _activity(place, message, reply_to)
+        activity, query = _message(place, message, reply_to), _query(place)
         if reply_to:
-            sent = await conversations.reply_to_activity(place.conversation, reply_to, activity)
+            sent = await conversations.reply_to_activity(place.conversation, reply_to, activity, custom_headers=query)
         else:
-            sent = await conversations.send_to_conversation(place.conversation, activity)
+            sent = await conversations.send_to_conversation(place.conversation, activity, custom_headers=query)
         if sent is None or not sent.id:
             raise Refused(HTTPStatus.BAD_GATEWAY, "without an activity id")
         return str(sent.id)
 
     async def update(self, place: Place, activity_id: str, message: Message) -> None:
-        activity = _activity(place, message, None)
+        activity = _message(place, message, None)
         activity.id = activity_id
+        if place.only:  # an update of a targeted message may not name anybody
+            activity.recipient = None
         await self._clients.client(place.service_url).conversations.update_activity(
-            place.conversation, activity_id, activity
+            place.conversation, activity_id, activity, custom_headers=_query(place)
         )
+
+    async def delete(self, place: Place, activity_id: str) -> None:
+        conversations = self._clients.client(place.service_url).conversations
+        await conversations.delete_activity(place.conversation, activity_id, custom_headers=_query(place))
+
+    async def typing(self, place: Place) -> None:
+        conversations = self._clients.client(place.service_url).conversations
+        await conversations.send_to_conversation(place.conversation, _activity(place, "typing"))
+
+    async def stream(self, place: Place, message: Message, chunk: Chunk) -> str:
+        activity = _message(place, message, None)
+        activity.type = "message" if chunk.kind == "final" else "typing"
+        activity.entities = [*(activity.entities or ()), _entity(chunk.entity())]
+        conversations = self._clients.client(place.service_url).conversations
+        sent = await conversations.send_to_conversation(place.conversation, activity)
+        return str(sent.id or "") if sent is not None else ""
+
+    async def open_chat(self, place: Place) -> str:
+        parameters = ConversationParameters(
+            is_group=False,
+            bot=ChannelAccount(id=place.bot_id),
+            members=[ChannelAccount(id=place.user_id)],
+            tenant_id=place.tenant or None,
+            channel_data={"tenant": {"id": place.tenant}} if place.tenant else None,
+        )
+        opened = await self._clients.client(place.service_url).conversations.create_conversation(parameters)
+        if opened is None or not opened.id:
+            raise Refused(HTTPStatus.BAD_GATEWAY, "without a conversation id")
+        return str(opened.id)
+
+    async def member(self, place: Place, who: str) -> Member:
+        channel = place.conversation.partition(";messageid")[0]
+        conversations = self._clients.client(place.service_url).conversations
+        found = await conversations.get_conversation_member(channel, who)
+        if found is None or not found.id:
+            raise Refused(HTTPStatus.NOT_FOUND, "no such member")
+        return Member(str(found.id), str(found.name or who))
 
 
 class _Entity(Entity):  # type: ignore[misc]
@@ -108,20 +165,33 @@ def _entity(fields: Mapping[str, Any]) -> _Entity:
     return _Entity(type=fields["type"], additional_properties=rest)
 
 
-def _activity(place: Place, message: Message, reply_to: str | None) -> Activity:
+def _query(place: Place) -> dict[str, str] | None:
+    return {QUERY_HEADER: "isTargetedActivity=true"} if place.only else None
+
+
+def _activity(place: Place, kind: str) -> Activity:
     return Activity(
-        type="message",
+        type=kind,
         channel_id="msteams",
         service_url=place.service_url,
         from_property=ChannelAccount(id=place.bot_id),
-        recipient=ChannelAccount(id=place.user_id),
+        recipient=ChannelAccount(id=place.only or place.user_id),
         conversation=ConversationAccount(id=place.conversation),
-        reply_to_id=reply_to,
-        text=message.text,
-        text_format="markdown",
-        entities=[_entity(fields) for fields in message.entities] or None,
-        channel_data=dict(message.channel_data) or None,
     )
+
+
+def _message(place: Place, message: Message, reply_to: str | None) -> Activity:
+    activity = _activity(place, "message")
+    activity.reply_to_id = reply_to
+    activity.text = message.text
+    activity.text_format = "markdown"
+    activity.entities = [_entity(fields) for fields in message.entities] or None
+    activity.channel_data = dict(message.channel_data) or None
+    activity.attachments = [Attachment(content_type=CARD, content=dict(card)) for card in message.cards] or None
+    if message.suggestions:
+        actions = [CardAction(type="imBack", title=text, value=text) for text in message.suggestions]
+        activity.suggested_actions = SuggestedActions(to=[place.user_id], actions=actions)
+    return activity
 
 
 class _Dispatch(TeamsActivityHandler):  # type: ignore[misc]
@@ -134,14 +204,21 @@ class _Dispatch(TeamsActivityHandler):  # type: ignore[misc]
     async def on_message_activity(self, turn_context: TurnContext) -> None:
         await self._receiver.message(self._body)
 
+    async def on_message_update_activity(self, turn_context: TurnContext) -> None:
+        await self._receiver.message_update(self._body)
+
+    async def on_message_delete_activity(self, turn_context: TurnContext) -> None:
+        await self._receiver.message_delete(self._body)
+
     async def on_conversation_update_activity(self, turn_context: TurnContext) -> None:
         await self._receiver.conversation_update(self._body)
 
+    async def on_installation_update(self, turn_context: TurnContext) -> None:
+        await self._receiver.installation_update(self._body)
+
     async def on_invoke_activity(self, turn_context: TurnContext) -> InvokeResponse:
-        if turn_context.activity.name != "message/submitAction":  # (3)
-            return InvokeResponse(status=int(HTTPStatus.NOT_IMPLEMENTED))
-        await self._receiver.feedback(self._body)
-        return InvokeResponse(status=int(HTTPStatus.OK), body={})
+        status, body = await self._receiver.invoke(self._body)  # (3)
+        return InvokeResponse(status=status, body=body)
 
 
 class _Authentication(BotFrameworkAuthentication):  # type: ignore[misc]

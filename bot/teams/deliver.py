@@ -1,33 +1,49 @@
-"""From a stored event to its one visible answer in Teams.
-
-The Bot Connector has no idempotency key: a post whose outcome is unknown cannot be repeated without the risk of a
-second message. So what is posted first says only that we are looking; its id is stored, and the answer takes its place
-by an update, which may be repeated at will. A crash between that post and the storing of its id leaves one orphaned
-"Looking in the documents…", never a second answer. Where a message cannot be updated (it was deleted, or the client
-has no edits) the answer is posted instead.
-"""
+"""From a stored event to its one visible answer in Teams."""
 
 from __future__ import annotations
 
+import asyncio
 import random
+import uuid
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from assistant.answering.messages import AnswerEvent, Done, Question
+import aiohttp
+import structlog
+
+from assistant.answering.messages import Answer, AnswerEvent, Question
+from assistant.answering.outcomes import Outcome
+from assistant.database import answers
+from assistant.database import inbox as inbox_rows
+from assistant.database.channels import ChannelSettings
 from assistant.database.inbox import Event
 from assistant.errors import QuestionRejected
 from assistant.knowledge.audience import EVERYONE, Audience
-from bot.inbox import Claim, TryLater
-from bot.teams import render, texts
+from assistant.services import Services
+from assistant.strings import DEFAULT, detect, known, say
+from bot.inbox import MAX_ATTEMPTS, Claim, LostClaim, TryLater
+from bot.teams import cards, live, render
+from bot.teams.citations import MAX_CITATIONS
+from bot.teams.commands import CommandDesk
 from bot.teams.events import Incoming
+from bot.teams.files import FileDesk
+from bot.teams.live import BUSY, Live
+from bot.teams.outbox import Borrowed, Ledger, Outbox, targeted
+from bot.teams.paced import OVER_BUDGET
+from bot.teams.people import ask_a_person, share
 from bot.teams.port import Connector, Message, Refused, Unreachable
+from bot.teams.private import private_place, show_privately
+from bot.teams.tokens import Door
+
+log = structlog.get_logger()
 
 PLATFORM = "teams"
-BUSY = frozenset({408, 412, 429, 500, 502, 503, 504})
-NO_UPDATE = frozenset({404, 405})
 MAX_WAIT = 60.0  # seconds between attempts, unless the platform asks for more
 LONGEST_WAIT = 600.0
 PATIENCE = 40  # attempts while the platform is away (over half an hour), before the event is given up
+SETTLE_LOOKS, SETTLE_SECONDS = 10, 0.2  # how long a message that was just taken back may still be sending
+UNANSWERED = frozenset({Outcome.FAILED, Outcome.OVER_LIMIT})
 
 
 class TeamsFrontEnd:
@@ -35,56 +51,244 @@ class TeamsFrontEnd:
 
     platform = PLATFORM
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, connector: Connector, services: Services, session: aiohttp.ClientSession, door: Door) -> None:
         self._connector = connector
+        self._services = services
+        self._streams: set[str] = set()
+        self._most_citations = 10 if services.settings.teams_anonymous else MAX_CITATIONS  # the Playground takes ten
+        self._commands = CommandDesk(services, connector, self)
+        self._files = FileDesk(services, session, door.may_call, self._commands)
 
-    async def question(self, event: Event) -> Question:
+    async def question(self, event: Event) -> Question | None:
         incoming = Incoming.restore(event.payload)
-        return Question(
-            text=incoming.text,
-            asker=incoming.asker,
-            audience=audience(incoming),
-            platform=PLATFORM,
-            conversation=incoming.conversation,
-            inbox_id=event.id,
-        )
+        if not asks(incoming, self._services):
+            return None
+        settings = await self._settings(incoming)
+        return question_of(incoming, settings, event.id)
 
-    async def deliver(self, event: Event, stream: AsyncIterator[AnswerEvent], claim: Claim) -> dict[str, Any]:
+    async def deliver(self, event: Event, stream: AsyncIterator[AnswerEvent] | None, claim: Claim) -> dict[str, Any]:
         incoming = Incoming.restore(event.payload)
-        shown = _Shown(self._connector, incoming, claim, event.reply or {})
+        ledger = Ledger(claim, event.reply)
         try:
-            if incoming.kind == "welcome":
-                await shown.say(texts.WELCOME)
-            elif not incoming.text:
-                await shown.say(texts.HELP)
-            else:
-                await shown.reserve(0, texts.LOOKING)
-                await shown.all(await _answer(stream))
+            await self._deliver(event, incoming, stream, claim, ledger)
         except (Refused, Unreachable) as error:
             raise _later(event, error) from error
-        return shown.reply()
+        except (LostClaim, TryLater):
+            raise
+        except Exception:
+            if event.attempts >= MAX_ATTEMPTS:  # the last attempt says that it was one
+                await self._confess(event, incoming, ledger)
+            raise
+        return ledger.reply()
+
+    async def _deliver(
+        self, event: Event, incoming: Incoming, stream: AsyncIterator[AnswerEvent] | None, claim: Claim, ledger: Ledger
+    ) -> None:
+        language = await self._language(incoming)
+        if incoming.kind == "delete":
+            await self._take_back(incoming, claim, language)
+            return
+        original = await self._carry(incoming, ledger)
+        box = self._box(incoming, ledger, language)
+        if stream is not None:
+            await self.answer(incoming, stream, claim, box)
+        elif incoming.kind == "welcome":
+            await box.say(_welcome(incoming, language))
+        elif incoming.kind == "action":
+            await self._act(event, incoming, claim, box)
+        elif incoming.files:
+            await self._files.receive(incoming, box, claim)
+        elif incoming.text:
+            await self._commands.run(event, incoming, box, claim, incoming.text)
+        else:
+            await box.say(_help(incoming, language))
+        if original is not None:
+            await self._hand_back(original, incoming, ledger)
+
+    async def answer(self, incoming: Incoming, stream: AsyncIterator[AnswerEvent], claim: Claim, box: Outbox) -> None:
+        """Show the answer as it is made, and then as it is."""
+        view = Live(
+            self._connector, box, claim, self._streams, live.TEMPO,
+            personal=incoming.personal, quiet=incoming.unprompted, again=bool(incoming.of),
+        )  # fmt: skip
+        try:
+            answer = await view.watch(stream)
+            if not (incoming.unprompted and answer.outcome is not Outcome.ANSWERED):
+                await self._show(incoming, answer, view, box.ledger)
+            box.ledger.data["answer"] = str(answer.id)
+        except QuestionRejected as error:
+            await view.finish([render.plain_message(str(error))])
+        finally:
+            view.release()
+
+    async def _show(self, incoming: Incoming, answer: Answer, view: Live, ledger: Ledger) -> None:
+        messages = await self.messages(incoming, answer)
+        if not answer.private or incoming.personal or incoming.targeted:
+            await view.finish(messages)
+            return
+        way = await show_privately(self._connector, incoming, ledger, messages, answer.language)
+        note = say(f"teams.private{way}", answer.language, name=render.plain(incoming.name))
+        await view.finish([Message(note)])
+
+    async def messages(self, incoming: Incoming, answer: Answer) -> Sequence[Message]:
+        settings = await self._settings(incoming)
+        buttons: Sequence[cards.Button] = ()
+        if answer.outcome not in UNANSWERED:
+            buttons = cards.answer_buttons(
+                answer.id, incoming.of or incoming.key, answer.language,
+                sources=bool(answer.citations or answer.nearest), share=answer.private and not incoming.personal,
+            )  # fmt: skip
+        if answer.private and not incoming.personal:
+            answer = replace(answer, text=f"{say('teams.private_note', answer.language)}\n\n{answer.text}")
+        messages = render.answer_messages(
+            answer, show_sources=settings.show_sources, buttons=buttons, most_citations=self._most_citations
+        )
+        if not incoming.targeted:
+            return messages
+        quoted = {"type": "targetedMessageInfo", "messageId": incoming.activity_id}
+        return [replace(message, entities=(*message.entities, quoted)) for message in messages]
+
+    async def _act(self, event: Event, incoming: Incoming, claim: Claim, box: Outbox) -> None:
+        """A button whose work outlives the press."""
+        if incoming.verb == "command":
+            command = incoming.data.get("command", "")
+            await self._commands.run(event, incoming, box, claim, command, confirmed=True)
+        elif incoming.verb == "files":
+            await self._files.take(incoming, box, claim)
+        elif incoming.verb == "person":
+            settings = await self._settings(incoming)
+            await ask_a_person(self._connector, self._services, incoming, box, settings)
+        elif incoming.verb == "share":
+            await share(self._connector, self._services, incoming, box)
+
+    async def _carry(self, incoming: Incoming, ledger: Ledger) -> inbox_rows.Reply | None:
+        """Take over the messages of a question that is changed or asked again: its answer changes in place."""
+        if not incoming.of:
+            return None
+        async with self._services.sessions() as session:
+            original = await inbox_rows.reply_of(session, PLATFORM, incoming.of)
+        if original is not None and not ledger.data and original.sent:
+            ledger.data.update(_reopened(original.sent))
+        return original
+
+    async def _hand_back(self, original: inbox_rows.Reply, incoming: Incoming, ledger: Ledger) -> None:
+        async with self._services.sessions.begin() as session:
+            await inbox_rows.remember_reply(session, original.event_id, {**ledger.reply(), "newest": incoming.key})
+
+    async def _take_back(self, incoming: Incoming, claim: Claim, language: str) -> None:
+        """The question was deleted: its answer goes, from the conversation and from its history."""
+        original = await self._settled(incoming.of)
+        if original is None or not original.sent:
+            return
+        sent = original.sent
+        private = sent.get("private") or {}
+        for place, kept in ((incoming.place, sent), (private_place(incoming.place, private), private)):
+            await Outbox(self._connector, place, Borrowed(claim, kept), language).delete()
+        if answer_id := sent.get("answer") or original.answer_id:
+            async with self._services.sessions.begin() as session:
+                await answers.withdraw(session, uuid.UUID(str(answer_id)))
+
+    async def _settled(self, key: str) -> inbox_rows.Reply | None:
+        """The question's reply, once what was being sent for it has been stored."""
+        for _ in range(SETTLE_LOOKS):
+            async with self._services.sessions() as session:
+                original = await inbox_rows.reply_of(session, PLATFORM, key)
+            if original is None or original.sent or original.state != "cancelled":
+                return original
+            await asyncio.sleep(SETTLE_SECONDS)
+        return original
+
+    async def _confess(self, event: Event, incoming: Incoming, ledger: Ledger) -> None:
+        if incoming.kind == "delete" or incoming.unprompted:
+            return
+        language = known(incoming.locale) or DEFAULT
+        reference = event.id.hex[:8]
+        log.error("teams.gave_up", reference=reference)
+        try:
+            text = say("common.failed", language, reference=reference)
+            await self._box(incoming, ledger, language).all([Message(text)])
+        except (Refused, Unreachable):
+            log.warning("teams.could_not_say_so", reference=reference)
+
+    def _box(self, incoming: Incoming, ledger: Ledger, language: str) -> Outbox:
+        place = targeted(incoming.place) if incoming.targeted else incoming.place
+        reply_to = incoming.activity_id if incoming.kind == "message" and not incoming.targeted else None
+        return Outbox(self._connector, place, ledger, language, reply_to=reply_to)
+
+    async def _settings(self, incoming: Incoming) -> ChannelSettings:
+        return await self._services.channels.of(PLATFORM, incoming.channel)
+
+    async def _language(self, incoming: Incoming) -> str:
+        settings = await self._settings(incoming)
+        return settings.language or detect(incoming.text, incoming.locale)
+
+
+def _reopened(sent: dict[str, Any]) -> dict[str, Any]:
+    """A stored reply whose messages are to be put anew; a stream that was closed is a message like another."""
+    kept: dict[str, Any] = {name: sent[name] for name in ("activity_id", "parts") if name in sent}
+    if sent.get("stream") and sent.get("activity_id") not in sent.get("final", ()):
+        kept["stream"] = True
+    if private := sent.get("private"):
+        kept["private"] = {name: value for name, value in private.items() if name != "final"}
+    return kept
+
+
+def asks(incoming: Incoming, services: Services) -> bool:
+    """Whether the event is a question (and not a command, a button, a file to be read)."""
+    if not incoming.text or incoming.kind not in {"message", "edit", "action"}:
+        return False
+    if incoming.kind == "action":
+        return incoming.verb == "regenerate"
+    if incoming.files and FileDesk.wanted(incoming.text):
+        return False
+    return not services.commands.is_command(incoming.text)
+
+
+def question_of(incoming: Incoming, settings: ChannelSettings, event_id: uuid.UUID) -> Question:
+    own = Audience.person(PLATFORM, incoming.person)
+    return Question(
+        text=incoming.text,
+        asker=incoming.asker,
+        audience=own if incoming.targeted else audience(incoming),
+        platform=PLATFORM,
+        conversation=incoming.conversation,
+        inbox_id=event_id,
+        asker_name=incoming.name,
+        asker_audience=None if incoming.unprompted else own,
+        unprompted=incoming.unprompted,
+        language=settings.language,
+        locale=incoming.locale or None,
+        persona=settings.persona,
+        sources=settings.sources,
+        replaces=uuid.UUID(incoming.replaces) if incoming.replaces else None,
+    )
 
 
 def audience(incoming: Incoming) -> Audience:
     """Everybody who can read the reply: the asker alone, or whoever is in the group or channel."""
     if incoming.personal:
         return Audience.person(PLATFORM, incoming.person)
-    channel = incoming.conversation.partition(";messageid")[0]
-    return Audience(frozenset({EVERYONE, f"channel:{PLATFORM}:{channel}"}))
+    return Audience(frozenset({EVERYONE, f"channel:{PLATFORM}:{incoming.channel}"}))
 
 
-async def _answer(stream: AsyncIterator[AnswerEvent]) -> Sequence[Message]:
-    try:
-        async for event in stream:
-            if isinstance(event, Done):
-                return render.answer_messages(event.answer)
-    except QuestionRejected as error:
-        return (render.plain_message(str(error)),)
-    raise RuntimeError("the assistant ended without an answer")
+def _welcome(incoming: Incoming, language: str) -> Message:
+    if incoming.personal:
+        return Message(say("teams.welcome", language), suggestions=_suggestions(language))
+    return Message(say("teams.welcome_group", language, name="Almanac"))
+
+
+def _help(incoming: Incoming, language: str) -> Message:
+    return Message(say("teams.help", language), suggestions=_suggestions(language) if incoming.personal else ())
+
+
+def _suggestions(language: str) -> tuple[str, ...]:
+    return tuple(say(f"teams.suggestion_{n}", language) for n in (1, 2, 3))
 
 
 def _later(event: Event, error: Refused | Unreachable) -> Exception:
     """Wait where waiting helps; anything else counts as a failed attempt."""
+    if isinstance(error, Refused) and error.code == OVER_BUDGET:
+        return TryLater(min(error.retry_after or 1.0, LONGEST_WAIT), str(error))
     if event.attempts >= PATIENCE or (isinstance(error, Refused) and error.status not in BUSY):
         return error
     asked = error.retry_after if isinstance(error, Refused) else None
@@ -92,60 +296,3 @@ def _later(event: Event, error: Refused | Unreachable) -> Exception:
         return TryLater(min(asked, LONGEST_WAIT), str(error))
     backoff = min(MAX_WAIT, 2.0 ** min(event.attempts - 1, 6))
     return TryLater(backoff * random.uniform(0.5, 1.0), str(error))  # noqa: S311 - jitter, not a secret
-
-
-class _Shown:
-    """The messages of one event, in order, and what of them is already there.
-
-    ``final`` are those known to hold their last text: they are not touched again.
-    """
-
-    def __init__(self, connector: Connector, incoming: Incoming, claim: Claim, reply: dict[str, Any]) -> None:
-        self._connector = connector
-        self._incoming = incoming
-        self._claim = claim
-        self._ids: list[str] = [reply["activity_id"], *reply.get("more", ())] if reply else []
-        self._final: list[str] = list(reply.get("final", ()))
-
-    def reply(self) -> dict[str, Any]:
-        return {"activity_id": self._ids[0], "more": self._ids[1:], "final": self._final}
-
-    async def say(self, text: str) -> None:
-        """A message that never changes; posted once, unless an earlier attempt did."""
-        if not self._ids:
-            await self._post(0, Message(text), final=True)
-
-    async def reserve(self, index: int, text: str) -> None:
-        """Make sure that the message exists, so that its text can be put into it."""
-        if index >= len(self._ids):
-            await self._post(index, Message(text))
-
-    async def all(self, messages: Sequence[Message]) -> None:
-        for index, message in enumerate(messages):
-            await self.reserve(index, texts.MORE)
-            await self._put(index, message)
-            if index < len(messages) - 1:  # a rate limit on a later part must not begin with the first again
-                await self._claim.remember(self.reply())
-
-    async def _put(self, index: int, message: Message) -> None:
-        activity_id = self._ids[index]
-        if activity_id in self._final:
-            return
-        await self._claim.check()
-        try:
-            await self._connector.update(self._incoming.place, activity_id, message)
-        except Refused as error:
-            if error.status not in NO_UPDATE:
-                raise
-            await self._post(index, message, final=True)
-        else:
-            self._final.append(activity_id)
-
-    async def _post(self, index: int, message: Message, *, final: bool = False) -> None:
-        await self._claim.check()
-        reply_to = self._incoming.activity_id if self._incoming.kind == "message" else None
-        activity_id = await self._connector.send(self._incoming.place, message, reply_to)
-        self._ids[index : index + 1] = [activity_id]
-        if final:
-            self._final.append(activity_id)
-        await self._claim.remember(self.reply())

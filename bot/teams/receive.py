@@ -1,55 +1,161 @@
-"""Activities that were let in: messages are stored for the inbox, votes are kept at once."""
+"""Activities that were let in: what needs work is stored for the inbox, votes and settings are kept at once."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from assistant.answering.messages import Vote
+from assistant.answering.unprompted import asks_something
 from assistant.database import answers
-from assistant.database.session import Sessions
-from assistant.telemetry import Metrics
+from assistant.database import inbox as inbox_rows
+from assistant.services import Services
 from bot.inbox import Inbox
 from bot.teams import events
 from bot.teams.deliver import PLATFORM
+from bot.teams.invokes import Invokes
+from bot.teams.people import stored_answer
+from bot.teams.port import Connector
 
 log = structlog.get_logger()
+
+STARTS_WORK = frozenset({"regenerate", "person", "share", "command", "files"})
 
 
 class TeamsReceiver:
     """One method for each kind of activity; see ``bot.teams.adapter.Receiver``."""
 
-    def __init__(self, inbox: Inbox, sessions: Sessions, metrics: Metrics) -> None:
+    def __init__(self, inbox: Inbox, services: Services, connector: Connector) -> None:
         self._inbox = inbox
-        self._sessions = sessions
-        self._metrics = metrics
+        self._services = services
+        self._invokes = Invokes(services, connector, self.keep_vote, self.press)
 
     async def message(self, body: dict[str, Any]) -> None:
-        await self._store(events.message(body))
+        if (pressed := events.action(body)) is not None:  # Action.Submit comes as a message
+            await self.press(pressed)
+            return
+        incoming = events.message(body)
+        if incoming is None:
+            incoming = await self._overheard(events.overheard(body))
+        await self._store(incoming)
+
+    async def message_update(self, body: dict[str, Any]) -> None:
+        """The question was changed: what was begun for it stops, and it is answered anew in the same place."""
+        incoming = events.edit(body)
+        if incoming is None:
+            return self._count("ignored")
+        original = await self._inbox.reply_of(incoming.of)
+        if original is None:  # its first version was not for us, or has not come yet: this one stands for it
+            self._count("ignored") if events.message(body) is None else await self._store(_first(incoming))
+            return None
+        if original.state != "cancelled" and await self._said(original) == incoming.text and not _undeleted(body):
+            return self._count("ignored")
+        await self._stop(incoming.of, original)
+        replaces = (original.sent or {}).get("answer") or original.answer_id
+        return await self._store(replace(incoming, replaces=str(replaces or "")), of=original)
+
+    async def message_delete(self, body: dict[str, Any]) -> None:
+        """The question was taken back: what was begun for it stops, and its answer goes."""
+        incoming = events.deletion(body)
+        if incoming is None:
+            return self._count("ignored")
+        original = await self._inbox.reply_of(incoming.of)
+        if original is None:  # should the message itself still come, it is known already
+            return await self._store(_first(incoming))
+        await self._stop(incoming.of, original)
+        return await self._store(incoming)
 
     async def conversation_update(self, body: dict[str, Any]) -> None:
         await self._store(events.welcome(body))
 
-    async def feedback(self, body: dict[str, Any]) -> None:
-        """Keep the vote; one on a message that is no answer of ours has no effect."""
-        vote = events.feedback(body)
-        kept = vote is not None and await self._keep(vote)
-        if vote is not None and kept:
-            self._metrics.votes.labels(PLATFORM, str(vote.value)).inc()
-        self._metrics.events.labels(PLATFORM, "vote" if kept else "ignored").inc()
+    async def installation_update(self, body: dict[str, Any]) -> None:
+        """Installed: say hello. Removed: there is nobody to write to any more, and what is open fails by itself."""
+        log.info("teams.installation", action=str(body.get("action"))[:20])
+        await self._store(events.welcome(body))
 
-    async def _store(self, incoming: events.Incoming | None) -> None:
+    async def invoke(self, body: dict[str, Any]) -> tuple[int, Any]:
+        return await self._invokes.answer(body)
+
+    async def press(self, incoming: events.Incoming) -> bool:
+        """Store a button whose work outlives the press; False for one that does nothing (any more)."""
+        if incoming.verb not in STARTS_WORK:
+            self._count("ignored")
+            return False
+        if incoming.verb == "regenerate":
+            stored = await stored_answer(self._services, incoming.data.get("answer", ""))
+            if stored is None:
+                self._count("ignored")
+                return False
+            of, answer = incoming.data.get("of", ""), str(stored.answer.id)
+            # once an answer, however often it is pressed: the new answer has a button of its own
+            incoming = replace(incoming, text=stored.question, of=of, replaces=answer, activity_id=answer)
+        elif incoming.verb in {"person", "share"}:
+            incoming = replace(incoming, activity_id=incoming.data.get("answer", incoming.activity_id))
+        await self._store(incoming)
+        return True
+
+    async def keep_vote(self, vote: events.Feedback) -> bool:
+        """Keep the vote; one on a message that is no answer of ours has no effect."""
+        async with self._services.sessions.begin() as session:
+            answer_id = await answers.of_reply(session, PLATFORM, vote.conversation, vote.message_id)
+            kept = answer_id is not None and await answers.save_vote(
+                session, Vote(answer_id, vote.voter, vote.value, vote.reason)
+            )
+        if kept:
+            self._services.metrics.votes.labels(PLATFORM, str(vote.value)).inc()
+        else:
+            log.warning("teams.vote_without_answer")
+        self._count("vote" if kept else "ignored")
+        return kept
+
+    async def _overheard(self, incoming: events.Incoming | None) -> events.Incoming | None:
+        """Something said among people: a follow-up in a thread of ours, or a question where we may answer unasked."""
+        if incoming is None or not asks_something(incoming.text):
+            return None
+        settings = await self._services.channels.of(PLATFORM, incoming.channel)
+        if settings.answer == "sure":
+            return incoming
+        reply = incoming.conversation != incoming.channel and not incoming.conversation.endswith(incoming.activity_id)
+        if not reply:
+            return None
+        async with self._services.sessions() as session:
+            ours = await answers.takes_part(session, PLATFORM, incoming.conversation)
+        return replace(incoming, unprompted=False) if ours else None
+
+    async def _said(self, original: inbox_rows.Reply) -> str:
+        """The text that was answered last: of the newest edit, else of the message."""
+        newest = (original.sent or {}).get("newest")
+        changed = await self._inbox.reply_of(newest) if newest else None
+        return str((changed or original).payload.get("text", ""))
+
+    async def _stop(self, key: str, original: inbox_rows.Reply) -> None:
+        await self._inbox.cancel(key)
+        if newest := (original.sent or {}).get("newest"):
+            await self._inbox.cancel(str(newest))
+
+    async def _store(self, incoming: events.Incoming | None, of: inbox_rows.Reply | None = None) -> None:
         fate = "ignored"
         if incoming is not None:
             new = await self._inbox.store(incoming.key, incoming.key, incoming.payload())
             fate = "stored" if new else "duplicate"
-        self._metrics.events.labels(PLATFORM, fate).inc()
+            if new and of is not None:  # so that the next change knows whom to stop
+                async with self._services.sessions.begin() as session:
+                    sent = {**(of.sent or {}), "newest": incoming.key}
+                    await inbox_rows.remember_reply(session, of.event_id, sent)
+        self._count(fate)
 
-    async def _keep(self, vote: events.Feedback) -> bool:
-        async with self._sessions.begin() as session:
-            answer_id = await answers.of_reply(session, PLATFORM, vote.conversation, vote.message_id)
-            if answer_id is None:
-                log.warning("teams.vote_without_answer")
-                return False
-            return await answers.save_vote(session, Vote(answer_id, vote.voter, vote.value, vote.reason))
+    def _count(self, fate: str) -> None:
+        self._services.metrics.events.labels(PLATFORM, fate).inc()
+
+
+def _first(incoming: events.Incoming) -> events.Incoming:
+    """Under the message's own key."""
+    kind: events.Kind = "message" if incoming.kind == "edit" else incoming.kind
+    return replace(incoming, kind=kind, stamp="", of="" if kind == "message" else incoming.of)
+
+
+def _undeleted(body: dict[str, Any]) -> bool:
+    data = body.get("channelData")
+    return isinstance(data, dict) and data.get("eventType") == "undeleteMessage"

@@ -1,54 +1,97 @@
-"""An answer as Teams messages: Markdown with ``[n]``, one Message entity with the citations, and the thumbs."""
+"""An answer as Teams messages: Markdown with ``[n]``, one Message entity with the citations, cards, and the thumbs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from dataclasses import replace
 
 from assistant.answering.messages import Answer, Citation
 from assistant.answering.outcomes import Outcome
-from bot.teams import texts
+from assistant.strings import say
+from bot.teams import cards, citations
+from bot.teams.citations import MAX_CITATIONS, MAX_NAME, short, web
+from bot.teams.markdown import neutral, neutral_prose, shown
 from bot.teams.port import Message
 
 MAX_CHARS = 25_000  # of text in one message
-MAX_BYTES = 48_000  # of text as UTF-8; with the citations a message stays under 80 KB
-MAX_CITATIONS = 20
-MAX_NAME = 80
-MAX_ABSTRACT = 160
-MAX_URL = 1_000
+MAX_BYTES = 44_000  # of text as UTF-8; with the citations and cards a message stays under 80 KB
+MAX_CARDS_BYTES = 24_000  # of all cards of one message together
 
 VOTABLE = frozenset({Outcome.ANSWERED, Outcome.NOT_IN_DOCUMENTS, Outcome.HIDDEN_BY_PERMISSIONS})
-THUMBS = {"feedbackLoop": {"type": "default"}}
-CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
-UNSAFE_LINK = re.compile(r"\]\((?!\s*https?://)", re.IGNORECASE)
+THUMBS = {"feedbackLoop": {"type": "custom"}}  # Teams asks us for its dialog, in the reader's language
 MARKER = re.compile(r"\[(\d+)\]")
 
 
-def answer_messages(answer: Answer) -> tuple[Message, ...]:
-    """One message, or several for a very long answer; the thumbs stand under the last."""
-    parts = split(_text(answer))
-    if answer.outcome not in VOTABLE:
-        return tuple(Message(part) for part in parts)
+def answer_messages(
+    answer: Answer,
+    *,
+    show_sources: bool = True,
+    buttons: Sequence[cards.Button] = (),
+    most_citations: int = MAX_CITATIONS,
+) -> tuple[Message, ...]:
+    """One message, or several for a very long answer; buttons and thumbs stand under the last."""
+    view = shown(answer.text, answer.language)
+    beyond = _beyond(answer.citations, most_citations) if show_sources else []
+    text = view.text
+    if answer.nearest and show_sources:
+        text += _list(say("teams.nearest", answer.language), answer.nearest, numbered=False)
+    if beyond:
+        text += _list(say("teams.sources", answer.language), beyond, numbered=True)
+    parts = split(text)
+    tables = cards.table_cards(view.tables, answer.language)
+    if answer.outcome not in VOTABLE and not answer.citations:
+        return with_cards([Message(part) for part in parts], tables, buttons)
     last = len(parts) - 1
-    return tuple(
-        Message(part, (_entity(_named_in(part, answer.citations)),), THUMBS if index == last else {})
+    messages = [
+        Message(
+            part,
+            (citations.message_entity(_named_in(part, answer.citations), answer.language, most_citations),),
+            THUMBS if index == last and answer.outcome in VOTABLE else {},
+        )
         for index, part in enumerate(parts)
-    )
+    ]
+    return with_cards(messages, tables, buttons)
+
+
+def with_cards(
+    messages: list[Message], tables: Sequence[cards.Card], buttons: Sequence[cards.Button]
+) -> tuple[Message, ...]:
+    """The cards under the last message, or in messages of their own where they are too many for one."""
+    groups: list[list[cards.Card]] = [[]]
+    for card in tables:
+        if groups[-1] and sum(map(cards.size, (*groups[-1], card))) > MAX_CARDS_BYTES:
+            groups.append([])
+        groups[-1].append(card)
+    messages[-1] = replace(messages[-1], cards=tuple(groups[0]))
+    thumbs = messages[-1].channel_data
+    for group in groups[1:]:
+        messages[-1] = replace(messages[-1], channel_data={})
+        messages.append(Message(say("teams.more_tables"), channel_data=thumbs, cards=tuple(group)))
+    if buttons:
+        messages[-1] = replace(messages[-1], cards=(*messages[-1].cards, cards.button_card(buttons)))
+    return tuple(messages)
 
 
 def plain_message(text: str) -> Message:
     return Message(neutral(text))
 
 
-def neutral(text: str) -> str:
-    """Text of documents without HTML, mentions, remote images and links to anything but the web.
+def plain(words: str) -> str:
+    """A name or a question inside a sentence of ours: nothing in it is a link, code or a mention."""
+    return neutral_prose(" ".join(words.split())).replace("[", "(").replace("]", ")").replace("`", "'") or "?"
 
-    Code keeps its characters: Teams shows it verbatim.
-    """
-    pieces = CODE.split(text)
-    return "".join(piece if index % 2 else _neutral_prose(piece) for index, piece in enumerate(pieces))
+
+def reduced(message: Message) -> Message:
+    """The same answer with as little as can be refused: its sources as lines of text, and no cards."""
+    claims = [claim for entity in message.entities for claim in entity.get("citation", ())]
+    lines = []
+    for claim in claims:
+        name, url = claim["appearance"]["name"], claim["appearance"].get("url")
+        title = neutral_prose(name).replace("[", "(").replace("]", ")")
+        lines.append(f"- [{claim['position']}] " + (f"[{title}]({url})" if url else title))
+    text = message.text if not lines else f"{message.text}\n\n" + "\n".join(lines)
+    return replace(message, text=split(text)[0], entities=(), cards=(), suggestions=())
 
 
 def split(text: str, chars: int = MAX_CHARS, size: int = MAX_BYTES) -> list[str]:
@@ -64,78 +107,25 @@ def split(text: str, chars: int = MAX_CHARS, size: int = MAX_BYTES) -> list[str]
     return [*parts, text]
 
 
-def _neutral_prose(text: str) -> str:
-    text = text.replace("<", "&lt;").replace("![", "[")
-    return UNSAFE_LINK.sub("] (", text)
+def _beyond(all_of_them: Sequence[Citation], most: int) -> list[Citation]:
+    """Those that Teams cannot show by itself: too many, or files, whose path is not a link."""
+    return [c for i, c in enumerate(all_of_them) if i >= most or (not web(c.url) and citations.path(c.url))]
 
 
-def _text(answer: Answer) -> str:
-    text = neutral(answer.text)
-    if answer.nearest:
-        text += f"\n\n{texts.NEAREST}\n\n" + _listed(answer.nearest, marker="-")
-    beyond = [c for i, c in enumerate(answer.citations) if i >= MAX_CITATIONS or (not _web(c.url) and _path(c.url))]
-    if beyond:
-        text += f"\n\n{texts.SOURCES}\n\n" + _listed(beyond)
-    return text
+def _list(heading: str, found: Iterable[Citation], *, numbered: bool) -> str:
+    lines = (f"- [{citation.n}] {source(citation)}" if numbered else f"- {source(citation)}" for citation in found)
+    return f"\n\n{heading}\n\n" + "\n".join(lines)
 
 
-def _listed(citations: Iterable[Citation], marker: str = "") -> str:
-    return "\n".join(f"{marker or f'- [{citation.n}]'} {_source(citation)}" for citation in citations)
-
-
-def _source(citation: Citation) -> str:
+def source(citation: Citation) -> str:
     """A link for the web, the path for a file, else the title alone."""
-    title = _neutral_prose(_short(citation.title, MAX_NAME)).replace("[", "(").replace("]", ")")
-    if url := _web(citation.url):
+    title = neutral_prose(short(citation.title, MAX_NAME)).replace("[", "(").replace("]", ")")
+    if url := web(citation.url):
         return f"[{title}]({url})"
-    path = _path(citation.url)
+    path = citations.path(citation.url)
     return f"{title} (`{path}`)" if path else title
 
 
-def _named_in(part: str, citations: Sequence[Citation]) -> list[Citation]:
+def _named_in(part: str, found: Sequence[Citation]) -> list[Citation]:
     named = {int(n) for n in MARKER.findall(part)}
-    return [citation for citation in citations if citation.n in named]
-
-
-def _entity(citations: Sequence[Citation]) -> dict[str, Any]:
-    """The one root Message entity: the AI label and what the ``[n]`` stand for."""
-    entity: dict[str, Any] = {
-        "type": "https://schema.org/Message",
-        "@type": "Message",
-        "@context": "https://schema.org",
-        "@id": "",
-        "additionalType": ["AIGeneratedContent"],
-    }
-    if citations:
-        entity["citation"] = [_claim(citation) for citation in citations[:MAX_CITATIONS]]
-    return entity
-
-
-def _claim(citation: Citation) -> dict[str, Any]:
-    title = " > ".join((citation.title, *(part for part in citation.heading_path if part != citation.title)))
-    appearance = {
-        "@type": "DigitalDocument",
-        "name": _short(title, MAX_NAME) or f"Source {citation.n}",
-        "abstract": _short(citation.quote or title, MAX_ABSTRACT) or f"Source {citation.n}",
-    }
-    if url := _web(citation.url):
-        appearance["url"] = url
-    return {"@type": "Claim", "position": citation.n, "appearance": appearance}
-
-
-def _short(text: str, limit: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
-
-
-def _web(url: str | None) -> str | None:
-    """The URL, safe inside a Markdown link, when it leads to the web."""
-    if not url or len(url) > MAX_URL or not url.lower().startswith(("http://", "https://")):
-        return None
-    return url.translate({ord(mark): f"%{ord(mark):02X}" for mark in ' ()<>"\\`\n\r\t'})
-
-
-def _path(url: str | None) -> str | None:
-    if not url or not url.lower().startswith("file:"):
-        return None
-    return _short(unquote(urlsplit(url).path), MAX_URL).replace("`", "'") or None
+    return [citation for citation in found if citation.n in named]

@@ -21,6 +21,7 @@ from bot.teams.port import Refused, Unreachable
 
 log = structlog.get_logger()
 
+QUERY_HEADER = "X-Almanac-Query"  # carries a query string past the SDK, which has no parameter for it; never sent
 CALL_TIMEOUT = aiohttp.ClientTimeout(total=15.0)
 LOGIN_TIMEOUT = 10.0  # of each of the few requests that getting a token takes
 MAX_RESPONSE = 64 * 1024
@@ -95,8 +96,12 @@ class Sender(AsyncHTTPSender[Any, Any]):
     async def send(self, request: Request[Any], **_: Any) -> Response[Any, Any]:
         sent = request.http_request
         headers = {name: value for name, value in sent.headers.items() if name.lower() != "content-length"}
-        data = json.dumps(json.loads(sent.data), ensure_ascii=False).encode()  # \u escapes would double the size
         url = URL(sent.url, encoded=True)
+        if query := headers.pop(QUERY_HEADER, None):
+            url = url.update_query(query)
+        data = None
+        if sent.data:
+            data = json.dumps(json.loads(sent.data), ensure_ascii=False).encode()  # \u escapes would double the size
         try:
             async with self._session.request(
                 sent.method, url, data=data, headers=headers, timeout=CALL_TIMEOUT, allow_redirects=False
@@ -105,7 +110,8 @@ class Sender(AsyncHTTPSender[Any, Any]):
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"no answer from Teams ({type(error).__name__})") from error
         if response.status >= HTTPStatus.MULTIPLE_CHOICES:
-            raise Refused(response.status, _code(body), _seconds(response.headers.get("Retry-After")))
+            code, reason = _error(body)
+            raise Refused(response.status, code, _seconds(response.headers.get("Retry-After")), reason)
         return Response(request, _Received(response.status, _object(body)))
 
 
@@ -129,10 +135,12 @@ def _object(body: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _code(body: bytes) -> str:
+def _error(body: bytes) -> tuple[str, str]:
+    """The code and the text of an error, both cut short; the text is compared, never shown."""
     error = _object(body).get("error")
-    code = error.get("code") if isinstance(error, dict) else None
-    return str(code)[:60] if code else ""
+    if not isinstance(error, dict):
+        return "", ""
+    return str(error.get("code") or "")[:60], str(error.get("message") or "")[:300]
 
 
 def _seconds(value: str | None) -> float | None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,9 +16,24 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from assistant.database.session import create_engine, create_sessions
+from assistant.embedded import free_port
 from assistant.knowledge.embedding import Embedder, TransformerEmbedder
+from bot.teams import live, paced
 from tests.teams.double import TeamsDouble, teams_double, write_certificate
-from tests.teams.parts import Bot, ScriptedModel, WordEmbedder, fill, make_services, make_settings, running_bot
+from tests.teams.parts import (
+    BUDGETS,
+    SECOND,
+    TEMPO,
+    Bot,
+    ScriptedModel,
+    WordEmbedder,
+    fill,
+    make_services,
+    make_settings,
+    running_bot,
+)
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +49,69 @@ def trusted(certificate: tuple[Path, Path]) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second of Teams lasts ``SECOND``: the bot's own pauses and budgets shrink with the double's."""
+    monkeypatch.setattr(live, "TEMPO", TEMPO)
+    monkeypatch.setattr(paced, "BUDGETS", BUDGETS)
+
+
 @pytest.fixture
 async def double(certificate: tuple[Path, Path], trusted: None) -> AsyncIterator[TeamsDouble]:
     async with teams_double(certificate) as double:
+        double.second = SECOND
         yield double
+
+
+class Children:
+    """Bots in processes of their own, one after the other, to be killed."""
+
+    def __init__(self, parent: asyncio.subprocess.Process) -> None:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        self._in, self._out = parent.stdin, parent.stdout
+        self.pid = 0
+
+    async def start(self, double: TeamsDouble, database: str, step: str = "") -> str:
+        """The address of a new bot, which dies at ``step`` by itself."""
+        port = free_port()
+        configuration = {"step": step, "database": database, "port": port, "url": double.url}
+        line = json.dumps({**configuration, "login_url": double.login_url}) + "\n"
+        self._in.write(line.encode())
+        async with asyncio.timeout(60):
+            word, self.pid = await self._read()
+        assert word == "ready", "the child did not start"
+        return f"http://127.0.0.1:{port}/api/messages"
+
+    async def ended(self) -> int:
+        """Its exit status, once it has one."""
+        async with asyncio.timeout(60):
+            word, status = await self._read()
+        assert word == "ended"
+        return status
+
+    async def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        assert await self.ended() == -9
+
+    async def _read(self) -> tuple[str, int]:
+        while line := (await self._out.readline()).decode():
+            if line.startswith(("ready ", "ended ")):  # the rest is its log
+                word, number = line.split()
+                return word, int(number)
+        raise AssertionError("the children's parent died")
+
+
+@pytest.fixture(scope="session")
+async def children(certificate: tuple[Path, Path]) -> AsyncIterator[Children]:
+    environment = {**os.environ, "REQUESTS_CA_BUNDLE": str(certificate[0])}
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.teams.child", cwd=ROOT, env=environment, start_new_session=True,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    yield Children(parent)
+    os.killpg(parent.pid, signal.SIGKILL)  # with whatever still runs of it
+    await parent.wait()
 
 
 @pytest.fixture(scope="session")

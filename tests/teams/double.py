@@ -1,13 +1,12 @@
 """Teams' cloud as far as a bot sees it: issuer of signed tokens, login service, Bot Connector.
 
-It checks what the real ones check (token, size, citation limits, one Message entity) and keeps what people would see.
+It refuses what the real ones refuse (``rules.py``) and keeps what people would see: ``visible`` to everybody in a
+conversation, ``private`` to one of them. A Teams second lasts ``second`` real ones.
 """
 
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import json
 import secrets
 import ssl
@@ -16,60 +15,31 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jwt
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
+
+from tests.teams.keys import private_key, write_certificate
+from tests.teams.rules import MAX_BODY, ROOT_MESSAGE, Rates, Refusal, Stream, check_message
+
+__all__ = ["APP_ID", "BOT", "ROOT_MESSAGE", "SECRET", "TENANT", "Fault", "TeamsDouble", "private_key", "teams_double",
+           "write_certificate"]  # fmt: skip
 
 APP_ID = "11111111-2222-3333-4444-555555555555"
 SECRET = "a-secret-of-the-app"
 TENANT = "99999999-8888-7777-6666-555555555555"
 BOT = f"28:{APP_ID}"
-MAX_BODY = 100 * 1024
-ROOT_MESSAGE = "https://schema.org/Message"
-
-
-@cache
-def private_key(number: int) -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
-
-
-def write_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1, which clients trust by ``REQUESTS_CA_BUNDLE``, and its key."""
-    key = private_key(0)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "login double")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_path, key_path = folder / "login.pem", folder / "login.key"
-    certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return certificate_path, key_path
+STREAM_LIFE = 120.0  # Teams seconds
 
 
 @dataclass
 class Fault:
     """What happens to a call: an error status, or the message is taken and the connection dropped.
 
-    ``after`` calls of the method go through before it.
+    ``after`` calls of the method go through before it. ``what`` narrows it: ``stream``, ``final`` or ``plain``.
     """
 
     method: str
@@ -77,6 +47,25 @@ class Fault:
     status: int = 0
     retry_after: str | None = None
     drop: bool = False
+    what: str = ""
+    message: str = "Fault"
+
+
+@dataclass
+class Recorded:
+    """One request: what it was, what it carried, and what became of it."""
+
+    method: str
+    path: str
+    query: str
+    body: dict[str, Any]
+    outcome: str
+    at: float
+
+    @property
+    def streamed(self) -> dict[str, Any]:
+        entities = self.body.get("entities") or []
+        return next((entity for entity in entities if entity.get("type") == "streaminfo"), {})
 
 
 @dataclass
@@ -84,8 +73,22 @@ class TeamsDouble:
     key_number: int = 1
     faults: list[Fault] = field(default_factory=list)
     latency: float = 0.0
+    second: float = 1.0
+    stream_life: float = STREAM_LIFE
+    streams_allowed: bool = True
+    targeted_allowed: bool = True
+    chats_open: bool = True
+    updates_after_stop: bool = True
     visible: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  # conversation -> id -> activity
+    private: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)  # the same, targeted
+    streams: dict[str, Stream] = field(default_factory=dict)
+    members: dict[str, dict[str, str]] = field(default_factory=dict)  # any of a person's names -> the account
+    stored_files: dict[str, bytes] = field(default_factory=dict)
+    typing: list[str] = field(default_factory=list)  # conversations
+    deleted: list[str] = field(default_factory=list)
     calls: list[tuple[str, str, float]] = field(default_factory=list)  # method, outcome, time
+    requests: list[Recorded] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)  # what the rules refused, faults left out
     key_fetches: int = 0
     token_calls: int = 0
     keys_online: bool = True
@@ -93,6 +96,7 @@ class TeamsDouble:
     url: str = ""
     login_url: str = ""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    rates: Rates = field(default_factory=Rates)
     _tokens: set[str] = field(default_factory=set)
 
     # what a test asks and arranges
@@ -125,7 +129,25 @@ class TeamsDouble:
         return list(self.visible.get(conversation, {}).values())
 
     def texts(self, conversation: str) -> list[str]:
-        return [message["text"] for message in self.messages(conversation)]
+        return [message.get("text", "") for message in self.messages(conversation)]
+
+    def whispers(self, conversation: str) -> list[dict[str, Any]]:
+        """What only one person sees."""
+        return list(self.private.get(conversation, {}).values())
+
+    def steps(self, conversation: str = "") -> list[Recorded]:
+        """The requests of streams, in order."""
+        return [call for call in self.requests if call.streamed and conversation in call.path]
+
+    def stop(self, conversation: str) -> None:
+        """The person presses Stop."""
+        for stream in self.streams.values():
+            if stream.conversation == conversation and stream.open(time.monotonic(), self._life):
+                stream.cancelled = True
+
+    @property
+    def _life(self) -> float:
+        return self.stream_life * self.second
 
     async def wait_for(self, condition: Any, timeout: float = 15.0) -> None:
         """Wait until ``condition()`` holds; it is looked at after each call."""
@@ -180,81 +202,193 @@ class TeamsDouble:
     # the Bot Connector
 
     async def post(self, request: web.Request) -> web.StreamResponse:
-        return await self._call(request, uuid.uuid4().hex[:12])
+        return await self._call(request, self._post)
 
     async def put(self, request: web.Request) -> web.StreamResponse:
-        activity_id = request.match_info["activity"]
-        if activity_id not in self.visible.get(request.match_info["conversation"], {}):
-            self._note("PUT", "404")
-            return _error(404, "ActivityNotFoundInConversation")
-        return await self._call(request, activity_id)
+        return await self._call(request, self._put)
 
-    async def _call(self, request: web.Request, activity_id: str) -> web.StreamResponse:
+    async def delete(self, request: web.Request) -> web.StreamResponse:
+        return await self._call(request, self._delete)
+
+    async def open_chat(self, request: web.Request) -> web.StreamResponse:
+        return await self._call(request, self._open_chat)
+
+    async def member(self, request: web.Request) -> web.StreamResponse:
+        return await self._call(request, self._member)
+
+    async def file(self, request: web.Request) -> web.Response:
+        """Where Teams keeps what people sent: the address carries its own key, a token is an error."""
+        if "Authorization" in request.headers:
+            return web.Response(status=401)
+        found = self.stored_files.get(request.match_info["name"])
+        return web.Response(status=404) if found is None else web.Response(body=found)
+
+    async def _call(self, request: web.Request, take: Any) -> web.StreamResponse:
         if self.latency:
             await asyncio.sleep(self.latency)
-        fault = next((fault for fault in self.faults if fault.method == request.method), None)
-        if fault is not None and fault.after:
-            fault.after -= 1
-            fault = None
-        elif fault is not None:
-            self.faults.remove(fault)
-        if fault is not None and fault.status:
-            self._note(request.method, str(fault.status))
-            headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}
-            return _error(fault.status, "Fault", headers)
         raw = await request.read()
-        if refusal := self._refusal(request, raw):
-            self._note(request.method, str(refusal.status))
-            return refusal
-        activity = json.loads(raw)
-        self.visible.setdefault(request.match_info["conversation"], {})[activity_id] = activity
-        self._note(request.method, "dropped" if fault else "taken")
+        body = json.loads(raw) if raw else {}
+        fault = self._fault(request.method, body)
+        try:
+            if fault is not None and fault.status:
+                raise Refusal(fault.status, "Fault", fault.message)
+            self._admit(request, raw)
+            status, answer = take(request, body)
+        except Refusal as error:
+            if fault is None:
+                self.violations.append(str(error))
+            self._note(request, body, str(error.status))
+            return _refuse(error, fault.retry_after if fault else None)
+        self._note(request, body, "dropped" if fault else "taken")
         if fault is not None and request.transport is not None:
             request.transport.abort()
-        return web.json_response({"id": activity_id}, status=201 if request.method == "POST" else 200)
+        return web.json_response(answer, status=status)
 
-    def _refusal(self, request: web.Request, raw: bytes) -> web.Response | None:
-        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if token not in self._tokens and self.login_url:
-            return _error(401, "Unauthorized")
-        if len(raw) > MAX_BODY:
-            return _error(413, "MessageSizeTooBig")
-        activity = json.loads(raw)
-        if activity.get("type") != "message" or not activity.get("text") or not activity.get("from", {}).get("id"):
-            return _error(400, "BadSyntax")
-        if problem := _entity_problem(activity.get("entities") or []):
-            return _error(400, problem)
+    def _fault(self, method: str, body: dict[str, Any]) -> Fault | None:
+        kind = _kind(body)
+        fault = next((found for found in self.faults if found.method == method and found.what in {"", kind}), None)
+        if fault is None or not fault.after:
+            if fault is not None:
+                self.faults.remove(fault)
+            return fault
+        fault.after -= 1
         return None
 
-    def _note(self, method: str, outcome: str) -> None:
-        self.calls.append((method, outcome, time.monotonic()))
+    def _admit(self, request: web.Request, raw: bytes) -> None:
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token not in self._tokens and self.login_url:
+            raise Refusal(401, "Unauthorized")
+        if len(raw) > MAX_BODY:
+            raise Refusal(413, "MessageSizeTooBig")
+        self.rates.second = self.second
+        self.rates.check(request.match_info.get("conversation", ""), time.monotonic())
+
+    def _post(self, request: web.Request, body: dict[str, Any]) -> tuple[int, Any]:
+        conversation = request.match_info["conversation"]
+        entities = body.get("entities") or []
+        info = next((entity for entity in entities if entity.get("type") == "streaminfo"), None)
+        if info is not None:
+            return self._stream(conversation, body, info)
+        if body.get("type") == "typing":
+            self.typing.append(conversation)
+            return 201, {"id": uuid.uuid4().hex[:12]}
+        check_message(body, personal=_personal(conversation))
+        shelf = self._shelf(request, conversation)
+        if shelf is self.private.get(conversation) and not body.get("recipient", {}).get("id"):
+            raise Refusal(400, "BadArgument", "a targeted message needs a recipient")
+        activity_id = uuid.uuid4().hex[:12]
+        shelf[activity_id] = body
+        return 201, {"id": activity_id}
+
+    def _put(self, request: web.Request, body: dict[str, Any]) -> tuple[int, Any]:
+        conversation, activity_id = request.match_info["conversation"], request.match_info["activity"]
+        shelf = self._shelf(request, conversation)
+        stream = self.streams.get(activity_id)
+        if stream is not None and stream.open(time.monotonic(), self._life):
+            raise Refusal(403, "ContentStreamNotAllowed", "the message is being streamed")
+        if stream is not None and stream.cancelled and not self.updates_after_stop:
+            raise Refusal(403, "Forbidden", "the stream was canceled")
+        if activity_id not in shelf:
+            raise Refusal(404, "ActivityNotFoundInConversation")
+        if shelf is self.private.get(conversation) and body.get("recipient"):
+            raise Refusal(400, "BadArgument", "an update of a targeted message names nobody")
+        check_message(body, personal=_personal(conversation))
+        shelf[activity_id] = body
+        return 200, {"id": activity_id}
+
+    def _delete(self, request: web.Request, body: dict[str, Any]) -> tuple[int, Any]:
+        activity_id = request.match_info["activity"]
+        shelf = self._shelf(request, request.match_info["conversation"])
+        if activity_id not in shelf:
+            raise Refusal(404, "ActivityNotFoundInConversation")
+        del shelf[activity_id]
+        self.deleted.append(activity_id)
+        return 200, {}
+
+    def _shelf(self, request: web.Request, conversation: str) -> dict[str, dict[str, Any]]:
+        if request.query.get("isTargetedActivity") != "true":
+            return self.visible.setdefault(conversation, {})
+        if not self.targeted_allowed or _personal(conversation):
+            raise Refusal(400, "BadArgument", "no targeted messages here")
+        return self.private.setdefault(conversation, {})
+
+    def _stream(self, conversation: str, body: dict[str, Any], info: dict[str, Any]) -> tuple[int, Any]:
+        now, stream_id = time.monotonic(), info.get("streamId")
+        if not _personal(conversation):
+            raise Refusal(405, "MethodNotAllowed", "streams are for personal chats")
+        if not self.streams_allowed:
+            raise Refusal(403, "ContentStreamNotAllowed", "Content stream is not allowed")
+        if stream_id is None:
+            mine = (found for found in self.streams.values() if found.conversation == conversation)
+            if any(found.open(now, self._life) for found in mine):
+                raise Refusal(403, "ContentStreamNotAllowed", "Content stream is not allowed: one at a time")
+            stream = Stream(uuid.uuid4().hex[:12], conversation, now, float("-inf"))
+        elif (found := self.streams.get(stream_id)) is None or found.conversation != conversation:
+            raise Refusal(404, "ActivityNotFoundInConversation")
+        else:
+            stream = found
+            stream.check_open(now, self._life)
+        if now - stream.last < self.second:
+            raise Refusal(429, "TooManyRequests", "API calls quota exceeded", self.second)
+        if body.get("type") == "message":
+            return self._finish(stream, body, info)
+        if body.get("type") != "typing" or len(body.get("entities") or []) != 1 or body.get("attachments"):
+            raise Refusal(400, "BadRequest", "a stream's update carries text alone")
+        if not stream.step(info, body.get("text", "")):
+            stream.last = now
+            return 202, {"error": {"code": "ContentStreamSequenceOrderPreConditionFailed"}}
+        stream.last = now
+        self.streams[stream.id] = stream
+        if stream.text:
+            self.visible.setdefault(conversation, {})[stream.id] = body
+        return (202, {}) if stream_id else (201, {"id": stream.id})
+
+    def _finish(self, stream: Stream, body: dict[str, Any], info: dict[str, Any]) -> tuple[int, Any]:
+        if info.get("streamType") != "final" or "streamSequence" in info or stream.sequence == 0:
+            raise Refusal(400, "BadRequest", "the final message has no sequence")
+        check_message(body, personal=True)
+        stream.completed = True
+        self.visible.setdefault(stream.conversation, {})[stream.id] = body
+        return 202, {}
+
+    def _open_chat(self, request: web.Request, body: dict[str, Any]) -> tuple[int, Any]:
+        if not self.chats_open:
+            raise Refusal(403, "BotNotInConversationRoster", "the app is not installed for this person")
+        members = body.get("members") or []
+        if body.get("isGroup") or len(members) != 1 or not body.get("tenantId"):
+            raise Refusal(400, "BadArgument")
+        return 201, {"id": f"a:chat-with-{members[0]['id']}"}
+
+    def _member(self, request: web.Request, body: dict[str, Any]) -> tuple[int, Any]:
+        found = self.members.get(request.match_info["member"])
+        if found is None:
+            raise Refusal(404, "MemberNotFoundInConversation")
+        return 200, found
+
+    def _note(self, request: web.Request, body: dict[str, Any], outcome: str) -> None:
+        now = time.monotonic()
+        self.calls.append((request.method, outcome, now))
+        self.requests.append(Recorded(request.method, request.path, request.query_string, body, outcome, now))
         self.changed.set()
 
 
-def _entity_problem(entities: list[dict[str, Any]]) -> str | None:
-    roots = [entity for entity in entities if entity.get("type") == ROOT_MESSAGE]
-    if len(roots) > 1:
-        return "TwoMessageEntities"
-    for root in roots:
-        if root.get("@type") != "Message" or root.get("@context") != "https://schema.org" or "@id" not in root:
-            return "BadMessageEntity"
-        claims = root.get("citation", [])
-        if len(claims) > 20 or any(_claim_problem(claim) for claim in claims):
-            return "BadCitation"
-    return None
+def _personal(conversation: str) -> bool:
+    return conversation.startswith("a:")
 
 
-def _claim_problem(claim: dict[str, Any]) -> bool:
-    looks = claim.get("appearance", {})
-    return (
-        claim.get("@type") != "Claim"
-        or not isinstance(claim.get("position"), int)
-        or looks.get("@type") != "DigitalDocument"
-        or not 0 < len(looks.get("name", "")) <= 80
-        or not 0 < len(looks.get("abstract", "")) <= 160
-        or ("url" in looks and not str(looks["url"]).startswith(("http://", "https://")))
-        or len(looks.get("keywords", [])) > 3
-    )
+def _kind(body: dict[str, Any]) -> str:
+    streamed = any(entity.get("type") == "streaminfo" for entity in body.get("entities") or [])
+    if not streamed:
+        return "plain"
+    return "final" if body.get("type") == "message" else "stream"
+
+
+def _refuse(error: Refusal, retry_after: str | None) -> web.Response:
+    headers = {}
+    if retry_after or error.retry_after is not None:
+        headers["Retry-After"] = retry_after or f"{error.retry_after:.2f}"
+    body = {"error": {"code": error.code, "message": error.message}}
+    return web.json_response(body, status=error.status, headers=headers)
 
 
 def _last(data: dict[str, Any], status: int = 200) -> web.Response:
@@ -262,10 +396,6 @@ def _last(data: dict[str, Any], status: int = 200) -> web.Response:
     response = web.json_response(data, status=status)
     response.force_close()
     return response
-
-
-def _error(status: int, code: str, headers: dict[str, str] | None = None) -> web.Response:
-    return web.json_response({"error": {"code": code, "message": code}}, status=status, headers=headers)
 
 
 @asynccontextmanager
@@ -279,6 +409,10 @@ async def teams_double(certificate: tuple[Path, Path] | None) -> AsyncIterator[T
     application.router.add_post(conversation, double.post)
     application.router.add_post(conversation + "/{activity}", double.post)
     application.router.add_put(conversation + "/{activity}", double.put)
+    application.router.add_delete(conversation + "/{activity}", double.delete)
+    application.router.add_post("/amer/v3/conversations", double.open_chat)
+    application.router.add_get("/amer/v3/conversations/{conversation}/members/{member}", double.member)
+    application.router.add_get("/files/{name}", double.file)
     application.router.add_get("/{tenant}/v2.0/.well-known/openid-configuration", double.authority)
     application.router.add_post("/{tenant}/oauth2/v2.0/token", double.issue)
     runner = web.AppRunner(application, shutdown_timeout=0.2)

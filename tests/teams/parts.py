@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import aiohttp
@@ -29,9 +30,13 @@ from assistant.models.port import Brief, Model, Written
 from assistant.services import Services
 from assistant.settings import Settings
 from assistant.telemetry import Metrics
-from bot.teams import add_teams
+from bot.teams import add_teams, paced
+from bot.teams.live import Tempo
 from tests.teams.double import APP_ID, BOT, SECRET, TENANT, TeamsDouble
 
+SECOND = 0.1  # how long a second of Teams lasts in tests
+TEMPO = Tempo(**{name: value * SECOND for name, value in asdict(Tempo()).items()})
+BUDGETS = {name: tuple((n, s * SECOND) for n, s in windows) for name, windows in paced.BUDGETS.items()}
 USER = "29:user-1"
 AAD = "aad-of-user-1"
 CHAT = "a:personal-chat-1"
@@ -88,6 +93,24 @@ class ScriptedModel:
 
     async def close(self) -> None:
         """Nothing to close."""
+
+
+class SlowModel(ScriptedModel):
+    """Writes a word at a time, and takes ``pause`` seconds for each."""
+
+    def __init__(self, text: str = "{first} [1]", pause: float = 0.02) -> None:
+        super().__init__(text)
+        self.pause = pause
+        self.finished = 0
+
+    async def write(self, brief: Brief) -> AsyncGenerator[str | Written, None]:
+        self.asked += 1
+        text = self.text.replace("{first}", brief.passages[0].text)
+        for word in re.split(r"(?<=\s)", text):
+            await asyncio.sleep(self.pause)
+            yield word
+        self.finished += 1
+        yield Written(text)
 
 
 class HangingModel(ScriptedModel):
@@ -214,6 +237,49 @@ def mention(double: TeamsDouble, text: str, conversation: str, kind: str = "chan
     entity = {"type": "mention", "mentioned": {"id": BOT, "name": "Almanac"}, "text": "<at>Almanac</at>"}
     place = {"id": conversation, "conversationType": kind, "isGroup": True, "tenantId": TENANT}
     return message(double, f"<at>Almanac</at>&nbsp;{text}", conversation=place, entities=[entity])
+
+
+def group(double: TeamsDouble, text: str, conversation: str, **overrides: Any) -> dict[str, Any]:
+    """A message among people that does not mention the bot."""
+    place = {"id": conversation, "conversationType": "channel", "isGroup": True, "tenantId": TENANT}
+    return message(double, text, **{"conversation": place, **overrides})
+
+
+def press(double: TeamsDouble, verb: str, conversation: str = CHAT, **data: str) -> dict[str, Any]:
+    """A button of a card (Action.Execute)."""
+    kind = "personal" if conversation.startswith("a:") else "channel"
+    action = {"type": "Action.Execute", "verb": verb, "data": {"almanac": verb, **data}}
+    return message(
+        double, "", type="invoke", name="adaptiveCard/action", value={"action": action, "trigger": "manual"},
+        conversation={"id": conversation, "conversationType": kind, "tenantId": TENANT},
+    )  # fmt: skip
+
+
+def changed(original: dict[str, Any], text: str | None) -> dict[str, Any]:
+    """The message edited, or deleted where ``text`` is None; as Teams tells of it."""
+    kind, event = ("messageUpdate", "editMessage") if text is not None else ("messageDelete", "softDeleteMessage")
+    data = {**original["channelData"], "eventType": event}
+    if text is not None and original["entities"][0]["type"] == "mention":
+        text = f"<at>Almanac</at>&nbsp;{text}"
+    return {**original, "type": kind, "text": text or "", "channelData": data, "timestamp": uuid.uuid4().hex}
+
+
+def buttons(activity: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The buttons of a message's cards, by their verbs: what each sends."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def look(part: Any) -> None:
+        if isinstance(part, list):
+            for inner in part:
+                look(inner)
+        elif isinstance(part, dict):
+            if part.get("type") == "Action.Execute":
+                found[part["verb"]] = part
+            for inner in part.values():
+                look(inner)
+
+    look([attachment["content"] for attachment in activity.get("attachments") or []])
+    return found
 
 
 def thumb(double: TeamsDouble, reaction: str, feedback: str, **overrides: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from assistant.database.session import create_engine
 from assistant.knowledge.embedding import TransformerEmbedder
-from bot.teams import texts
+from assistant.strings import say
 from tests.teams.double import BOT, ROOT_MESSAGE, TENANT, Fault, TeamsDouble
 from tests.teams.parts import (
     AAD,
@@ -42,16 +42,21 @@ async def test_a_signed_question_gets_one_cited_answer(bot: Bot, double: TeamsDo
     assert answer.audience == ["everyone", f"user:teams:{AAD}"]
     assert "rolled back by the on-call engineer" in shown["text"]
     assert "[1]" in shown["text"]
-    assert [(method, outcome) for method, outcome, _ in double.calls] == [("POST", "taken"), ("PUT", "taken")]
+    assert [(method, outcome) for method, outcome, _ in double.calls] == [("POST", "taken"), ("POST", "taken")]
     activity_id = next(iter(double.visible[CHAT]))
-    assert event.reply == {"activity_id": activity_id, "more": [], "final": [activity_id]}
+    assert event.reply is not None
+    assert event.reply["activity_id"] == activity_id
+    assert event.reply["final"] == [activity_id]
+    assert event.reply["answer"] == str(answer.id)
+    assert double.violations == []
 
 
 async def test_the_whole_message_entity_is_on_the_wire(bot: Bot, double: TeamsDouble) -> None:
     await bot.deliver(message(double))
     await bot.settled()
     [shown] = double.messages(CHAT)
-    [entity] = shown["entities"]
+    entity, streamed = shown["entities"]
+    assert streamed == {"type": "streaminfo", "streamId": next(iter(double.streams)), "streamType": "final"}
     [claim] = entity.pop("citation")
     assert entity == {
         "type": ROOT_MESSAGE,
@@ -67,8 +72,10 @@ async def test_the_whole_message_entity_is_on_the_wire(bot: Bot, double: TeamsDo
         "@type": "DigitalDocument",
         "name": "Ledger runbook",
         "url": "https://wiki.example.com/ledger?a=%281%29",
+        "image": {"@type": "ImageObject", "name": "Text"},
+        "keywords": ["read today"],
     }
-    assert shown["channelData"] == {"feedbackLoop": {"type": "default"}}
+    assert shown["channelData"] == {"feedbackLoop": {"type": "custom"}}
     assert shown["textFormat"] == "markdown"
     assert (shown["from"]["id"], shown["conversation"]["id"]) == (BOT, CHAT)
 
@@ -77,11 +84,10 @@ async def test_a_first_message_is_seen_before_the_answer(bot: Bot, double: Teams
     activity = message(double)
     await bot.deliver(activity)
     await double.wait_for(lambda: double.calls)
-    first = double.messages(CHAT)[0]
-    assert first["text"] == texts.LOOKING or "[1]" in first["text"]
+    [stream] = double.streams.values()
+    assert stream.informative == [say("teams.looking")]
     await bot.settled()
-    posted = [outcome for method, outcome, _ in double.calls if method == "POST"]
-    assert posted == ["taken"]
+    assert [step.outcome for step in double.steps()] == ["taken", "taken"]
 
 
 async def test_the_same_activity_four_times_at_once_is_one_answer(bot: Bot, double: TeamsDouble) -> None:
@@ -103,7 +109,7 @@ async def test_what_is_not_in_the_documents_is_said_with_the_nearest_sources(bot
     [shown] = double.messages(CHAT)
     assert answer.outcome == "not_in_documents"
     assert "did not find this" in shown["text"]
-    assert texts.NEAREST in shown["text"]
+    assert say("teams.nearest") in shown["text"]
     assert "[Ledger runbook](https://wiki.example.com/ledger?a=%281%29)" in shown["text"]
     assert "Lunch (`/srv/handbook/office life/lunch.md`)" in shown["text"]
     assert "citation" not in shown["entities"][0]
@@ -171,14 +177,16 @@ async def test_an_empty_message_gets_the_help_once(bot: Bot, double: TeamsDouble
     await asyncio.gather(bot.deliver(activity), bot.deliver(activity))
     await bot.settled()
     await bot.deliver(activity)
-    assert double.texts(CHAT) == [texts.HELP]
+    suggested = double.messages(CHAT)[0]["suggestedActions"]["actions"]
+    assert [action["type"] for action in suggested] == ["imBack"] * 3
+    assert double.texts(CHAT) == [say("teams.help")]
     assert await bot.answers() == []
 
 
 async def test_a_mention_alone_gets_the_help(bot: Bot, double: TeamsDouble) -> None:
     await bot.deliver(mention(double, "", THREAD))
     await bot.settled()
-    assert double.texts(THREAD) == [texts.HELP]
+    assert double.texts(THREAD) == [say("teams.help")]
 
 
 async def test_the_bot_says_hello_once_and_only_for_itself(bot: Bot, double: TeamsDouble) -> None:
@@ -187,10 +195,12 @@ async def test_the_bot_says_hello_once_and_only_for_itself(bot: Bot, double: Tea
     for activity in (arrival, other, arrival):
         assert (await bot.deliver(activity))[0] == 200
     await bot.settled()
-    assert double.texts(CHAT) == [texts.WELCOME]
+    assert double.texts(CHAT) == [say("teams.welcome")]
 
 
-@pytest.mark.parametrize("kind", ["messageReaction", "installationUpdate", "typing", "messageUpdate", "endOfDays"])
+@pytest.mark.parametrize(
+    "kind", ["messageReaction", "installationUpdate", "typing", "messageUpdate", "messageDelete", "endOfDays"]
+)
 async def test_other_activities_are_taken_and_ignored(bot: Bot, double: TeamsDouble, kind: str) -> None:
     assert await bot.deliver(message(double, "", type=kind)) == (200, "")
     assert await bot.events() == []
@@ -229,7 +239,7 @@ async def test_a_long_answer_is_split_and_each_part_is_remembered(
     assert event.reply is not None
     assert [event.reply["activity_id"], *event.reply["more"]] == list(double.visible[CHAT])
     assert "".join(double.texts(CHAT)).replace("\n", "") == answer.text.replace("\n", "")
-    assert all(len(part["entities"]) == 1 and part["entities"][0]["citation"] for part in shown)
+    assert all(part["entities"][0]["citation"] for part in shown)
     assert ["channelData" in part for part in shown] == [False] * (len(shown) - 1) + [True]
 
 
@@ -245,7 +255,7 @@ async def test_a_rate_limit_in_a_long_answer_goes_on_where_it_stopped(
         [answer] = await bot.answers()
     assert "".join(double.texts(CHAT)).replace("\n", "") == answer.text.replace("\n", "")
     puts = [outcome for method, outcome, _ in double.calls if method == "PUT"]
-    assert puts == ["taken", "429"] + ["taken"] * (len(double.messages(CHAT)) - 1)
+    assert puts == ["taken", "429"] + ["taken"] * (len(double.messages(CHAT)) - 2)
 
 
 async def test_an_event_that_cannot_be_stored_is_not_acknowledged(

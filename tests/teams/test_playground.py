@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from assistant.database.tables import Vote
 from assistant.embedded import free_port
 from assistant.knowledge.embedding import TransformerEmbedder
-from bot.teams import texts
+from assistant.strings import say
 from tests.teams.double import TeamsDouble
 from tests.teams.parts import QUESTION, Bot, ScriptedModel, make_services, make_settings, running_bot
 
@@ -121,7 +121,7 @@ async def started(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
 async def test_a_question_is_answered_and_voted_on(playground: Playground, bot: Bot) -> None:
     chat = playground.config["personalChat"]["id"]
     await playground.say(chat, QUESTION)
-    await playground.shown(texts.LOOKING)
+    await playground.shown(say("teams.looking"))
     shown = await playground.shown("on-call engineer")
     assert "AIGeneratedContent" in shown
     assert "Ledger runbook" in shown

@@ -81,7 +81,7 @@ def test_a_long_text_is_split_without_loss(letter: str, separator: str) -> None:
 
 def test_a_part_with_everything_at_its_limit_stays_under_100_kb() -> None:
     many = [citation(n, "https://x/" + "y" * 980, "語" * 90, "語" * 170) for n in range(1, 21)]
-    text = " ".join(f"[{n}]" for n in range(1, 21)) + "語" * 15_900
+    text = " ".join(f"[{n}]" for n in range(1, 21)) + "語" * 14_500
     [message] = render.answer_messages(answer(text, *many))
     body = json.dumps({"text": message.text, "entities": list(message.entities)}, ensure_ascii=False)
     assert 70_000 < len(body.encode()) < 90_000
