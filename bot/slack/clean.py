@@ -48,7 +48,9 @@ def harmless(text: str) -> str:
 
 def size(text: str) -> int:
     """Characters as Slack may count them at worst: escaped, in UTF-16."""
-    return len(escape(text).encode("utf-16-le", "surrogatepass")) // 2
+    escapes = 4 * text.count("&") + 3 * (text.count("<") + text.count(">"))
+    units = len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+    return units + escapes
 
 
 def web_address(url: str | None) -> str | None:

@@ -15,7 +15,7 @@ from assistant.database.inbox import Event
 from assistant.errors import QuestionRejected
 from assistant.strings import detect, say
 from bot import inbox
-from bot.inbox import Claim, TryLater
+from bot.inbox import Claim, LostClaim, TryLater
 from bot.slack import blocks
 from bot.slack.draft import Draft
 from bot.slack.errors import GONE, Refused, Unreachable
@@ -46,8 +46,23 @@ class SlackFrontEnd:
         self._place = place
         self._jobs = jobs
         self._found: dict[uuid.UUID, dict[int, Posted]] = {}
+        self._at_work: set[uuid.UUID] = set()
 
     async def question(self, event: Event) -> Question | None:
+        """The question of an event. One that is at work here already is left to that work.
+
+        A process that was busy for longer than its lease finds its own events free, and takes them once more.
+        """
+        if event.id in self._at_work:
+            raise LostClaim
+        self._at_work.add(event.id)
+        try:
+            return await self._question(event)
+        except BaseException:
+            self._at_work.discard(event.id)
+            raise
+
+    async def _question(self, event: Event) -> Question | None:
         if event.payload.get("kind", "message") not in ASKING:
             return None
         message = Message.from_payload(event.payload)
@@ -117,6 +132,7 @@ class SlackFrontEnd:
         except Refused as error:
             return await self._refused(event, error, claim)
         finally:
+            self._at_work.discard(event.id)
             self._found.pop(event.id, None)
 
     async def _refused(self, event: Event, error: Refused, claim: Claim) -> dict[str, Any]:

@@ -189,6 +189,9 @@ class Pager:
     def _words(self, line: str, begins: bool = False) -> None:
         if begins and self._size > self._limit * FULL_CHARS // PAGE_CHARS:
             self._next_page()
+        if self._size + len(self._breaks) + size(line) <= self._limit:
+            self._whole(line)
+            return
         for word in re.findall(r"\s*\S+\s*|\s+", line):
             for piece in _cut(word, self._limit):
                 if self._size + len(self._breaks) + size(piece) > self._limit:

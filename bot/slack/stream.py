@@ -28,7 +28,7 @@ log = structlog.get_logger()
 STREAM_SECONDS = 240.0
 FLUSH_CHARS = 256
 FLUSH_SECONDS = 0.8
-FIRST_SECONDS = 0.25  # an answer that is whole by then is posted at once
+FIRST_SECONDS, FIRST_CHARS = 0.25, 256  # an answer that is whole before either is posted at once
 UPDATE_SECONDS = 3.0
 POST_AFTER = 3.0  # where nothing can be streamed: seconds of writing until a first part is posted
 NO_STREAM_SECONDS = 600.0  # after which an app that may not stream is tried again
@@ -108,7 +108,7 @@ class Writer:
     async def _begin(self, text: str, writing: float, first: bool) -> bool:
         """Start the next message where that is due and allowed."""
         now = asyncio.get_running_loop().time()
-        if first and writing < FIRST_SECONDS and len(text) < FLUSH_CHARS:
+        if first and writing < FIRST_SECONDS and len(text) < FIRST_CHARS:
             return False
         may_stream = self._streams and now >= self._streaming.refused_until
         if may_stream and self._api.free("chat.startStream"):

@@ -19,7 +19,8 @@ from assistant.database import answers, inbox
 from bot.inbox import Claim, Inbox
 from bot.slack.api import Api
 from bot.slack.deliver import SlackFrontEnd
-from tests.slack.world import FakeEmbedder, FakeModel, hurry, running_bot, settings
+from bot.slack.stream import Writer
+from tests.slack.world import FakeEmbedder, FakeModel, hurry, live, running_bot, settings
 
 Function = Callable[..., Awaitable[Any]]
 
@@ -32,6 +33,7 @@ class Orders:
     slack_url: str
     text: str
     die: str | None = None
+    streams: bool = False  # the model takes its time, so that the answer is shown while it is written
 
 
 def die(*_: object) -> None:
@@ -80,15 +82,29 @@ STEPS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
     "two parts sent": (Api, "post", functools.partial(dying_after, call=2)),
     "before the end is committed": (inbox, "finish", dying_after),
 }
+STREAM_STEPS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
+    "before the stream begins": (Api, "start_stream", dying_before),
+    "stream begun, its id not kept": (Api, "start_stream", dying_after),
+    "its id kept, nothing appended": (Writer, "remember", functools.partial(dying_after, call=2)),
+    "appended": (Api, "append_stream", dying_after),
+    "before the stream ends": (Api, "stop_stream", dying_before),
+    "first stream ended": (Api, "stop_stream", dying_after),
+    "second stream begun, its id not kept": (Api, "start_stream", functools.partial(dying_after, call=2)),
+    "last stream ended, event open": (Writer, "finish", dying_after),
+}
 
 
 def main(orders: Orders, parent: Connection) -> None:
     """Run until killed; tells the parent the address once it listens."""
-    model = FakeModel(orders.text, before={"while the model writes": die, "paused": pause}.get(orders.die or ""))
-    if orders.die in STEPS:
-        owner, name, wrap = STEPS[orders.die]
+    before = {"while the model writes": die, "paused": pause}.get(orders.die or "")
+    slow = {"piece": 3_000, "gap": 0.06} if orders.streams else {}
+    model = FakeModel(orders.text, before=before, **slow)  # type: ignore[arg-type]
+    step = {**STEPS, **STREAM_STEPS}.get(orders.die or "")
+    if step is not None:
+        owner, name, wrap = step
         setattr(owner, name, wrap(getattr(owner, name)))
     hurry(_put)
+    live(_put, orders.streams)
     asyncio.run(_serve(orders, model, parent))
 
 

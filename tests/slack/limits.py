@@ -78,7 +78,7 @@ def tables_fit(markdown: str) -> bool:
         while end < len(lines) and "|" in lines[end]:  # a table goes on as long as its lines do
             end += 1
         rows = [lines[number - 1], *lines[number + 1 : end]]
-        columns = max(len(row.strip().strip("|").split("|")) for row in rows)
+        columns = len(rows[0].strip().strip("|").split("|"))
         if len(rows) > TABLE_ROWS or columns > TABLE_COLUMNS or sum(map(len, rows)) > TABLE_CHARS:
             return False
         tables, number = tables + 1, end + 1

@@ -16,9 +16,10 @@ from sqlalchemy import func, select
 
 from assistant.database.session import Sessions
 from assistant.database.tables import Answer
+from bot.slack.pages import pages
 from tests.slack import child
-from tests.slack.child import STEPS, Orders
-from tests.slack.double import Fault, SlackDouble, send_event
+from tests.slack.child import STEPS, STREAM_STEPS, Orders
+from tests.slack.double import Fault, SlackDouble, send_event, shown
 from tests.slack.test_delivery import LONG
 from tests.slack.world import QUESTION, settled
 
@@ -29,7 +30,7 @@ class Child:
     url: str
 
     async def ended(self) -> int | None:
-        await asyncio.to_thread(self.process.join, 10)
+        await asyncio.to_thread(self.process.join, 30)
         return self.process.exitcode
 
 
@@ -50,9 +51,9 @@ def forks() -> Iterator[ForkServerContext]:
 @pytest.fixture
 def start(forks: ForkServerContext, database_url: str, slack: SlackDouble, library: None) -> Start:
     @asynccontextmanager
-    async def running(die: str | None = None) -> AsyncIterator[Child]:
+    async def running(die: str | None = None, streams: bool = False) -> AsyncIterator[Child]:
         ours, theirs = forks.Pipe(duplex=False)
-        orders = Orders(database_url, slack.base_url, LONG, die)
+        orders = Orders(database_url, slack.base_url, LONG, die, streams)
         process = forks.Process(target=child.main, args=(orders, theirs), daemon=True)
         process.start()
         theirs.close()
@@ -76,14 +77,16 @@ async def assert_one_whole_answer(sessions: Sessions, slack: SlackDouble) -> Non
         [answer] = (await session.execute(select(Answer))).scalars()
         assert (await session.execute(select(func.count()).select_from(Answer))).scalar_one() == 1
     assert {m["metadata"]["event_payload"]["answer_id"] for m in slack.visible} == {str(answer.id)}
+    assert slack.open_streams() == []
+    assert [shown(message) for message in slack.visible] == pages(answer.text)
 
 
-@pytest.mark.parametrize("step", [*STEPS, "while the model writes"])
+@pytest.mark.parametrize("step", [*STEPS, "while the model writes", *STREAM_STEPS])
 async def test_killed_at_any_step_the_bot_answers_once_when_it_is_back(
     sessions: Sessions, slack: SlackDouble, start: Start, step: str
 ) -> None:
     event = slack.mention(QUESTION)
-    async with start(die=step) as first:
+    async with start(die=step, streams=step in STREAM_STEPS) as first:
         status = await send_event(first.url, event)
         assert await first.ended() == -signal.SIGKILL
     async with start() as second:

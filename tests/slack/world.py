@@ -210,3 +210,11 @@ def hurry(put: Callable[[str, object], None]) -> None:
     put("bot.inbox.POLL_SECONDS", 0.1)
     put("bot.slack.api.MINUTE", 0.5)
     put("bot.slack.api.SECOND", 0.01)
+
+
+def live(put: Callable[[str, object], None], shown: bool) -> None:
+    """Show every answer while it is written, however fast; or none, however slow the machine."""
+    put("bot.slack.stream.FIRST_SECONDS", 0.0 if shown else 1e9)
+    put("bot.slack.stream.FIRST_CHARS", 1 if shown else 1e9)
+    put("bot.slack.stream.FLUSH_SECONDS", 0.02)
+    put("bot.slack.deliver.STEP_SECONDS", 0.02)
