@@ -15,7 +15,7 @@ from ml.week10_agents.baseline import Chooser
 from ml.week10_agents.bfcl import CATEGORIES, Call, Case
 from ml.week10_agents.bfcl_match import mistake
 from ml.week10_agents.constrained import Written
-from ml.week10_agents.schema import valid
+from ml.week10_agents.schema import Schema, valid
 from ml.week10_agents.small_model import SmallModel, calls_schema
 
 THRESHOLDS = np.round(np.arange(0.0, 0.61, 0.1), 2)
@@ -89,26 +89,31 @@ def as_calls(found: object) -> list[Call]:
 
 @dataclass(frozen=True)
 class Answered:
-    """What SmolLM2 wrote for a case, with the mask and without: the texts, whether they are valid, whether they are
-    right."""
+    """What SmolLM2 wrote for a case: whether it is JSON, fits the schema, is the right answer, and the calls in it."""
 
     case: Case
-    masked: Written
-    free: Written
-    masked_valid: bool
-    free_valid: bool
-    masked_calls: list[Call]
-    free_calls: list[Call]
-    abstains: bool  # allowed to call nothing, it does
+    written: Written
+    parses: bool
+    fits: bool
+    right: bool
+    calls: list[Call]
 
 
-def ask_small(model: SmallModel, case: Case) -> Answered:
-    """One case, answered with the mask (at least one call, then any number) and without it."""
+def judge(case: Case, written: Written, schema: Schema) -> Answered:
+    """One answer, judged."""
+    document = parse(written.text)
+    fits, calls = document is not None and valid(document, schema), as_calls(document)
+    return Answered(case, written, document is not None, fits, fits and not mistake(case, calls), calls)
+
+
+def ask_masked(model: SmallModel, case: Case, least: int = 1) -> Answered:
+    """A case answered under the mask: ``least`` or more calls."""
     tools = case.tools()
-    schema, prompt = calls_schema(tools), model.prompt(case.question, tools)
-    masked = model.constrained(prompt, schema)
-    abstains = model.constrained(prompt, calls_schema(tools, least=0)).text == "[]"
-    free = model.free(prompt)
-    found = [parse(written.text) for written in (masked, free)]
-    good = [document is not None and valid(document, schema) for document in found]
-    return Answered(case, masked, free, good[0], good[1], as_calls(found[0]), as_calls(found[1]), abstains)
+    schema = calls_schema(tools, least)
+    return judge(case, model.constrained(model.prompt(case.question, tools), schema), schema)
+
+
+def ask_freely(model: SmallModel, case: Case) -> Answered:
+    """The same prompt without a mask."""
+    tools = case.tools()
+    return judge(case, model.free(model.prompt(case.question, tools)), calls_schema(tools))

@@ -98,7 +98,7 @@ def bfcl(systems: Mapping[str, Mapping[str, Score]]) -> Figure:
         title="BFCL: right calls (pale: only the functions' names are right)",
     )
     axes.grid(axis="x", visible=False)
-    axes.legend(loc="upper center")
+    axes.legend(loc="upper right", ncols=len(systems))
     return figure
 
 
@@ -107,14 +107,14 @@ def validity(
 ) -> Figure:
     """Left: parses, valid, right, with the mask and without. Right: how many tokens the mask left at each choice."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), width_ratios=(1, 1.35))
-    for place, (name, values) in enumerate(counts.items()):
+    for place, ((name, values), total) in enumerate(zip(counts.items(), cases, strict=True)):
         where = np.arange(len(values)) + (place - 0.5) * 0.38
-        left.bar(where, np.array(values) / cases, 0.36, label=name, color=COLOURS[place], hatch=("", "//")[place],
+        left.bar(where, np.array(values) / total, 0.36, label=name, color=COLOURS[place], hatch=("", "//")[place],
                  edgecolor="white")  # fmt: skip
         for x, value in zip(where, values, strict=True):
-            left.text(x, value / cases + 0.01, str(value), ha="center", fontsize=8)
+            left.text(x, value / total + 0.01, f"{value}/{total}", ha="center", fontsize=8)
     left.set_xticks(range(3), ["is JSON", "fits the\nschema", "is the\nright call"])
-    left.set(ylim=(0, 1.3), ylabel=f"share of {cases} cases", title="SmolLM2-135M on BFCL")
+    left.set(ylim=(0, 1.3), ylabel="share of the cases", title="SmolLM2-135M on BFCL")
     left.grid(axis="x", visible=False)
     left.legend(loc="upper right", fontsize=8)
     _mask_sizes(right, sizes, vocabulary)

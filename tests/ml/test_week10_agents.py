@@ -117,6 +117,16 @@ def test_reads_run_together_and_a_write_is_a_barrier():
     assert [called.name for called in trace.called] == [name for name, _ in wanted]
 
 
+def test_two_writes_run_one_after_the_other():
+    class Slow(Tools):
+        async def write(self, x):
+            return await self.double(x)
+
+    keys = [fingerprint("write", {"x": x}) for x in (1, 2)]
+    _, _, tools = play(calls(("write", {"x": 1}), ("write", {"x": 2})), says("Done."), tools=Slow(), approved=keys)
+    assert tools.log == [("start", 1), ("end", 1), ("start", 2), ("end", 2)]
+
+
 def test_arguments_that_do_not_fit_come_back_in_words():
     trace, requests, tools = play(calls(("double", {"x": "three", "y": 1})), says("Sorry."))
     words = requests[1]["messages"][-1]["content"]
@@ -221,6 +231,19 @@ def test_a_write_needs_an_approval_for_exactly_its_arguments_and_uses_it_up(answ
         assert tools.log == ([("write", x)] if outcome == "ok" else [])
         assert trace.waiting == ([fingerprint("write", {"x": x})] if outcome == "waiting" else [])
         assert trace.answer == "End."
+
+
+def test_a_write_that_failed_for_a_moment_needs_a_new_approval():
+    class Flaky(Tools):
+        async def write(self, x):
+            self.log.append(("write", x))
+            raise ToolError("The service did not answer in time.", temporary=True)  # it may have been done all the same
+
+    wanted = ("write", {"x": 1})
+    script = [calls(wanted), calls(wanted, first=2), says("End.")]
+    trace, _, tools = play(*script, tools=Flaky(), approved=[fingerprint(*wanted)])
+    assert [called.outcome for called in trace.called] == ["failed", "waiting"]
+    assert tools.log == [("write", 1)]
 
 
 def test_a_fingerprint_covers_the_name_and_all_arguments_in_any_order():
