@@ -92,17 +92,19 @@ class SlackFrontEnd:
 
     async def _replaced(self, event: Event, message: Message) -> uuid.UUID | None:
         """The answer that this one takes the place of; what stands of it in the thread is kept for ``deliver``."""
+        if message.kind not in ("edit", "regenerate"):
+            return None
+        newest, found = message.replaces, dict[int, Posted]()
         if message.kind == "regenerate":
             found = await parts_of(self._place.api, message, lambda it: it.get("answer_id") == message.replaces)
-            newest = message.replaces
-        elif message.kind == "edit":
-            await self._place.quiet(message.key)
-            found = await parts_of(self._place.api, message, lambda it: it.get("asked") == message.ts)
-            newest = next((posted.answer_id for posted in found.values() if posted.answer_id), "")
-            if not newest and (reply := await self._place.inbox.reply_of(message.key)):
-                newest = str(reply.answer_id or "")
         else:
-            return None
+            await self._place.quiet(message.key)
+            reply = await self._place.inbox.reply_of(message.key)
+            sent = (reply.sent or {}).get("parts") or () if reply else ()
+            found = {number: Posted(str(ts), number, "", True, "") for number, ts in enumerate(sent)}
+            found |= await parts_of(self._place.api, message, lambda it: it.get("asked") == message.ts)
+            newest = next((posted.answer_id for posted in found.values() if posted.answer_id), "")
+            newest = newest or str(reply.answer_id or "" if reply else "")
         self._found[event.id] = found
         return uuid.UUID(newest) if newest else None
 

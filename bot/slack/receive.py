@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 IGNORED, STORED, DUPLICATE, DONE = "ignored", "stored", "duplicate", "done"
 EDITS_KEPT = 10_000
+GOING_ON_WORDS = 10
 
 _WORDS = re.compile(r"[\w']+")
 
@@ -68,9 +69,7 @@ async def _for_us(place: Workplace, message: Message, event: Mapping[str, Any]) 
     if speaks_to_another(event, bot) or not message.text:
         return None
     if message.thread != message.ts and await _takes_part(place, message):
-        if _thanks(message.text):
-            return None
-        return message if _asks(message) else replace(message, unprompted=True)
+        return message if _asks(message) or _goes_on(message.text) else None
     if asks_something(message.text) and (await place.settings(message)).answer == "sure":
         return replace(message, unprompted=True)
     return None
@@ -85,11 +84,12 @@ def _asks(message: Message) -> bool:
     return "?" in message.text or "？" in message.text or asks_something(message.text)
 
 
-def _thanks(text: str) -> bool:
-    """Whether a message only closes the matter: thanks, ok, an emoji."""
-    words = _WORDS.findall(re.sub(r":[\w+-]+:", " ", text.casefold()))
-    closing = {word for texts in catalogue("slack").values() for word in texts["thanks_words"].split("|")}
-    return len(words) <= 6 and all(word in closing for word in words)
+def _goes_on(text: str) -> bool:
+    """Whether a short message goes on with the question before it: "and on staging"."""
+    words = _WORDS.findall(text.casefold())
+    begins = {phrase for texts in catalogue("slack").values() for phrase in texts["follow_up_phrases"].split("|")}
+    opening = {" ".join(words[:count]) for count in (1, 2)}
+    return 2 <= len(words) <= GOING_ON_WORDS and bool(opening & begins)
 
 
 async def _edited(place: Workplace, body: Mapping[str, Any], event: Mapping[str, Any]) -> str:

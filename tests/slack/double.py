@@ -39,8 +39,8 @@ from tests.slack.web_api import (
 )
 
 __all__ = ["ACK_SECONDS", "ANNA", "APP", "APP_TOKEN", "BEN", "BOT", "BOT_ID", "BOT_TOKEN", "CHANNEL", "DM", "SECRET",
-           "TEAM", "Channel", "Fault", "SlackDouble", "deliver", "envelope", "send_click", "send_event", "send_form", "send_raw",
-           "shown", "signed"]  # fmt: skip
+           "TEAM", "Channel", "Fault", "SlackDouble", "deliver", "envelope", "send_click", "send_event", "send_form",
+           "send_raw", "shown", "signed"]  # fmt: skip
 
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 RESPONSE_USES, RESPONSE_SECONDS = 5, 30 * 60.0
@@ -171,8 +171,12 @@ class SlackDouble(WebApi):
         raise AssertionError(f"there is no button {action_id}")
 
     def _clicked(self, message: Json, action: Json, user: str) -> Json:
-        container = {"type": "message", "message_ts": message.get("ts") or self.ts(),
-                     "channel_id": message.get("channel", CHANNEL), "is_ephemeral": "bot_id" not in message}  # fmt: skip
+        container = {
+            "type": "message",
+            "message_ts": message.get("ts") or self.ts(),
+            "channel_id": message.get("channel", CHANNEL),
+            "is_ephemeral": "bot_id" not in message,
+        }
         if message.get("thread_ts"):
             container["thread_ts"] = message["thread_ts"]
         return {
