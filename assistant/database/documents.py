@@ -156,12 +156,18 @@ async def update_access(
     await session.execute(chunks.values(readers=list(readers)))
 
 
-async def rename(session: AsyncSession, source_id: int, old: str, new: str) -> bool:
-    """Give a document its new external id, unless that is taken; False when it is, or there is no such document."""
-    taken = select(Document.id).where(Document.source_id == source_id, Document.external_id == new).exists()
-    statement = update(Document).where(Document.source_id == source_id, Document.external_id == old, ~taken)
-    renamed = await session.execute(statement.values(external_id=new).returning(Document.id))
-    return renamed.scalar_one_or_none() is not None
+async def move(session: AsyncSession, source_id: int, moves: Sequence[tuple[str, str]]) -> None:
+    """Give documents new external ids, in any order: what swaps or follows one another arrives where it should."""
+    on_the_way = [(f"\x01moving/{place}", new) for place, (_, new) in enumerate(moves)]
+    for (old, _), (between, _) in zip(moves, on_the_way, strict=True):
+        mine = (Document.source_id == source_id, Document.external_id == old)
+        await session.execute(update(Document).where(*mine).values(external_id=between))
+        await forget_failure(session, source_id, old)
+    for between, new in on_the_way:
+        taken = select(Document.id).where(Document.source_id == source_id, Document.external_id == new)
+        await remove(session, list((await session.execute(taken)).scalars()))
+        mine = (Document.source_id == source_id, Document.external_id == between)
+        await session.execute(update(Document).where(*mine).values(external_id=new))
 
 
 async def remove(session: AsyncSession, document_ids: Sequence[int]) -> None:

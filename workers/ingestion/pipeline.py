@@ -178,8 +178,7 @@ class _Sync:
         async with self._ingestion.sessions.begin() as session:
             if changes.first:
                 await sightings.forget_sightings(session, self._ingestion.lease.id)
-            for old, new in changes.moves:
-                await index.rename(session, self._plan.source_id, old, new)
+            await index.move(session, self._plan.source_id, changes.moves)
 
     async def _asked(self, changes: Changes) -> list[Asked]:
         """The page's entries, but those that were forgotten, with what is known of each."""

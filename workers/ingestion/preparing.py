@@ -94,7 +94,9 @@ class Preparing:
             log.warning("document.misunderstood", document=entry.external_id, error=type(error).__name__)
             return Failed(entry.external_id, "the source's answer cannot be understood", version=entry.version)
         if loaded is None:
-            return _same_content(one, known.url, known.version) if known is not None else Unchanged(entry.external_id)
+            if known is None:
+                return Unchanged(entry.external_id)
+            return _same_content(one, entry.url or known.url, entry.version or known.version)
         return await asyncio.to_thread(self._read, one, loaded)
 
     def _read(self, one: Asked, loaded: Loaded) -> Outcome:

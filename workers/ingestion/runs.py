@@ -165,11 +165,16 @@ async def _opened(services: Services, row: SourceRow, thorough: bool = False) ->
             found = await index.documents_named(session, row.id, external_ids)
         return {external_id: document.version for external_id, document in found.items()}
 
+    async def known_ids() -> list[str]:
+        async with services.sessions() as session:
+            return sorted(await index.documents_of(session, row.id))
+
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(Client(services.settings.fetch_allowed_hosts, _max_bytes(services)))
         home = services.settings.home.resolve() / "sources" / str(row.id)
         yield kind(
             Setting(
-                row.id, row.location, row.config, services.settings, client, home, known, services.sessions, thorough
+                row.id, row.location, row.config, services.settings, client, home, known, known_ids,
+                services.sessions, thorough,
             )
-        )
+        )  # fmt: skip

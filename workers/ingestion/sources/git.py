@@ -1,24 +1,30 @@
 """Source: the files of a git repository, by commit. A shallow bare clone is kept; renames keep their document.
 
-Options: ``branch`` (else the remote's own), ``path`` (a folder of it), ``url`` (how a file is linked to, with ``{path}``).
+Options: ``branch`` (else the remote's own), ``path`` (a folder of it), ``include`` (patterns such as ``docs/*,*.md``),
+``url`` (how a file is linked to, with ``{path}``, ``{ref}`` and ``{page}``, its name without an extension).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from yarl import URL
 
 from assistant.errors import DocumentUnreadable
-from workers.ingestion.parse import SUPPORTED
+from workers.ingestion.parse.formats import reader_of
 from workers.ingestion.sources.git_command import Git
 from workers.ingestion.sources.port import Changes, Cursor, Entry, Loaded, Setting, slices
 
 PAGE = 200
 FILE_MODES = ("100644", "100755")  # no links, no submodules
-_LINKS = {"github.com": "/blob/{ref}/{path}", "gitlab.com": "/-/blob/{ref}/{path}", "bitbucket.org": "/src/{ref}/{path}"}
+_LINKS = {
+    "github.com": "/blob/{ref}/{path}",
+    "gitlab.com": "/-/blob/{ref}/{path}",
+    "bitbucket.org": "/src/{ref}/{path}",
+}
 
 
 class Repository:
@@ -32,6 +38,7 @@ class Repository:
         self._location = location
         self._branch = options.get("branch") or ""
         self._path = options.get("path", "").strip("/")
+        self._include = tuple(filter(None, options.get("include", "").split(",")))
         self._link = options.get("url") or _link(location)
         self._max_bytes = max_bytes
         self._prefix = prefix
@@ -39,7 +46,7 @@ class Repository:
         self._listed: list[tuple[str, str]] = []
 
     async def list_changes(self, cursor: Cursor | None) -> Changes:
-        """The cursor: ``commit`` is what the index holds; ``to`` and ``start``, where a listing of that commit goes on."""
+        """The cursor: the ``commit`` that the index holds, or where the listing of a commit (``to``) goes on."""
         cursor = cursor or {}
         if "to" in cursor and await self._git.has(cursor["to"]):
             return await self._whole(cursor["to"], int(cursor["start"]))
@@ -78,13 +85,15 @@ class Repository:
                 moves.append((self._prefix + old, self._prefix + new))
             elif old and self._wanted(old):
                 gone.append(self._prefix + old)
-            if new and self._wanted(new) and change.mode in FILE_MODES:
-                entries.append(self._entry(new, change.blob))
+            if new and self._wanted(new):
+                if change.mode in FILE_MODES:
+                    entries.append(self._entry(new, change.blob))
+                else:  # it has become a link or a submodule
+                    gone.append(self._prefix + new)
         return Changes(entries, gone, {"commit": after}, moves=moves)
 
     def _wanted(self, path: str) -> bool:
-        parts = PurePosixPath(path)
-        return parts.suffix.lower() in SUPPORTED and not any(part.startswith(".") for part in parts.parts)
+        return wanted(path, self._include)
 
     def _entry(self, path: str, blob: str) -> Entry:
         async def load(_known: str | None) -> Loaded:
@@ -94,8 +103,16 @@ class Repository:
             return Loaded(PurePosixPath(path).name, content)
 
         ref = quote(self._branch or "HEAD")
-        url = self._link.format(path=quote(path), ref=ref) if self._link else None
+        page = quote(PurePosixPath(path).stem)
+        url = self._link.format(path=quote(path), ref=ref, page=page) if self._link else None
         return Entry(self._prefix + path, load, blob, url=url)
+
+
+def wanted(path: str, include: Sequence[str]) -> bool:
+    """A file that can be read, is not hidden, and fits one of the patterns where there are some."""
+    if reader_of(path) is None or any(part.startswith(".") for part in path.split("/")):
+        return False
+    return not include or any(fnmatch(path, pattern) for pattern in include)
 
 
 def _link(location: str) -> str:

@@ -36,12 +36,16 @@ class Change:
 
 
 class Git:
-    """A bare clone in ``folder`` of the repository at ``location``: https, or a path on this machine."""
+    """A bare clone in ``folder`` of the repository at ``location``: https, or a path on this machine.
 
-    def __init__(self, setting: Setting, location: str, folder: Path) -> None:
+    ``authorization`` opens it; without one, the credential that the source names does.
+    """
+
+    def __init__(self, setting: Setting, location: str, folder: Path, authorization: str = "") -> None:
         self._setting = setting
         self._location = location
         self._folder = folder
+        self._authorization = authorization
 
     async def fetch(self, branch: str) -> str:
         """Bring the newest commit of the branch (or of the remote's own) here; returns its hash."""
@@ -79,7 +83,9 @@ class Git:
     async def difference(self, before: str, after: str, path: str) -> list[Change]:
         """What changed under ``path``; a rename is one change with both names."""
         where = ["--", path] if path else []
-        out = await self._run("diff-tree", "-r", "-z", "-M60%", "-l5000", "--raw", "--no-commit-id", before, after, *where)
+        out = await self._run(
+            "diff-tree", "-r", "-z", "-M60%", "-l5000", "--raw", "--no-commit-id", before, after, *where
+        )
         fields = iter(out.decode("utf-8", "backslashreplace").split("\0"))
         changes = []
         for about in fields:
@@ -139,11 +145,11 @@ class Git:
         pairs = {"core.hooksPath": os.devnull, "gc.autoDetach": "false", "safe.directory": "*"}
         url = URL(self._location)
         if url.scheme in ("http", "https"):
-            headers = headers_for(self._setting, self._location)
-            if headers:
+            opens = self._authorization or headers_for(self._setting, self._location).get("Authorization", "")
+            if opens:
                 if url.scheme == "http" and (url.host or "").lower() not in self._setting.client.allowed:
                     raise AlmanacError("A credential is sent over https only.")
-                pairs[f"http.{url.origin()}/.extraHeader"] = f"Authorization: {headers['Authorization']}"
+                pairs[f"http.{url.origin()}/.extraHeader"] = f"Authorization: {opens}"
         environment["GIT_CONFIG_COUNT"] = str(len(pairs))
         for place, (name, value) in enumerate(pairs.items()):
             environment |= {f"GIT_CONFIG_KEY_{place}": name, f"GIT_CONFIG_VALUE_{place}": value}

@@ -95,7 +95,7 @@ Known = Callable[[Sequence[str]], Awaitable[Mapping[str, str | None]]]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a source is made from. ``known(ids)``: the stored versions of those that are stored.
+    """What a source is made from. ``known(ids)``: the stored versions of those that are stored; ``known_ids``: all.
 
     ``thorough``: trust no hint of the source that something is unchanged, but ask (a nightly reconciliation).
     """
@@ -107,6 +107,7 @@ class Setting:
     client: Client
     home: Path
     known: Known
+    known_ids: Callable[[], Awaitable[list[str]]]
     sessions: Sessions
     thorough: bool = False
 

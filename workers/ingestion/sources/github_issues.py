@@ -1,0 +1,72 @@
+"""A repository's issues, each with its comments as one document."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from assistant.errors import DocumentUnreadable
+from workers.ingestion.sources.github_api import Api, Expired
+from workers.ingestion.sources.port import Changes, Cursor, Entry, Load, Loaded
+
+
+class Issues:
+    """Oldest change first: what changes meanwhile comes later. A cursor: ``since`` when, and the ``next`` page."""
+
+    def __init__(self, api: Api, repository: str) -> None:
+        self._api = api
+        self._path = f"/repos/{repository}/issues"
+
+    async def list_changes(self, cursor: Cursor | None) -> Changes:
+        whole, cursor = cursor is None, cursor or {}
+        since, address = cursor.get("since", ""), cursor.get("next", "")
+        start = f"{self._path}?state=all&sort=updated&direction=asc&per_page=100"
+        start += f"&since={quote(since)}" if since else ""
+        try:
+            found, next_page = await self._api.page(address or start)
+        except Expired:
+            if not address:
+                return Changes(cursor=cursor, whole=whole)
+            found, next_page = await self._api.page(start)
+        newest = max([since, *(issue["updated_at"] for issue in found)])
+        entries = [self._entry(issue) for issue in found if "pull_request" not in issue]
+        kept = {"since": newest, "next": next_page} if next_page else {"since": newest}
+        return Changes(entries, cursor=kept, more=bool(next_page), whole=whole)
+
+    async def find(self, external_id: str) -> Entry | None:
+        issue = await self._api.get(f"{self._path}/{external_id.removeprefix('issues/')}")
+        return None if issue is None or "pull_request" in issue else self._entry(issue)
+
+    def _entry(self, issue: dict[str, Any]) -> Entry:
+        external_id = f"issues/{issue['number']}"
+        return Entry(external_id, self._load(issue), issue["updated_at"], issue["html_url"])
+
+    def _load(self, issue: dict[str, Any]) -> Load:
+        async def load(_known: str | None) -> Loaded:
+            comments: list[dict[str, Any]] = []
+            if issue.get("comments"):
+                try:
+                    path = f"{self._path}/{issue['number']}/comments?per_page=100"
+                    comments = [comment async for comment in self._api.all(path)]
+                except Expired:
+                    raise DocumentUnreadable("the issue was deleted while it was read") from None
+            return Loaded("issue.md", thread(issue["title"], issue.get("body"), _facts(issue), comments).encode())
+
+        return load
+
+
+def _facts(issue: dict[str, Any]) -> str:
+    labels = ", ".join(label["name"] for label in issue.get("labels") or ())
+    author = (issue.get("user") or {}).get("login", "somebody")
+    return f"Issue #{issue['number']} by {author}, {issue['state']}" + (f"; labels: {labels}" if labels else "")
+
+
+def thread(title: str, body: str | None, facts: str, comments: list[dict[str, Any]]) -> str:
+    """A conversation as Markdown: a heading for each comment, so that a passage says whose it is."""
+    parts = [f"# {title}", facts, body or ""]
+    for comment in comments:
+        author = (comment.get("user") or comment.get("author") or {}).get("login", "somebody")
+        when = str(comment.get("created_at") or comment.get("createdAt") or "")[:10]
+        heading = "Answer" if comment.get("isAnswer") else "Comment"
+        parts += [f"## {heading} by {author}, {when}", comment.get("body") or ""]
+    return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
