@@ -23,6 +23,7 @@ from assistant.knowledge.pieces import (
 MIN_TOKENS = 40  # a passage below this says too little by itself
 _MIN_BUDGET = 24  # for text, however long its title and headings are
 _MAX_HEADING = 100  # characters; longer ones are sentences that a parser took for headings
+_MAX_PATH = 4
 _ROUNDS = 8
 
 Path = tuple[str, ...]
@@ -125,11 +126,16 @@ def _sections(blocks: Sequence[Block]) -> list[_Section]:
         leaf = end == len(blocks) or blocks[end].level <= heading.level
         if len(heading.text) > _MAX_HEADING or (leaf and not pieces):  # else its words would be lost
             pieces = [Piece(start, "paragraph", heading.text, page=heading.page), *pieces]
-        path = tuple(map(_label, open_headings[-4:]))
+        path = tuple(map(_label, _shown(open_headings)))
         anchor = next((above.anchor for above in reversed(open_headings) if above.anchor), None)
         line = heading_piece(path[-1], start, heading.page)
         found.append(_Section(path, anchor, line, pieces))
     return found
+
+
+def _shown(headings: list[Block]) -> list[Block]:
+    """At most four: the outermost, which says what the part is about (a file in an archive, a class), and the last."""
+    return headings if len(headings) <= _MAX_PATH else [headings[0], *headings[1 - _MAX_PATH :]]
 
 
 def _label(heading: Block) -> str:

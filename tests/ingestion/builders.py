@@ -16,7 +16,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 from assistant.errors import DocumentUnreadable
 from assistant.knowledge.documents import ParsedDocument
-from workers.ingestion.parse import parse
+from workers.ingestion.parse.dispatch import parse
 
 SHARED = Path(os.environ.get("ALMANAC_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 

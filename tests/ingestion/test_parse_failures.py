@@ -3,7 +3,8 @@ import random
 import pytest
 
 from assistant.errors import DocumentUnreadable
-from workers.ingestion.parse import SUPPORTED, dispatch, parse
+from workers.ingestion.parse import SUPPORTED, dispatch
+from workers.ingestion.parse.dispatch import parse
 
 from .builders import excel_file, pdf_file, reason, word_file
 
@@ -18,10 +19,17 @@ SAMPLES = {
 }
 
 
+KINDS = (
+    ".md .rst .adoc .html .txt .pdf .docx .pptx .xlsx .csv .tsv .eml .ipynb .json .yaml .yml .zip .py .go .ts .java .rs "
+    ".sql .org .epub .odt .rtf .doc .xls .ppt .msg .xml .srt"
+)
+
+
 def test_supported() -> None:
-    expected = ".md .markdown .html .htm .pdf .docx .xlsx .csv .tsv .txt .text .log .rst"
-    assert frozenset(expected.split()) == SUPPORTED
+    assert set(KINDS.split()) <= SUPPORTED
     assert parse("A.MD", b"text").title == "A"
+    assert parse("Dockerfile", b"FROM python:3.11\nRUN make\n").blocks
+    assert parse("LICENSE", b"Permission is granted.").blocks[0].kind == "paragraph"
 
 
 @pytest.mark.parametrize("extension", sorted(SUPPORTED))
@@ -30,12 +38,12 @@ def test_empty(extension: str) -> None:
     assert reason(f"a{extension}", b" \n\0\t") == "the file is empty"
 
 
-def test_unsupported_and_old() -> None:
-    assert reason("a.pptx", b"PK").startswith(".pptx files are not supported; supported are .csv, .docx,")
-    assert reason("README", b"x").startswith("files without an extension are not supported")
-    assert reason("a.doc", b"\xd0\xcf") == ".doc is an old binary format that is not supported; save it as .docx"
-    assert reason("a.xls", b"x").endswith("save it as .xlsx")
-    assert reason("a.ppt", b"x").endswith("save it as .pdf")
+def test_unsupported() -> None:
+    assert reason("a.key", b"x").startswith(".key files are not supported; supported are .adoc, .csv, .docx,")
+    assert reason("photo.png", b"\x89PNG\r\n12").startswith(".png files are not supported (this is a PNG image); ")
+    assert reason("a.env", b"TOKEN=x").startswith(".env files are not supported")  # they hold secrets
+    assert reason("nothing-known", b"x").startswith("files without an extension are not supported")
+    assert reason("a.doc", b"\xd0\xcf") == "the file is named .doc but is something else, not an old Word document"
 
 
 def test_too_large() -> None:
@@ -54,10 +62,10 @@ def test_wrong_extension() -> None:
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), RecursionError(), MemoryError(), AssertionError()])
 def test_a_library_error_is_a_reason_and_keeps_its_cause(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(content: bytes) -> None:
+    def broken(content: bytes, name: str) -> None:
         raise error
 
-    monkeypatch.setattr(dispatch, "_READERS", {".md": broken})
+    monkeypatch.setattr(dispatch, "_loaded", lambda reader: broken)
     with pytest.raises(DocumentUnreadable) as caught:
         parse("a.md", b"text")
     assert caught.value.__cause__ is error

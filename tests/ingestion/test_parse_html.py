@@ -1,7 +1,7 @@
 from contextlib import suppress
 
 from assistant.errors import DocumentUnreadable
-from workers.ingestion.parse import parse
+from workers.ingestion.parse.dispatch import parse
 
 from .builders import brief
 

@@ -1,4 +1,4 @@
-from workers.ingestion.parse import parse
+from workers.ingestion.parse.dispatch import parse
 
 from .builders import brief
 

@@ -4,7 +4,8 @@ import zipfile
 import docx
 from openpyxl import Workbook
 
-from workers.ingestion.parse import parse, xlsx
+from workers.ingestion.parse import xlsx
+from workers.ingestion.parse.dispatch import parse
 
 from .builders import brief, excel_file, reason, repacked, saved, word_file, zip_file
 

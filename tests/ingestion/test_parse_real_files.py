@@ -12,7 +12,8 @@ from assistant.errors import DocumentUnreadable
 from assistant.knowledge.chunking import chunk
 from assistant.knowledge.documents import ParsedDocument
 from assistant.knowledge.sentences import split_units
-from workers.ingestion.parse import SUPPORTED, parse
+from workers.ingestion.parse import SUPPORTED
+from workers.ingestion.parse.dispatch import parse
 
 from .builders import shared
 

@@ -1,6 +1,7 @@
 import pytest
 
-from workers.ingestion.parse import delimited, parse
+from workers.ingestion.parse import delimited
+from workers.ingestion.parse.dispatch import parse
 
 from .builders import brief, reason
 
@@ -32,7 +33,7 @@ stay apart.
 def test_rst_headings_by_order_of_their_rules_and_code() -> None:
     source = b"=====\nTitle\n=====\n\nText::\n\n    a = 1\n      b\n\nPart\n----\ndirect text\n"
     assert brief(parse("a.rst", source)) == [
-        ("paragraph", 0, "Text::"),
+        ("paragraph", 0, "Text:"),
         ("code", 0, "a = 1\n  b"),
         ("heading", 2, "Part"),
         ("paragraph", 0, "direct text"),

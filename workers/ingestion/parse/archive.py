@@ -1,4 +1,4 @@
-"""Opening the ZIP inside .docx and .xlsx without falling for bombs, and reading its XML without entities."""
+"""Opening the ZIP inside Office files and books without falling for bombs, and reading its XML without entities."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import posixpath
 import re
 import xml.etree.ElementTree as ET
 import zipfile
+from collections.abc import Callable
 
 from assistant.errors import DocumentUnreadable
 
 MAX_UNCOMPRESSED = 200 * 1024 * 1024
 MAX_RATIO = 200
 MAX_TREE = 64 * 1024 * 1024  # bytes of one part that is read as a tree, which takes ten times as much memory
+_WORDS = {"word": "a Word document", "xl": "an Excel workbook", "ppt": "a PowerPoint presentation"}
 _SMALL = 1024 * 1024  # a ratio says nothing about small parts
 _DOCTYPE = re.compile(rb"<\0?!\0?(D\0?O\0?C\0?T\0?Y\0?P\0?E|E\0?N\0?T\0?I\0?T\0?Y)")
 _STRICT = (
     (b"http://purl.oclc.org/ooxml/officeDocument", b"http://schemas.openxmlformats.org/officeDocument/2006"),
     (b"http://purl.oclc.org/ooxml/wordprocessingml", b"http://schemas.openxmlformats.org/wordprocessingml/2006"),
     (b"http://purl.oclc.org/ooxml/spreadsheetml", b"http://schemas.openxmlformats.org/spreadsheetml/2006"),
+    (b"http://purl.oclc.org/ooxml/presentationml", b"http://schemas.openxmlformats.org/presentationml/2006"),
     (b"http://purl.oclc.org/ooxml/drawingml", b"http://schemas.openxmlformats.org/drawingml/2006"),
 )
 
@@ -27,15 +30,14 @@ class Package:
     """The parts of one OOXML file, read and checked; the XML of the Strict variant is turned into the usual one."""
 
     def __init__(self, content: bytes) -> None:
-        self._parts = _checked_parts(content)
+        self._parts = {name: _without_entities(data) for name, data in checked_parts(content, _is_xml).items()}
 
     def main_part(self, wanted: str) -> str:
-        """The name of the document part. ``wanted`` is the folder it should lie in: ``word`` or ``xl``."""
+        """The name of the document part. ``wanted`` is the folder it should lie in: ``word``, ``xl`` or ``ppt``."""
         for relation in self.related("", "officeDocument").values():
             if relation.startswith(f"{wanted}/") and relation in self._parts:
                 return relation
-        folder = "a Word document" if wanted == "word" else "an Excel workbook"
-        raise DocumentUnreadable(f"the file is a ZIP archive but not {folder}")
+        raise DocumentUnreadable(f"the file is a ZIP archive but not {_WORDS[wanted]}")
 
     def related(self, part: str, kind: str) -> dict[str, str]:
         """The parts that ``part`` points at by relationships whose type ends in ``kind``: id -> part name."""
@@ -54,6 +56,10 @@ class Package:
             raise DocumentUnreadable("the file is too large: one of its parts unpacks to more than 64 MiB")
         return ET.fromstring(data) if data is not None else None  # noqa: S314  (no DTD comes past _part)
 
+    def names(self, prefix: str) -> list[str]:
+        """The XML parts whose name begins so, in the archive's order."""
+        return [name for name in self._parts if name.startswith(prefix) and name.endswith(".xml")]
+
     def rebuilt(self) -> bytes:
         """The checked parts as a new archive, so that a library reads nothing that was not checked."""
         buffer = io.BytesIO()
@@ -70,16 +76,17 @@ class Package:
         return found | {"updated": values.get("modified", "")[:10]}
 
 
-def _checked_parts(content: bytes) -> dict[str, bytes]:
+def checked_parts(content: bytes, wanted: Callable[[str], bool]) -> dict[str, bytes]:
+    """The parts whose name is wanted, in the archive's order, once the sizes of all have been checked."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            _check_sizes(archive.infolist())
-            return {info.filename: _part(archive, info) for info in archive.infolist() if _is_xml(info)}
+            check_sizes(archive.infolist())
+            return {info.filename: part(archive, info) for info in archive.infolist() if wanted(info.filename)}
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
         raise DocumentUnreadable("the file is damaged or cut off: its ZIP archive cannot be read") from error
 
 
-def _check_sizes(infos: list[zipfile.ZipInfo]) -> None:
+def check_sizes(infos: list[zipfile.ZipInfo]) -> None:
     total = sum(info.file_size for info in infos)
     swollen = any(info.file_size > max(_SMALL, MAX_RATIO * info.compress_size) for info in infos)
     if total > MAX_UNCOMPRESSED or swollen or len(infos) > 10_000:
@@ -88,15 +95,21 @@ def _check_sizes(infos: list[zipfile.ZipInfo]) -> None:
         raise DocumentUnreadable("the file is protected by a password")
 
 
-def _is_xml(info: zipfile.ZipInfo) -> bool:
-    return info.filename.lower().endswith((".xml", ".rels"))
+def _is_xml(name: str) -> bool:
+    return name.lower().endswith((".xml", ".rels"))
 
 
-def _part(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+def part(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """One part, unpacked no further than the size it declares."""
     with archive.open(info) as stream:
         data = stream.read(info.file_size + 1)
     if len(data) != info.file_size:
         raise DocumentUnreadable("the file is damaged: a part has another size than it declares")
+    return data
+
+
+def _without_entities(data: bytes) -> bytes:
+    """XML in the usual namespaces, refused where it declares a DTD."""
     if _DOCTYPE.search(data):
         raise DocumentUnreadable("the file declares XML entities, which Office files never do, and was not read")
     if b"http://purl.oclc.org/ooxml/" in data:

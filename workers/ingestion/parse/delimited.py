@@ -17,7 +17,7 @@ MAX_CELLS = 200_000
 _FIELD_LIMIT = 1024 * 1024
 
 
-def read(content: bytes) -> Draft:
+def read(content: bytes, name: str) -> Draft:
     text = decode(content)
     rows, truncated = _capped(_rows(text, _delimiter(text)))
     metadata = {"truncated": f"only the first {len(rows)} rows"} if truncated else {}

@@ -20,7 +20,7 @@ _MATH_TEXT = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
 _BREAKS = frozenset({f"{W}br", f"{W}cr"})
 
 
-def read(content: bytes) -> Draft:
+def read(content: bytes, name: str) -> Draft:
     package = Package(content)
     main = package.main_part("word")
     root = package.xml(main)
@@ -66,14 +66,15 @@ class _Reader:
         if style.is_title and not self.title:
             self.title = text
             return Block("heading", text, level=1)
-        if style.heading:
-            return Block("heading", text, level=style.heading)
         if style.is_code:
             return Block("code", text)
         number_id = value(properties, f"{W}numPr/{W}numId") or style.number_id
+        level = value(properties, f"{W}numPr/{W}ilvl") or style.list_level
+        depth = min(int(level), 8) if level.isdecimal() else 0
+        if style.heading:
+            number = self._numbering.heading(number_id, depth) if number_id not in ("", "0") else ""
+            return Block("heading", number + text, level=style.heading)
         if number_id and number_id != "0":
-            level = value(properties, f"{W}numPr/{W}ilvl") or style.list_level
-            depth = min(int(level), 8) if level.isdecimal() else 0
             shown = max(depth, style.bullet_level or 0)  # "List Bullet 2" is a list of its own, at its first level
             return Block("list_item", self._numbering.next(number_id, depth) + text, level=shown)
         if style.bullet_level is not None:
@@ -81,7 +82,7 @@ class _Reader:
         return Block("paragraph", text)
 
     def _table(self, table: ET.Element) -> Iterator[Block]:
-        rows = [_row(row) for row in table.iter(f"{W}tr")] if table.find(f".//{W}tbl") is None else _outer_rows(table)
+        rows = _rows(table)
         if sum(len(row) > 1 for row in rows):
             yield Block("table", rows=tuple(rows))
         else:  # one column: a box around text, or code
@@ -89,17 +90,22 @@ class _Reader:
                 yield from self.blocks(cell)
 
 
-def _outer_rows(table: ET.Element) -> list[tuple[str, ...]]:
-    return [_row(row) for row in table.findall(f"{W}tr")]
-
-
-def _row(row: ET.Element) -> tuple[str, ...]:
-    cells: list[str] = []
-    for cell in row.iter(f"{W}tc") if row.find(f".//{W}tbl") is None else row.findall(f"{W}tc"):
-        cells.append(" ".join(_text(paragraph) for paragraph in cell.iter(f"{W}p")))
-        span = value(cell.find(f"{W}tcPr"), f"{W}gridSpan")
-        cells.extend([""] * (min(int(span), 64) - 1 if span.isdecimal() else 0))
-    return tuple(cells)
+def _rows(table: ET.Element) -> list[tuple[str, ...]]:
+    """A cell that reaches over several rows is repeated in each, so that every row reads by itself."""
+    nested = table.find(f".//{W}tbl") is not None
+    done: list[tuple[str, ...]] = []
+    for row in table.findall(f"{W}tr") if nested else table.iter(f"{W}tr"):
+        cells: list[str] = []
+        for cell in row.findall(f"{W}tc") if nested else row.iter(f"{W}tc"):
+            properties = cell.find(f"{W}tcPr")
+            merge = properties.find(f"{W}vMerge") if properties is not None else None
+            goes_on = merge is not None and merge.get(f"{W}val", "continue") == "continue"
+            above = done[-1][len(cells)] if goes_on and done and len(cells) < len(done[-1]) else ""
+            cells.append(above or " ".join(_text(paragraph) for paragraph in cell.iter(f"{W}p")))
+            span = value(properties, f"{W}gridSpan")
+            cells.extend([""] * (min(int(span), 64) - 1 if span.isdecimal() else 0))
+        done.append(tuple(cells))
+    return done
 
 
 def _text(node: ET.Element) -> str:

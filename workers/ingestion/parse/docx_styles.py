@@ -75,6 +75,7 @@ class Numbering:
     def __init__(self, root: ET.Element | None) -> None:
         self._abstract: dict[str, str] = {}  # numId -> abstractNumId: lists that share one go on counting
         self._format: dict[tuple[str, str], str] = {}
+        self._shape: dict[tuple[str, str], str] = {}  # "%1.%2" for the second level
         self._counts: dict[tuple[str, int], int] = {}
         self._restarted: set[str] = set()
         self._restarts: set[str] = set()
@@ -86,6 +87,7 @@ class Numbering:
             for level in node.findall(f"{W}lvl"):
                 key = (node.get(f"{W}abstractNumId", ""), level.get(f"{W}ilvl", ""))
                 self._format[key] = value(level, f"{W}numFmt")
+                self._shape[key] = value(level, f"{W}lvlText")
         elif node.tag == f"{W}num":
             number_id = node.get(f"{W}numId", "")
             self._abstract[number_id] = value(node, f"{W}abstractNumId")
@@ -94,15 +96,31 @@ class Numbering:
 
     def next(self, number_id: str, level: int) -> str:
         """``"3. "`` for the third item of an ordered list, nothing for a bullet."""
+        abstract = self._counted(number_id, level)
+        return "" if abstract is None else f"{self._counts[abstract, level]}. "
+
+    def heading(self, number_id: str, level: int) -> str:
+        """``"2.1 "`` for a heading that is numbered so; nothing where letters or Roman numbers would be needed."""
+        abstract = self._counted(number_id, level)
+        shape = self._shape.get((abstract, str(level)), "") if abstract is not None else ""
+        wanted = [int(place) - 1 for place in re.findall(r"%([1-9])", shape)]
+        formats = {self._format.get((abstract or "", str(place)), "") for place in wanted}
+        if abstract is None or not formats <= {"decimal"}:
+            return ""
+        filled = re.sub(r"%([1-9])", lambda place: str(self._counts.get((abstract, int(place[1]) - 1), 1)), shape)
+        return f"{filled.rstrip()} " if filled.strip() else ""
+
+    def _counted(self, number_id: str, level: int) -> str | None:
+        """Counts one more; the definition that says how it is shown, none for a bullet."""
         abstract = self._abstract.get(number_id, "")
         if self._format.get((abstract, str(level)), "bullet") in ("bullet", "none", ""):
-            return ""
+            return None
         if number_id in self._restarts and number_id not in self._restarted:
             self._restarted.add(number_id)
             self._counts = {key: count for key, count in self._counts.items() if key[0] != abstract}
         self._counts = {key: count for key, count in self._counts.items() if key[0] != abstract or key[1] <= level}
         self._counts[abstract, level] = self._counts.get((abstract, level), 0) + 1
-        return f"{self._counts[abstract, level]}. "
+        return abstract
 
 
 def _heading_level(outline: str) -> int:

@@ -27,7 +27,7 @@ _BLOCKS = frozenset(
 )
 
 
-def read(content: bytes) -> Draft:
+def read(content: bytes, name: str) -> Draft:
     declared = _CHARSET.search(content[:4096])
     soup = _soup(decode(content, declared[1].decode() if declared else None))
     title = soup.title.get_text() if soup.title else ""

@@ -23,11 +23,19 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def read(content: bytes) -> Draft:
-    parser = MarkdownIt("commonmark").enable("table").use(front_matter_plugin)
-    tokens = parser.parse(decode(content))
+def read(content: bytes, name: str) -> Draft:
+    tokens = _parser().use(front_matter_plugin).parse(decode(content))
     metadata = _front_matter(tokens[0].content) if tokens and tokens[0].type == "front_matter" else {}
-    return Draft(list(_Walker(tokens).blocks()), metadata.pop("title", ""), "", metadata)
+    return Draft(list(_Walker(tokens, {}).blocks()), metadata.pop("title", ""), "", metadata)
+
+
+def blocks_of(source: str, anchors: dict[str, int]) -> Iterator[Block]:
+    """The blocks of Markdown inside another format; ``anchors`` are those taken so far."""
+    return _Walker(_parser().parse(source), anchors).blocks()
+
+
+def _parser() -> MarkdownIt:
+    return MarkdownIt("commonmark").enable("table")
 
 
 def _front_matter(source: str) -> dict[str, str]:
@@ -53,13 +61,13 @@ def _flat(value: object) -> str:
 class _Walker:
     """One pass over the flat token list, keeping the stack of open lists."""
 
-    def __init__(self, tokens: Sequence[Token]) -> None:
+    def __init__(self, tokens: Sequence[Token], anchors: dict[str, int]) -> None:
         self._tokens = tokens
         self._numbers: list[int | None] = []  # per open list: its next number, None for bullets
         self._marker: str | None = None  # the number of an item whose first paragraph is still to come
         self._rows: list[tuple[str, ...]] = []
         self._row: list[str] = []
-        self._anchors: dict[str, int] = {}
+        self._anchors = anchors
 
     def blocks(self) -> Iterator[Block]:
         for position, token in enumerate(self._tokens):

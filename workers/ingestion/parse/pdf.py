@@ -1,75 +1,139 @@
-"""PDF: the text of each page in reading order, put together into headings, paragraphs, bullets and code."""
+"""PDF through PDFium: the text of each page in reading order, with its tables, put together into headings (by the
+outline where there is one, else by the type), paragraphs, bullets and code. Scanned pages go through Tesseract."""
 
 from __future__ import annotations
 
-import io
-import logging
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-from pypdf import PdfReader
-from pypdf.errors import PyPdfError
+import pypdfium2 as pdfium
+import pypdfium2.raw as raw
 
 from assistant.errors import DocumentUnreadable
+from workers.ingestion.parse import ocr
 from workers.ingestion.parse.draft import Draft
-from workers.ingestion.parse.pdf_blocks import assemble
+from workers.ingestion.parse.pdf_blocks import Entry, assemble
 from workers.ingestion.parse.pdf_lines import Line, page_lines
+from workers.ingestion.parse.pdf_words import page_words
 
-logging.getLogger("pypdf").setLevel(logging.ERROR)  # it warns about every oddity it repairs
-
+MAX_PAGES = 5_000
 _DAMAGED = "the PDF is damaged or cut off and cannot be read"
+_NEEDS_OCR = "the PDF holds no text (scanned pages?) and needs OCR, for which Tesseract is not installed"
 _FILE_NAME = re.compile(r"\.(?:docx?|xlsx?|pptx?|pdf|tex|indd|dvi|ps|html?)$|^untitled|^microsoft word -", re.I)
+_MAX_ENTRIES = 5_000
 
 
-def read(content: bytes) -> Draft:
+@dataclass(slots=True)
+class _Pages:
+    lines: list[list[Line]] = field(default_factory=list)
+    unread: list[int] = field(default_factory=list)  # numbers of pages whose content is broken
+    scanned: list[int] = field(default_factory=list)  # numbers of pages that show something and hold no text
+    recognised: list[int] = field(default_factory=list)
+    hidden: list[int] = field(default_factory=list)
+
+
+def read(content: bytes, name: str) -> Draft:
     if b"%%EOF" not in content[-65536:]:
         raise DocumentUnreadable("the PDF is cut off: its end is missing")
-    reader = _opened(content)
-    pages, unread = _pages(reader)
-    if not any(line.text.strip() for page in pages for line in page):
-        if unread:
-            raise DocumentUnreadable(_DAMAGED)
-        raise DocumentUnreadable("the PDF holds no text (scanned pages?), it needs OCR")
-    metadata = _metadata(reader)
-    title = metadata.pop("title", "")
-    if unread:
-        metadata["unread_pages"] = ", ".join(map(str, unread))
-    return Draft(assemble(pages), "", "" if _FILE_NAME.search(title) else title, metadata)
-
-
-def _opened(content: bytes) -> PdfReader:
+    document = _opened(content)
     try:
-        reader = PdfReader(io.BytesIO(content))
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise DocumentUnreadable("the PDF is protected by a password")
-        if not len(reader.pages):
-            raise DocumentUnreadable("the PDF has no pages")
-    except PyPdfError as error:
+        pages = _pages(document)
+        if pages.scanned:
+            _recognise(document, pages)
+        if not any(line.text.strip() or line.rows for page in pages.lines for line in page):
+            raise DocumentUnreadable(_why_empty(pages))
+        metadata = _metadata(document)
+        title = metadata.pop("title", "")
+        blocks = assemble(pages.lines, list(_outline(document)))
+        return Draft(blocks, "", "" if _FILE_NAME.search(title) else title, metadata | _notes(pages, len(document)))
+    finally:
+        document.close()
+
+
+def _opened(content: bytes) -> pdfium.PdfDocument:
+    try:
+        document = pdfium.PdfDocument(content)
+    except pdfium.PdfiumError as error:
+        if getattr(error, "err_code", None) == raw.FPDF_ERR_PASSWORD or "password" in str(error).lower():
+            raise DocumentUnreadable("the PDF is protected by a password") from error
+        if getattr(error, "err_code", None) == raw.FPDF_ERR_SECURITY:
+            raise DocumentUnreadable("the PDF is encrypted in a way that cannot be read") from error
         raise DocumentUnreadable(_DAMAGED) from error
-    return reader
+    if not len(document):
+        document.close()
+        raise DocumentUnreadable("the PDF has no pages")
+    return document
 
 
-def _pages(reader: PdfReader) -> tuple[list[list[Line]], list[int]]:
-    """Lines by page, and the numbers of the pages whose content stream cannot be read."""
-    pages: list[list[Line]] = []
-    unread: list[int] = []
-    for number in range(len(reader.pages)):
+def _pages(document: pdfium.PdfDocument) -> _Pages:
+    """One broken page must not lose the others; it is named in the metadata."""
+    found = _Pages()
+    for number in range(1, min(len(document), MAX_PAGES) + 1):
         try:
-            pages.append(page_lines(reader.pages[number]))
-        except (MemoryError, RecursionError):
-            raise
-        except Exception:  # one bad page must not lose the others; it is named in the metadata
-            pages.append([])
-            unread.append(number + 1)
-    return pages, unread
+            page = document[number - 1]
+        except pdfium.PdfiumError:
+            found.lines.append([])
+            found.unread.append(number)
+            continue
+        words = page_words(page)
+        found.lines.append(page_lines(words))
+        if words.hidden:
+            found.hidden.append(number)
+        if not (words.upright or words.turned or words.hidden) and words.drawn:
+            found.scanned.append(number)
+        page.close()
+    return found
 
 
-def _metadata(reader: PdfReader) -> dict[str, str]:
+def _recognise(document: pdfium.PdfDocument, pages: _Pages) -> None:
+    if not ocr.installed():
+        return
+    for number in list(pages.scanned):
+        lines = ocr.page_lines(document[number - 1])
+        if lines:
+            pages.lines[number - 1] = lines
+            pages.recognised.append(number)
+            pages.scanned.remove(number)
+
+
+def _why_empty(pages: _Pages) -> str:
+    if pages.unread and len(pages.unread) == len(pages.lines):
+        return _DAMAGED
+    if pages.hidden:
+        return "the PDF holds only hidden text, which no reader sees"
+    if pages.scanned and ocr.installed():
+        return "the PDF holds only pictures, in which OCR found no text"
+    return _NEEDS_OCR if pages.scanned else "the file is empty: the pages of the PDF are blank"
+
+
+def _notes(pages: _Pages, count: int) -> dict[str, str]:
+    numbers = {
+        "unread_pages": pages.unread,
+        "needs_ocr_pages": pages.scanned,
+        "ocr_pages": pages.recognised,
+        "hidden_text_pages": pages.hidden,
+    }
+    notes = {name: ", ".join(map(str, found)) for name, found in numbers.items() if found}
+    return notes | ({"truncated": f"only the first {MAX_PAGES} pages"} if count > MAX_PAGES else {})
+
+
+def _outline(document: pdfium.PdfDocument) -> Iterator[Entry]:
+    """The bookmarks: title, page from 1, depth from 0."""
     try:
-        information = reader.metadata
-        if information is None:
-            return {}
-        updated = information.modification_date or information.creation_date
-        found = {"title": information.title or "", "author": information.author or ""}
-        return found | {"updated": updated.date().isoformat() if updated else ""}
-    except (PyPdfError, ValueError, TypeError, AttributeError, KeyError):
-        return {}
+        for place, mark in enumerate(document.get_toc(max_depth=6)):
+            target = mark.get_dest()
+            page = target.get_index() if target is not None else None
+            if place >= _MAX_ENTRIES:
+                return
+            if page is not None and mark.get_title().strip():
+                yield Entry(" ".join(mark.get_title().split()), page + 1, mark.level)
+    except pdfium.PdfiumError:  # a broken outline must not lose the text
+        return
+
+
+def _metadata(document: pdfium.PdfDocument) -> dict[str, str]:
+    found = document.get_metadata_dict(skip_empty=True)
+    date = re.match(r"D:(\d{4})(\d{2})(\d{2})", found.get("ModDate") or found.get("CreationDate") or "")
+    updated = "-".join(date.groups()) if date else ""
+    return {"title": found.get("Title", ""), "author": found.get("Author", ""), "updated": updated}

@@ -1,11 +1,11 @@
-"""From lines to blocks: running headers dropped, wrapped lines joined, headings found by their type."""
+"""From lines to blocks: running headers dropped, wrapped lines joined, headings by the outline and by their type."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from assistant.knowledge.documents import Block
@@ -17,13 +17,61 @@ _ENDED = re.compile(r"[.!?:;。！？][\"'”’)\]]*\s*$")
 _MIN_HEADING = 1.1  # times the size of the body text
 
 
-def assemble(pages: list[list[Line]]) -> list[Block]:
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A bookmark of the PDF's outline; pages count from 1, levels from 0."""
+
+    title: str
+    page: int
+    level: int
+
+
+def assemble(pages: list[list[Line]], outline: list[Entry] | None = None) -> list[Block]:
     body = _body([line for page in pages for line in page])
     pages = _plain_where_all_is_mono(_without_running_lines(pages, body.size))
     leading = _leading(pages, body.size)
     groups = [(number, group) for number, page in enumerate(pages, 1) for group in _groups(page, leading)]
     sizes = sorted({_rank_size(group, body) for _, group in groups if _is_heading(group, body)}, reverse=True)
-    return _with_title([_block(group, number, body, sizes) for number, group in groups])
+    blocks = [_block(group, number, body, sizes) for number, group in groups]
+    return _with_outline(_with_title(blocks), outline or [])
+
+
+def _with_outline(blocks: list[Block], outline: list[Entry]) -> list[Block]:
+    """Bookmarks name the headings and their depth; other headings then stand below the one that they follow."""
+    if not outline:
+        return blocks
+    base = 1 if sum(entry.level == 0 for entry in outline) == 1 else 2
+    wanted: dict[int, list[Entry]] = {}
+    for mark in outline:
+        wanted.setdefault(mark.page, []).append(mark)
+    done: list[Block] = []
+    depth = 0
+    for block in blocks:
+        entry = _named(block, wanted.get(block.page or 0, []))
+        if entry is not None:
+            depth = min(entry.level + base, 6)
+            done.append(Block("heading", block.text, level=depth, page=block.page))
+        elif block.kind == "heading" and depth and block.level > 1:
+            done.append(replace(block, level=min(depth + 1, 6)))
+        else:
+            done.append(block)
+    return done
+
+
+def _named(block: Block, entries: list[Entry]) -> Entry | None:
+    """The bookmark that names this block, which is then used up."""
+    if block.kind not in ("heading", "paragraph", "list_item") or len(block.text) > 200:
+        return None
+    text = _letters(block.text)
+    for entry in entries:
+        if text and _letters(entry.title) in (text, text.lstrip("0123456789")):
+            entries.remove(entry)
+            return entry
+    return None
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"\W+", "", text).casefold()
 
 
 def _with_title(blocks: list[Block]) -> list[Block]:
@@ -43,7 +91,7 @@ def _may_be_title(block: Block) -> bool:
 def _plain_where_all_is_mono(pages: list[list[Line]]) -> list[list[Line]]:
     """In a document set in a typewriter face throughout, the face does not mean code."""
     lines = [line for page in pages for line in page]
-    if sum(line.mono for line in lines) < 0.7 * len(lines):
+    if sum(line.mono for line in lines) < 0.7 * max(len(lines), 1):
         return pages
     return [[replace(line, mono=False) for line in page] for page in pages]
 
@@ -60,7 +108,7 @@ def _without_running_lines(pages: list[list[Line]], size: float) -> list[list[Li
 
 
 def _edges(page: list[Line]) -> list[Line]:
-    ordered = sorted(page, key=lambda line: -line.y)
+    ordered = sorted((line for line in page if line.upright and not line.rows), key=lambda line: -line.y)
     return ordered[:2] + ordered[-2:]
 
 
@@ -75,7 +123,7 @@ def _shape(line: Line) -> str:
 
 def _body(lines: list[Line]) -> Line:
     """A line that stands for the running text: the commonest size and weight, by characters."""
-    weight: Counter[tuple[float, bool]] = Counter()
+    weight: Counter[tuple[float, bool]] = Counter({(10.0, False): 0})
     for line in lines:
         weight[line.size, line.bold] += len(line.text)
     (size, bold), _ = weight.most_common(1)[0]
@@ -84,7 +132,8 @@ def _body(lines: list[Line]) -> Line:
 
 def _leading(pages: list[list[Line]], size: float) -> float:
     """The commonest distance between two lines, never below the size of the type."""
-    drops = (above.y - below.y for page in pages for above, below in pairwise(page))
+    pairs = ((above, below) for page in pages for above, below in pairwise(page) if not (above.rows or below.rows))
+    drops = (above.y - below.y for above, below in pairs)
     gaps = Counter(round(drop) for drop in drops if 0 < drop < 4 * size)
     return max(gaps.most_common(1)[0][0] if gaps else 0.0, size)
 
@@ -102,6 +151,8 @@ def _groups(page: list[Line], leading: float) -> Iterator[list[Line]]:
 
 def _breaks(group: list[Line], line: Line, leading: float) -> bool:
     last, gap = group[-1], group[-1].y - line.y
+    if line.rows or last.rows or line.upright != last.upright:
+        return True
     if (line.mono, line.bold) != (last.mono, last.bold) or abs(line.size - last.size) > 0.6:
         return True
     if _BULLET.match(line.text) or _NUMBER.match(line.text):
@@ -116,6 +167,8 @@ def _breaks(group: list[Line], line: Line, leading: float) -> bool:
 
 def _is_heading(group: list[Line], body: Line) -> bool:
     text = _joined(group)
+    if not group[0].upright or group[0].rows:
+        return False
     if len(text) > 160 or len(group) > 3 or not any(map(str.isalpha, text)) or group[0].mono:
         return False
     if group[0].size >= _MIN_HEADING * body.size:
@@ -129,14 +182,23 @@ def _rank_size(group: list[Line], body: Line) -> float:
 
 
 def _block(group: list[Line], page: int, body: Line, sizes: list[float]) -> Block:
+    if group[0].rows:
+        return Block("table", rows=group[0].rows, page=page)
     if group[0].mono and len(group) > 1:
-        return Block("code", "\n".join(line.text for line in group), page=page)
+        return Block("code", _indented(group), page=page)
     text = _joined(group)
     if _is_heading(group, body):
         return Block("heading", text, level=min(sizes.index(_rank_size(group, body)) + 2, 6), page=page)
     if _BULLET.match(text):
         return Block("list_item", _BULLET.sub("", text), page=page)
     return Block("list_item" if _NUMBER.match(text) else "paragraph", text, page=page)
+
+
+def _indented(group: list[Line]) -> str:
+    """Code with the indentation that its place on the page shows; a typewriter's letter is 0.6 wide."""
+    left = min(line.x for line in group)
+    width = 0.6 * group[0].size
+    return "\n".join(" " * max(round((line.x - left) / width), 0) + line.text for line in group)
 
 
 def _joined(group: list[Line]) -> str:

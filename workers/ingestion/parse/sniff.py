@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
-
 from assistant.errors import DocumentUnreadable
+from workers.ingestion.parse.formats import extension_of, reader_of
 
 _MAGIC = (
     (b"PK\x03\x04", "zip"),
@@ -13,18 +12,44 @@ _MAGIC = (
     (b"\x89PNG\r\n", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
+    (b"II*\0", "a TIFF image"),
+    (b"MM\0*", "a TIFF image"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (b"Rar!", "a RAR archive"),
     (b"\x7fELF", "a program"),
-    (b"{\\rtf", "an RTF document"),
+    (b"MZ\x90\0", "a program"),
+    (b"SQLite format 3\0", "an SQLite database"),
+    (b"OggS", "a sound or film"),
+    (b"ID3", "a sound"),
+    (b"{\\rtf", "rtf"),
 )
-_NAMES = {"zip": "a ZIP archive", "ole": "an old binary Office file", "pdf": "a PDF", "html": "an HTML page"}
-_WANTED = {".pdf": ("pdf", "a PDF"), ".docx": ("zip", "a Word document"), ".xlsx": ("zip", "an Excel workbook")}
+_NAMES = {
+    "zip": "a ZIP archive",
+    "ole": "an old binary Office file",
+    "pdf": "a PDF",
+    "html": "an HTML page",
+    "rtf": "an RTF document",
+}
+_WANTED = {
+    "pdf": ("pdf", "a PDF"),
+    "docx": ("zip", "a Word document"),
+    "pptx": ("zip", "a PowerPoint presentation"),
+    "xlsx": ("zip", "an Excel workbook"),
+    "opendocument": ("zip", "an OpenDocument file"),
+    "epub": ("zip", "an EPUB book"),
+    "zip": ("zip", "a ZIP archive"),
+    "rtf": ("rtf", "an RTF document"),
+    "xls": ("ole", "an old Excel workbook"),
+    "doc": ("ole", "an old Word document"),
+    "ppt": ("ole", "an old PowerPoint presentation"),
+    "outlook": ("ole", "an Outlook message"),
+}
+_MODERN = frozenset({"docx", "pptx", "xlsx"})
 
 
 def kind_of(content: bytes) -> str:
-    """``pdf``, ``zip``, ``ole``, ``html``, ``unknown``, or words for something else that is known."""
+    """``pdf``, ``zip``, ``ole``, ``rtf``, ``html``, ``unknown``, or words for something else that is known."""
     for magic, kind in _MAGIC:
         if content.startswith(magic):
             return kind
@@ -32,29 +57,34 @@ def kind_of(content: bytes) -> str:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "html"
-    if start.startswith(b"%pdf-"):
+    if b"%pdf-" in start:  # a header may have a little junk before it
         return "pdf"
     return "unknown"
 
 
+def words_for(content: bytes) -> str:
+    kind = kind_of(content)
+    return "" if kind == "unknown" else _NAMES.get(kind, kind)
+
+
 def check_kind(name: str, content: bytes) -> None:
-    """Refuses content that is plainly something else than its extension promises."""
-    extension, kind = PurePath(name).suffix.lower(), kind_of(content)
-    wanted, words = _WANTED.get(extension, ("text", "text"))
-    if kind == "ole" and wanted == "zip":
+    """Refuses content that is plainly something else than its name promises."""
+    extension, kind = extension_of(name), kind_of(content)
+    wanted, words = _WANTED.get(reader_of(name) or "", ("text", "text"))
+    if kind == "ole" and reader_of(name) in _MODERN:
         raise DocumentUnreadable(_ole_reason(content))
     if wanted == "text":
-        mismatch = kind not in ("unknown", "html")
+        mismatch = kind not in ("unknown", "html") and not (kind == "pdf" and not content.lstrip().startswith(b"%PDF"))
     elif wanted == "pdf":
         mismatch = kind not in ("pdf", "unknown") or b"obj" not in content
     else:
         mismatch = kind != wanted
     if mismatch:
         found = _NAMES.get(kind, "something else" if kind == "unknown" else kind)
-        raise DocumentUnreadable(f"the file is named {extension} but is {found}, not {words}")
+        raise DocumentUnreadable(f"the file is named {extension or name} but is {found}, not {words}")
 
 
 def _ole_reason(content: bytes) -> str:
     if "EncryptedPackage".encode("utf-16-le") in content:
         return "the file is protected by a password"
-    return "the file is in the old binary Office format; save it as .docx or .xlsx"
+    return "the file is in the old binary Office format; save it as .docx, .xlsx or .pptx"

@@ -1,4 +1,4 @@
-"""Plain text, logs and reStructuredText: paragraphs, bullets, underlined headings, code after ``::``."""
+"""Plain text and logs: paragraphs, bullets, underlined headings, code after ``::``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ _BULLET = re.compile(r"^(\s*)(?:[-*•+]|(\d{1,3}[.)]))\s+(?=\S)")
 _WRAPPED = 50  # lines this long were broken by an editor, not by their author
 
 
-def read(content: bytes) -> Draft:
+def read(content: bytes, name: str) -> Draft:
+    return Draft(blocks_of(decode(content)))
+
+
+def blocks_of(source: str) -> list[Block]:
+    """The blocks of text inside another format."""
     blocks: list[Block] = []
     underlines: list[str] = []
     anchors: dict[str, int] = {}
-    for lines in _groups(decode(content)):
+    for lines in _groups(source):
         if len(lines) > 2 and _UNDERLINE.match(lines[0]) and lines[0].strip() == lines[2].strip():
             lines = lines[1:]  # reStructuredText puts a rule above a title too
         heading = _heading(lines, underlines)
@@ -28,7 +33,7 @@ def read(content: bytes) -> Draft:
             blocks.append(Block("code", _dedent(lines)))
         else:
             blocks.extend(_prose(lines))
-    return Draft(blocks)
+    return blocks
 
 
 def _groups(text: str) -> list[list[str]]:

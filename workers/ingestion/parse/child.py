@@ -1,0 +1,72 @@
+"""The process that reads files: ``python -m workers.ingestion.parse.child``. It answers one request at a time on its
+standard input and output, under limits that it sets itself before the first byte of a file arrives.
+
+It holds no secret (its environment is made by the pool), writes no file, and has no network where Linux allows it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import sys
+from typing import BinaryIO
+
+from assistant.errors import DocumentUnreadable
+from workers.ingestion.parse import dispatch, frames, progress
+
+_LARGEST_FILE = 2**20  # byte code of its own modules, and nothing larger
+_FRESH_ABOVE = 384 * 1024  # KiB of memory once used: the next file starts in a new process
+_NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a library that prints must not speak for us
+    _limit(int(sys.argv[1]))
+    _without_network()
+    progress.listen(lambda seconds: frames.write(answers, {"extend": seconds}))
+    serve(sys.stdin.buffer, answers)
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Until the worker closes its end, however the worker ends."""
+    while True:
+        try:
+            request, content = frames.read(requests)
+        except EOFError:
+            return
+        frames.write(answers, _answer(request["name"], content, request["max_bytes"]))
+        if _used() > _FRESH_ABOVE:
+            return
+
+
+def _answer(name: str, content: bytes, max_bytes: int) -> dict[str, object]:
+    try:
+        document = dispatch.parse(name, content, max_bytes)
+        answer = frames.packed(document)
+        return {"document": answer, "last": _used() > _FRESH_ABOVE}
+    except DocumentUnreadable as error:
+        return {"reason": str(error), "last": _used() > _FRESH_ABOVE}
+
+
+def _used() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _limit(memory: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_LARGEST_FILE, _LARGEST_FILE))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _without_network() -> None:
+    """An empty network namespace, as far as the kernel lets a process without rights have one."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(_NEW_NETWORK) != 0:
+            libc.unshare(_NEW_USER | _NEW_NETWORK)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The tables on one sheet: people put several beside and beneath each other, with blank cells between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+
+Rows = list[tuple[str, ...]]
+_MAX_CUTS = 40
+
+
+def tables(rows: Rows, depth: int = 0) -> Iterator[Rows]:
+    """Cut at blank rows where the columns in use change, and at blank columns with two or more on both sides: a blank
+    row within a table, or a spacer beside a single column, does not end it."""
+    bands = list(_bands(rows)) if depth < _MAX_CUTS else [rows]
+    if len(bands) > 1:
+        for band in bands:
+            yield from tables(band, depth + 1)
+        return
+    sides = _sides(rows) if depth < _MAX_CUTS else None
+    if sides is None:
+        kept = [row for row in rows if any(row)]
+        if kept:
+            yield kept
+        return
+    for side in sides:
+        yield from tables(side, depth + 1)
+
+
+def _bands(rows: Rows) -> Iterator[Rows]:
+    """Runs of rows; a run after a blank row that fits within the columns of the one before goes on with it."""
+    band: Rows = []
+    low = high = 0
+    for run in _runs(rows):
+        first, last = _reach(run)
+        if band and (first, last) != (low, high) and not (low <= first and last <= high and first == low):
+            yield band
+            band = []
+        band = [*band, *run]
+        low, high = _reach(band)
+    if band:
+        yield band
+
+
+def _runs(rows: Rows) -> Iterator[Rows]:
+    for filled, run in groupby(rows, key=any):
+        if filled:
+            yield list(run)
+
+
+def _reach(rows: Rows) -> tuple[int, int]:
+    """The first and the last column in use."""
+    used = [column for row in rows for column, cell in enumerate(row) if cell]
+    return (min(used), max(used)) if used else (0, 0)
+
+
+def _sides(rows: Rows) -> tuple[Rows, Rows] | None:
+    width = max(map(len, rows), default=0)
+    used = [any(column < len(row) and row[column] for row in rows) for column in range(width)]
+    for column in range(2, width - 2):
+        if not used[column] and sum(used[:column]) > 1 and sum(used[column:]) > 1:
+            return [row[:column] for row in rows], [("",) * (column + 1) + row[column + 1 :] for row in rows]
+    return None

@@ -1,0 +1,53 @@
+"""Old Excel workbooks (.xls) through xlrd: a heading and a table per sheet."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import xlrd
+
+from assistant.errors import DocumentUnreadable
+from assistant.knowledge.documents import Block
+from workers.ingestion.parse.draft import Draft
+from workers.ingestion.parse.sheet import tables
+from workers.ingestion.parse.xlsx import MAX_CELLS, MAX_COLUMNS, MAX_ROWS, capped, note, shown
+
+
+def read(content: bytes, name: str) -> Draft:
+    try:
+        book = xlrd.open_workbook(file_contents=content, on_demand=True, logfile=io.StringIO())
+    except xlrd.XLRDError as error:
+        if "encrypted" in str(error).lower():
+            raise DocumentUnreadable("the file is protected by a password") from error
+        raise DocumentUnreadable("the file is damaged: its workbook cannot be read") from error
+    blocks: list[Block] = []
+    truncated: list[str] = []
+    budget = MAX_CELLS
+    for page, sheet_name in enumerate(book.sheet_names(), 1):
+        sheet = book.sheet_by_name(sheet_name)
+        rows, cut = capped(_rows(sheet, book.datemode), budget)
+        budget -= sum(map(len, rows))
+        truncated += [sheet_name] if cut else []
+        if any(map(any, rows)):
+            blocks.append(Block("heading", sheet_name, level=2, page=page))
+            blocks.extend(Block("table", rows=tuple(table), page=page) for table in tables(rows))
+        book.unload_sheet(sheet_name)
+    return Draft(blocks, metadata=note(truncated))
+
+
+def _rows(sheet: Any, datemode: int) -> Iterator[tuple[object, ...]]:
+    for number in range(min(sheet.nrows, MAX_ROWS + 1)):
+        yield tuple(_value(cell, datemode) for cell in sheet.row(number)[:MAX_COLUMNS])
+
+
+def _value(cell: Any, datemode: int) -> object:
+    if cell.ctype == xlrd.XL_CELL_DATE:
+        try:
+            return xlrd.xldate.xldate_as_datetime(cell.value, datemode)
+        except (xlrd.XLDateError, OverflowError, ValueError):
+            return shown(cell.value)
+    if cell.ctype == xlrd.XL_CELL_BOOLEAN:
+        return bool(cell.value)
+    return None if cell.ctype in (xlrd.XL_CELL_ERROR, xlrd.XL_CELL_EMPTY, xlrd.XL_CELL_BLANK) else cell.value
