@@ -44,7 +44,7 @@ JOBS = {
 }
 
 
-def add_slack(application: web.Application, services: Services) -> None:
+def add_slack(application: web.Application, services: Services) -> Workplace:
     """Add Slack over HTTP, Socket Mode or both, as the settings say. Nothing is contacted before the start-up."""
     slack = _Slack(services)
     settings = services.settings
@@ -52,6 +52,7 @@ def add_slack(application: web.Application, services: Services) -> None:
         verifier = SignatureVerifier(settings.slack_signing_secret.get_secret_value())
         application.router.add_post(PATH, _endpoint(slack, verifier))
     application.cleanup_ctx.append(slack.lifetime)
+    return slack.place
 
 
 class _Slack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from assistant.commands import Caller, Confirm, Reply, Table
+from assistant.commands import Caller, Confirm, Reply, RunState, Table
 from assistant.database.inbox import Event
 from assistant.knowledge.search import Hit
 from assistant.strings import say
@@ -79,7 +80,7 @@ async def run_command(place: Workplace, event: Event, claim: Claim) -> dict[str,
     confirmed = bool(payload.get("confirmed"))
     remembered = event.reply or {}
     if run := remembered.get("run"):
-        await _follow(place, uuid.UUID(run), responder, caller.language, payload, "")
+        await _follow(place, uuid.UUID(run), responder, caller.language)
         return {"used": responder.used, "run": run}
     if remembered.get("began") and confirmed:  # whether it was done is not known, and it must not be done twice
         await responder.say(say("slack.interrupted", caller.language), replace=True)
@@ -92,7 +93,7 @@ async def run_command(place: Workplace, event: Event, claim: Claim) -> dict[str,
     await claim.check()
     await _show(place, message, payload, reply, responder, caller)
     if reply.run_id is not None:
-        await _follow(place, reply.run_id, responder, caller.language, payload, reply.text)
+        await _follow(place, reply.run_id, responder, caller.language)
     return {"used": responder.used}
 
 
@@ -147,19 +148,31 @@ async def _opened(place: Workplace, trigger: str, view: dict[str, Any]) -> bool:
     return True
 
 
-async def _follow(
-    place: Workplace, run_id: uuid.UUID, responder: Responder, language: str, payload: Mapping[str, Any], before: str
-) -> None:
+async def _follow(place: Workplace, run_id: uuid.UUID, responder: Responder, language: str) -> None:
     """Tell the end of long work, and on the way to it as often as the response_url allows."""
-    began, told = time.monotonic(), 0
-    last = before
-    async for state in place.services.commands.follow(run_id, language):
-        waited = time.monotonic() - began
-        due = told < len(PROGRESS_AFTER) and waited >= PROGRESS_AFTER[told] and responder.left > 1
-        if state.finished or (due and state.text != last):
-            told += not state.finished
-            last = state.text
-            await responder.say(state.text)
+    newest: list[RunState] = []
+
+    async def watch() -> None:
+        async for state in place.services.commands.follow(run_id, language):
+            newest[:] = [state]
+
+    watching = asyncio.create_task(watch(), name="slack-follow")
+    began, told = time.monotonic(), ""
+    try:
+        for due in (*PROGRESS_AFTER, None):
+            left = None if due is None else max(0.0, due - (time.monotonic() - began))
+            await asyncio.wait([watching], timeout=left)
+            if watching.done():
+                break
+            if newest and newest[0].text != told and responder.left > 1:
+                told = newest[0].text
+                await responder.say(told)
+        await watching
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+    if newest:
+        await responder.say(newest[0].text)
 
 
 def _confirmation(confirm: Confirm, language: str) -> Part:

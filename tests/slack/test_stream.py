@@ -1,4 +1,4 @@
-"""Answers that are shown while they are written: streamed, or posted and updated; whole at the end, whatever happens."""
+"""Answers that are shown while they are written: streamed, or posted and updated; whole at the end in any case."""
 
 from __future__ import annotations
 

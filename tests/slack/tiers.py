@@ -6,6 +6,7 @@ import time
 from collections import defaultdict, deque
 
 MINUTE, SECOND = 60.0, 1.0
+BURST = 12  # in ten seconds: one a second, and Slack bears a short burst
 _PER_MINUTE = {
     "chat.startStream": 20,
     "chat.stopStream": 20,
@@ -33,7 +34,7 @@ class Tiers:
         if self.scale is None:
             return None
         if method == "chat.postMessage":
-            key, calls, window = (method, channel), 1, SECOND / self.scale
+            key, calls, window = (method, channel), BURST, 10 * SECOND / self.scale
         else:
             key, calls, window = (method, ""), _PER_MINUTE.get(method, 50), MINUTE / self.scale
         now, past = time.monotonic(), self._past[key]

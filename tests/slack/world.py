@@ -28,7 +28,8 @@ from assistant.models.port import Brief, Written
 from assistant.services import Services
 from assistant.settings import Settings
 from assistant.telemetry import Metrics
-from bot.slack import add_slack
+from bot.slack.app import add_slack
+from bot.slack.workplace import Workplace
 from tests.slack.double import APP_TOKEN, BOT_TOKEN, SECRET
 
 QUESTION = "How do I roll back a deploy of the payments service?"
@@ -156,6 +157,7 @@ class Bot:
 
     services: Services
     url: str
+    place: Workplace
 
     def counted(self, name: str, **labels: str) -> float:
         return self.services.metrics.registry.get_sample_value(name, labels) or 0.0
@@ -176,14 +178,14 @@ async def running_bot(
     )  # fmt: skip
     services = Services(configured, engine, sessions, embedder, searcher, model, answering, metrics)
     application = web.Application(client_max_size=1024 * 1024)
-    add_slack(application, services)
+    front = add_slack(application, services)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
     try:
-        yield Bot(services, f"http://{host}:{port}/slack/events")
+        yield Bot(services, f"http://{host}:{port}/slack/events", front)
     finally:
         await runner.cleanup()
         await engine.dispose()
