@@ -215,7 +215,7 @@ async def reweigh_if_drifted(session: AsyncSession) -> bool:
     """Compute every chunk's BM25 weights anew when the mean length has moved away from the one they were made with."""
     await _lock(session)
     row = (await session.execute(select(CorpusStatistics).with_for_update())).scalar_one()
-    if row.chunks == 0:
+    if row.chunks == 0 or row.length == 0:  # nothing, or nothing but words that are too common to count
         return False
     mean = row.length / row.chunks
     if abs(mean - row.weighted_length) <= MEAN_LENGTH_DRIFT * row.weighted_length:

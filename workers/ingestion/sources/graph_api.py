@@ -50,7 +50,7 @@ class Graph:
 
     async def request(self, method: str, path: str, json: Any = None, prefer: str = "") -> Response:
         """By path, or by an address that Graph itself has named."""
-        url = path if path.startswith("https://") or path.startswith(self._base) else self._base + path
+        url = path if path.startswith(("https://", self._base)) else self._base + path
         if (URL(url).host, URL(url).port) != (URL(self._base).host, URL(self._base).port):
             raise Denied("Graph named an address of another host.")
         headers = {"Authorization": f"Bearer {await self._authorized()}"} | ({"Prefer": prefer} if prefer else {})

@@ -115,7 +115,7 @@ class SharePoint:
             async for item in self._graph.all(f"/drives/{drive}/items/{waiting.pop()}/children?$top=200"):
                 if "folder" in item:
                     waiting.append(item["id"])
-                    folders.pop(item["id"], None)  # its readers may have changed with those of the one above
+                    folders[item["id"]] = []  # its readers may have changed with those of the one above
                 else:
                     found[item["id"]] = item
         return found
