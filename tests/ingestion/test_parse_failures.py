@@ -20,8 +20,8 @@ SAMPLES = {
 
 
 KINDS = (
-    ".md .rst .adoc .html .txt .pdf .docx .pptx .xlsx .csv .tsv .eml .ipynb .json .yaml .yml .zip .py .go .ts .java .rs "
-    ".sql .org .epub .odt .rtf .doc .xls .ppt .msg .xml .srt"
+    ".md .rst .adoc .html .txt .pdf .docx .pptx .xlsx .csv .tsv .eml .ipynb .json .yaml .yml .zip .py .go .ts .java "
+    ".rs .sql .org .epub .odt .rtf .doc .xls .ppt .msg .xml .srt"
 )
 
 

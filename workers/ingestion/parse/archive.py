@@ -56,6 +56,10 @@ class Package:
             raise DocumentUnreadable("the file is too large: one of its parts unpacks to more than 64 MiB")
         return ET.fromstring(data) if data is not None else None  # noqa: S314  (no DTD comes past _part)
 
+    def data(self, part: str) -> bytes:
+        """The part as it is, empty where there is none."""
+        return self._parts.get(part, b"")
+
     def names(self, prefix: str) -> list[str]:
         """The XML parts whose name begins so, in the archive's order."""
         return [name for name in self._parts if name.startswith(prefix) and name.endswith(".xml")]

@@ -32,8 +32,8 @@ def _cells(text: str) -> list[str]:
     marks = list(_CELL.finditer(text)) or list(re.finditer(r"(?<!\\)()\|", text))
     starts = [*(match.start() for match in marks), len(text)]
     for match, end in zip(marks, starts[1:], strict=True):
-        content = " ".join(text[match.end() : end].replace("\\|", "|").split())
-        bare = [part.strip() for part in re.split(r"(?<!\\)\|", content)]  # "|a|b" without blanks
+        content = " ".join(text[match.end() : end].split())
+        bare = [part.strip().replace("\\|", "|") for part in re.split(r"(?<!\\)\|", content)]  # "|a|b" without blanks
         spread = re.match(r"(\d+)([+*])", match[1])
         found.extend(bare)
         if spread:

@@ -7,7 +7,7 @@ their first line. The anchor is the line ("L12"), as code hosts write it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from assistant.knowledge.documents import Block
 from workers.ingestion.parse.code_tree import LANGUAGES, Unit, units
@@ -36,10 +36,21 @@ def read(content: bytes, name: str) -> Draft:
     source = decode(content)
     language = LANGUAGES.get(extension_of(name))
     if language and len(source) <= MAX_PARSED:
-        blocks = [block for unit in units(source, language) for block in _unit_blocks(unit)]
+        blocks = _joined(block for unit in units(source, language) for block in _unit_blocks(unit))
     else:
         blocks = list(_by_first_lines(source, extension_of(name)))
     return Draft(blocks, name)
+
+
+def _joined(found: Iterable[Block]) -> list[Block]:
+    """What stands between a class's first line and its first method belongs to that line."""
+    blocks: list[Block] = []
+    for block in found:
+        if blocks and block.kind == blocks[-1].kind == "code":
+            blocks[-1] = Block("code", f"{blocks[-1].text}\n\n{block.text}")
+        else:
+            blocks.append(block)
+    return blocks
 
 
 def _unit_blocks(unit: Unit) -> Iterator[Block]:

@@ -163,7 +163,9 @@ class _Reader:
 
     def _name(self, node: Node) -> str:
         word = next((word for part, word in _WORDS.items() if part in node.type), "")
-        found = node.child_by_field_name("name") or node.child_by_field_name("type") or _declared(node)
+        found = node.child_by_field_name("name") or _declared(node)
+        if found is None and node.type == "impl_item":  # Rust: named by what it is for
+            found = node.child_by_field_name("type")
         if found is None and node.named_children:  # ``const x = () => ...``, ``type X struct``
             inner = node.named_children[0]
             found = inner.child_by_field_name("name") or _declared(inner)

@@ -9,7 +9,7 @@ from assistant.errors import DocumentUnreadable
 from assistant.knowledge.documents import Block
 from workers.ingestion.parse.archive import checked_parts
 from workers.ingestion.parse.draft import Draft
-from workers.ingestion.parse.sheet import tables
+from workers.ingestion.parse.sheet import blocks as sheet_blocks
 from workers.ingestion.parse.xlsx import MAX_CELLS, MAX_COLUMNS, capped, note
 
 _URN = "urn:oasis:names:tc:opendocument:xmlns:"
@@ -94,7 +94,7 @@ class _Reader:
             self.truncated += [name] if cut else []
             if any(map(any, rows)):
                 yield Block("heading", name, level=2, page=page)
-                yield from (Block("table", rows=tuple(table), page=page) for table in tables(rows))
+                yield from sheet_blocks(rows, page)
 
     def _heading(self, text: str, level: int) -> Block:
         return Block("heading", text, level=level, page=self._page)

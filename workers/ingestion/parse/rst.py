@@ -76,7 +76,7 @@ class _Generic(Directive):
     optional_arguments = 1
     final_argument_whitespace = True
     has_content = True
-    option_spec = _AnyOption()
+    option_spec = _AnyOption({"class": str})  # an empty one would count as none
 
     def run(self) -> list[nodes.Node]:
         found: list[nodes.Node] = []

@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
+from assistant.knowledge.documents import Block
+
 Rows = list[tuple[str, ...]]
 _MAX_CUTS = 40
+_MAX_CAPTION = 3
+
+
+def blocks(rows: Rows, page: int | None) -> Iterator[Block]:
+    """Each table; a caption of one column becomes lines of text."""
+    for table in tables(rows):
+        if max(map(len, table)) == 1 and len(table) <= _MAX_CAPTION:
+            yield from (Block("paragraph", row[0], page=page) for row in table)
+        else:
+            yield Block("table", rows=tuple(table), page=page)
 
 
 def tables(rows: Rows, depth: int = 0) -> Iterator[Rows]:
@@ -19,12 +31,20 @@ def tables(rows: Rows, depth: int = 0) -> Iterator[Rows]:
         return
     sides = _sides(rows) if depth < _MAX_CUTS else None
     if sides is None:
-        kept = [row for row in rows if any(row)]
+        kept = _trimmed([row for row in rows if any(row)])
         if kept:
             yield kept
         return
     for side in sides:
         yield from tables(side, depth + 1)
+
+
+def _trimmed(rows: Rows) -> Rows:
+    """Without columns that are blank throughout."""
+    width = max(map(len, rows), default=0)
+    square = [row + ("",) * (width - len(row)) for row in rows]
+    used = [column for column in range(width) if any(row[column] for row in square)]
+    return [tuple(row[column] for column in used) for row in square]
 
 
 def _bands(rows: Rows) -> Iterator[Rows]:
@@ -54,10 +74,25 @@ def _reach(rows: Rows) -> tuple[int, int]:
     return (min(used), max(used)) if used else (0, 0)
 
 
+def _goes_on(rows: Rows, column: int) -> bool:
+    """Whether the rows are named on the left and only counted on the right of a blank column: one table, spaced."""
+    left = [next(filter(None, row[:column]), "") for row in rows[1:]]
+    right = [next(filter(None, row[column + 1 :]), "") for row in rows[1:]]
+    return _words(left) > 0.5 and _words(right) <= 0.5
+
+
+def _words(cells: list[str]) -> float:
+    """The share of cells that hold words rather than numbers."""
+    filled = [cell for cell in cells if cell]
+    return sum(any(map(str.isalpha, cell)) for cell in filled) / max(len(filled), 1)
+
+
 def _sides(rows: Rows) -> tuple[Rows, Rows] | None:
     width = max(map(len, rows), default=0)
     used = [any(column < len(row) and row[column] for row in rows) for column in range(width)]
     for column in range(2, width - 2):
-        if not used[column] and sum(used[:column]) > 1 and sum(used[column:]) > 1:
+        if used[column] or sum(used[:column]) < 2 or sum(used[column:]) < 2:
+            continue
+        if not _goes_on(rows, column):
             return [row[:column] for row in rows], [("",) * (column + 1) + row[column + 1 :] for row in rows]
     return None

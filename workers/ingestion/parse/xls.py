@@ -11,7 +11,7 @@ import xlrd
 from assistant.errors import DocumentUnreadable
 from assistant.knowledge.documents import Block
 from workers.ingestion.parse.draft import Draft
-from workers.ingestion.parse.sheet import tables
+from workers.ingestion.parse.sheet import blocks as sheet_blocks
 from workers.ingestion.parse.xlsx import MAX_CELLS, MAX_COLUMNS, MAX_ROWS, capped, note, shown
 
 
@@ -32,7 +32,7 @@ def read(content: bytes, name: str) -> Draft:
         truncated += [sheet_name] if cut else []
         if any(map(any, rows)):
             blocks.append(Block("heading", sheet_name, level=2, page=page))
-            blocks.extend(Block("table", rows=tuple(table), page=page) for table in tables(rows))
+            blocks.extend(sheet_blocks(rows, page))
         book.unload_sheet(sheet_name)
     return Draft(blocks, metadata=note(truncated))
 

@@ -130,7 +130,7 @@ class _Walker:
         if mixed:
             yield Block("paragraph", " ".join("".join(map(str, node.itertext())).split()))
             return
-        yield Block("heading", self._name(node), level=min(level + 1, 6))
+        yield Block("heading", self._name(node), level=min(max(level, 2), 6))
         for child in elements:
             text = _leaf(child)
             if text:

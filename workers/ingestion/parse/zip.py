@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from assistant.errors import DocumentUnreadable
 from assistant.knowledge.documents import Block
 from workers.ingestion.parse.archive import check_sizes, part
-from workers.ingestion.parse.draft import Draft
+from workers.ingestion.parse.draft import Draft, humanise
 from workers.ingestion.parse.formats import reader_of
 from workers.ingestion.parse.nested import section
 
@@ -41,7 +41,7 @@ def read(content: bytes, name: str) -> Draft:
     if failed:
         blocks.append(Block("heading", "Files in this archive that could not be read", level=1))
         blocks.extend(Block("list_item", line) for line in failed)
-    return Draft(blocks, metadata={"members": str(len(wanted)), "unread": "; ".join(failed)})
+    return Draft(blocks, humanise(name), metadata={"members": str(len(wanted)), "unread": "; ".join(failed)})
 
 
 def _members(archive: zipfile.ZipFile, wanted: list[zipfile.ZipInfo]) -> tuple[list[Block], list[str]]:
