@@ -176,18 +176,22 @@ def _activity(place: Place, kind: str) -> Activity:
         service_url=place.service_url,
         from_property=ChannelAccount(id=place.bot_id),
         recipient=ChannelAccount(id=place.only or place.user_id),
-        conversation=ConversationAccount(id=place.conversation),
+        conversation=ConversationAccount(
+            id=place.conversation, conversation_type="personal" if place.personal else None
+        ),
     )
 
 
 def _message(place: Place, message: Message, reply_to: str | None) -> Activity:
     activity = _activity(place, "message")
     activity.reply_to_id = reply_to
-    activity.text = message.text
-    activity.text_format = "markdown"
+    if message.card is None:
+        activity.text, activity.text_format = message.text, "markdown"
+    else:
+        activity.summary = message.text
+        activity.attachments = [Attachment(content_type=CARD, content=dict(message.card))]
     activity.entities = [_entity(fields) for fields in message.entities] or None
     activity.channel_data = dict(message.channel_data) or None
-    activity.attachments = [Attachment(content_type=CARD, content=dict(card)) for card in message.cards] or None
     if message.suggestions:
         actions = [CardAction(type="imBack", title=text, value=text) for text in message.suggestions]
         activity.suggested_actions = SuggestedActions(to=[place.user_id], actions=actions)

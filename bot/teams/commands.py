@@ -117,18 +117,19 @@ class CommandDesk:
             async with self._services.sessions() as session:
                 known = await sources.listed(session)
             title = say("teams.settings_title", language)
-            return [Message(title, cards=(settings_card(settings, known, incoming.channel, language),))]
+            return [Message(title, card=settings_card(settings, known, incoming.channel, language))]
         if reply.upload:
             return [Message(say("teams.files_how" if incoming.personal else "teams.files_group", language))]
         if reply.confirm is not None:
             yes = cards.Button(reply.confirm.button, "command", (("command", reply.confirm.command),), "destructive")
             no = cards.Button(say("teams.confirm_no", language), "cancel")
-            return [Message(render.plain_message(reply.confirm.sentence).text, cards=(cards.button_card((yes, no)),))]
+            return [Message(reply.confirm.sentence, card=cards.note(reply.confirm.sentence, (yes, no)))]
         view = shown("\n\n".join(filter(None, (reply.text, _hits(reply.hits)))), language)
         found = cards.table_cards(view.tables, language)
         if reply.table is not None:
             found += cards.table_card(reply.table.header, reply.table.rows, language)
-        return render.with_cards([Message(part) for part in render.split(view.text)], found, ())
+        parts = [Message(part) for part in render.split(view.text) if part.strip()]
+        return render.with_cards(parts, found, (), language)
 
 
 def caller(incoming: Incoming, services: Services, language: str) -> Caller:

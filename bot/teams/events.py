@@ -67,7 +67,7 @@ class Incoming:
 
     @property
     def place(self) -> Place:
-        return Place(self.service_url, self.conversation, self.bot_id, self.user_id, self.tenant)
+        return Place(self.service_url, self.conversation, self.bot_id, self.user_id, self.tenant, self.personal)
 
     @property
     def channel(self) -> str:

@@ -141,7 +141,7 @@ def offer(files: Sequence[File], language: str) -> Message:
     yes = cards.Button(say("teams.files_add", language), "files", (("files", listed),), "positive")
     no = cards.Button(say("teams.files_no", language), "cancel")
     question = say("teams.files_offer", language, names=names)
-    return Message(question, cards=(cards.card((), (yes, no)),))
+    return Message(question, card=cards.note(question, (yes, no)))
 
 
 def _listed(said: str) -> tuple[File, ...]:

@@ -129,6 +129,9 @@ class Outbox:
     async def all(self, messages: Sequence[Message]) -> None:
         """Put each message where it belongs, and take away what an earlier, longer answer had more of."""
         for index, message in enumerate(messages):
+            if message.card is not None and index >= len(self._ids):  # no answer, so a second one would do no harm
+                await self._post(index, message, final=True)
+                continue
             await self.reserve(index, say("teams.more", self.language))
             await self._put(index, message)
             if index < len(messages) - 1:  # a rate limit on a later part must not begin with the first again
@@ -187,7 +190,7 @@ class Outbox:
         except Refused as error:
             if error.status not in TOO_MUCH or message == render.reduced(message):
                 raise
-            log.warning("teams.reduced", status=error.status, code=error.code)
+            log.warning("teams.reduced", status=error.status, code=error.code, reason=error.reason[:200])
             await self._connector.update(self.place, activity_id, render.reduced(message))
 
     async def _post(self, index: int, message: Message, *, final: bool = False) -> None:

@@ -62,7 +62,7 @@ async def share(connector: Connector, services: Services, incoming: Incoming, bo
     stored = await stored_answer(services, incoming.data.get("answer", ""))
     if stored is None or stored.asker != incoming.asker:
         return
-    place = replace(incoming.place, conversation=stored.conversation)
+    place = replace(incoming.place, conversation=stored.conversation, personal=False)
     words = {"name": render.plain(incoming.name), "question": quoted(stored.question)}
     answer = stored.answer
     said = say("teams.shared", answer.language, **words)

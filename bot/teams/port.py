@@ -39,17 +39,22 @@ class Place:
     bot_id: str
     user_id: str
     tenant: str = ""
+    personal: bool = False
     only: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Markdown text with what Teams shows around it. ``suggestions`` are typed for the person who presses one."""
+    """Markdown text with what Teams shows around it, or a card.
+
+    Teams makes two messages of a text with a card, and updates neither: ``text`` is what stands for the ``card`` in
+    notifications and where it cannot be shown. ``suggestions`` are typed for the person who presses one.
+    """
 
     text: str
     entities: tuple[Mapping[str, Any], ...] = ()
     channel_data: Mapping[str, Any] = field(default_factory=dict)
-    cards: tuple[Mapping[str, Any], ...] = ()
+    card: Mapping[str, Any] | None = None
     suggestions: tuple[str, ...] = ()
 
 

@@ -48,7 +48,7 @@ async def show_privately(
 def private_place(place: Place, kept: dict[str, str]) -> Place:
     """Where the private messages of a stored reply are."""
     if kept.get("way") == "chat":
-        return replace(place, conversation=kept.get("conversation", place.conversation))
+        return replace(place, conversation=kept.get("conversation", place.conversation), personal=True)
     return targeted(place)
 
 

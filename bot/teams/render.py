@@ -15,8 +15,7 @@ from bot.teams.markdown import neutral, neutral_prose, shown
 from bot.teams.port import Message
 
 MAX_CHARS = 25_000  # of text in one message
-MAX_BYTES = 44_000  # of text as UTF-8; with the citations and cards a message stays under 80 KB
-MAX_CARDS_BYTES = 24_000  # of all cards of one message together
+MAX_BYTES = 44_000  # of text as UTF-8; with the citations a message stays under 80 KB
 
 VOTABLE = frozenset({Outcome.ANSWERED, Outcome.NOT_IN_DOCUMENTS, Outcome.HIDDEN_BY_PERMISSIONS})
 THUMBS = {"feedbackLoop": {"type": "custom"}}  # Teams asks us for its dialog, in the reader's language
@@ -41,7 +40,7 @@ def answer_messages(
     parts = split(text)
     tables = cards.table_cards(view.tables, answer.language)
     if answer.outcome not in VOTABLE and not answer.citations:
-        return with_cards([Message(part) for part in parts], tables, buttons)
+        return with_cards([Message(part) for part in parts], tables, buttons, answer.language)
     last = len(parts) - 1
     messages = [
         Message(
@@ -51,26 +50,18 @@ def answer_messages(
         )
         for index, part in enumerate(parts)
     ]
-    return with_cards(messages, tables, buttons)
+    return with_cards(messages, tables, buttons, answer.language)
 
 
 def with_cards(
-    messages: list[Message], tables: Sequence[cards.Card], buttons: Sequence[cards.Button]
+    messages: Sequence[Message], tables: Sequence[cards.Card], buttons: Sequence[cards.Button], language: str
 ) -> tuple[Message, ...]:
-    """The cards under the last message, or in messages of their own where they are too many for one."""
-    groups: list[list[cards.Card]] = [[]]
-    for card in tables:
-        if groups[-1] and sum(map(cards.size, (*groups[-1], card))) > MAX_CARDS_BYTES:
-            groups.append([])
-        groups[-1].append(card)
-    messages[-1] = replace(messages[-1], cards=tuple(groups[0]))
-    thumbs = messages[-1].channel_data
-    for group in groups[1:]:
-        messages[-1] = replace(messages[-1], channel_data={})
-        messages.append(Message(say("teams.more_tables"), channel_data=thumbs, cards=tuple(group)))
+    """The text, and under it each card as a message of its own."""
+    found = [Message(say("teams.table_title", language, n=n), card=card) for n, card in enumerate(tables, start=1)]
     if buttons:
-        messages[-1] = replace(messages[-1], cards=(*messages[-1].cards, cards.button_card(buttons)))
-    return tuple(messages)
+        titles = " · ".join(button.title for button in buttons)
+        found.append(Message(titles, card=cards.button_card(buttons)))
+    return (*messages, *found)
 
 
 def plain_message(text: str) -> Message:
@@ -91,7 +82,7 @@ def reduced(message: Message) -> Message:
         title = neutral_prose(name).replace("[", "(").replace("]", ")")
         lines.append(f"- [{claim['position']}] " + (f"[{title}]({url})" if url else title))
     text = message.text if not lines else f"{message.text}\n\n" + "\n".join(lines)
-    return replace(message, text=split(text)[0], entities=(), cards=(), suggestions=())
+    return replace(message, text=split(text)[0], entities=(), card=None, suggestions=())
 
 
 def split(text: str, chars: int = MAX_CHARS, size: int = MAX_BYTES) -> list[str]:

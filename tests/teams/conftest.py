@@ -157,7 +157,7 @@ async def _filled_database(postgres_url: str, template: str, name: str, embedder
 async def _without_events(url: str) -> AsyncIterator[AsyncEngine]:
     engine = create_engine(url)
     async with engine.begin() as connection:
-        for table in ("votes", "answers", "inbox"):
+        for table in ("votes", "answers", "inbox", "audit", "channel_settings", "uploads", "runs"):
             await connection.execute(text(f"DELETE FROM {table}"))
     yield engine
     await engine.dispose()

@@ -126,14 +126,20 @@ class TeamsDouble:
         return jwt.encode(payload, signing_key, algorithm=algorithm, headers=headers)
 
     def messages(self, conversation: str) -> list[dict[str, Any]]:
-        return list(self.visible.get(conversation, {}).values())
+        """What everybody sees, but for cards."""
+        return [message for message in self.visible.get(conversation, {}).values() if message.get("text")]
+
+    def cards(self, conversation: str) -> list[dict[str, Any]]:
+        """Cards that everybody or somebody sees."""
+        shelves = (self.visible.get(conversation, {}), self.private.get(conversation, {}))
+        return [message for shelf in shelves for message in shelf.values() if message.get("attachments")]
 
     def texts(self, conversation: str) -> list[str]:
         return [message.get("text", "") for message in self.messages(conversation)]
 
     def whispers(self, conversation: str) -> list[dict[str, Any]]:
         """What only one person sees."""
-        return list(self.private.get(conversation, {}).values())
+        return [message for message in self.private.get(conversation, {}).values() if message.get("text")]
 
     def steps(self, conversation: str = "") -> list[Recorded]:
         """The requests of streams, in order."""
@@ -314,7 +320,7 @@ class TeamsDouble:
 
     def _stream(self, conversation: str, body: dict[str, Any], info: dict[str, Any]) -> tuple[int, Any]:
         now, stream_id = time.monotonic(), info.get("streamId")
-        if not _personal(conversation):
+        if not _personal(conversation) or body.get("conversation", {}).get("conversationType") != "personal":
             raise Refusal(405, "MethodNotAllowed", "streams are for personal chats")
         if not self.streams_allowed:
             raise Refusal(403, "ContentStreamNotAllowed", "Content stream is not allowed")
@@ -355,7 +361,7 @@ class TeamsDouble:
         if not self.chats_open:
             raise Refusal(403, "BotNotInConversationRoster", "the app is not installed for this person")
         members = body.get("members") or []
-        if body.get("isGroup") or len(members) != 1 or not body.get("tenantId"):
+        if body.get("isGroup") or len(members) != 1 or not (body.get("tenantId") or body.get("tenantID")):
             raise Refusal(400, "BadArgument")
         return 201, {"id": f"a:chat-with-{members[0]['id']}"}
 

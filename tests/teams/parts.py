@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import os
 import re
+import shutil
+import subprocess
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import numpy as np
+import pytest
 from aiohttp import web
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -37,6 +44,7 @@ from tests.teams.double import APP_ID, BOT, SECRET, TENANT, TeamsDouble
 SECOND = 0.1  # how long a second of Teams lasts in tests
 TEMPO = Tempo(**{name: value * SECOND for name, value in asdict(Tempo()).items()})
 BUDGETS = {name: tuple((n, s * SECOND) for n, s in windows) for name, windows in paced.BUDGETS.items()}
+NPM_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "almanac-playground"
 USER = "29:user-1"
 AAD = "aad-of-user-1"
 CHAT = "a:personal-chat-1"
@@ -49,6 +57,23 @@ DOCUMENTS = (
     ("Salaries", "https://wiki.example.com/pay", f"user:teams:{AAD}",
      "The salary band of a staff engineer is secret and is reviewed in March."),
 )  # fmt: skip
+
+
+def npm_install(package: str, version: str) -> None:
+    """Install a tool of Microsoft once a machine, outside the project; skips the test where that cannot be."""
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        pytest.skip(f"{package} needs npm and node, which are not here")
+    if (NPM_CACHE / "node_modules" / package / "package.json").exists():
+        return
+    NPM_CACHE.mkdir(parents=True, exist_ok=True)
+    install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", f"{package}@{version}"]
+    with contextlib.suppress(subprocess.SubprocessError):
+        subprocess.run(
+            install, cwd=NPM_CACHE, timeout=120, check=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    if not (NPM_CACHE / "node_modules" / package / "package.json").exists():
+        pytest.skip(f"npm could not install {package}")
 
 
 class WordEmbedder:
@@ -121,10 +146,15 @@ class HangingModel(ScriptedModel):
 
 async def fill(sessions: Sessions, embedder: Embedder) -> None:
     """Index ``DOCUMENTS``, one chunk each."""
+    await add(sessions, embedder, DOCUMENTS)
+
+
+async def add(sessions: Sessions, embedder: Embedder, found: Sequence[tuple[str, str, str, str]]) -> None:
+    """Index documents: title, address, reader and text."""
     async with sessions.begin() as session:
         await documents.ensure_statistics(session, embedder.name)
         source_id, _ = await documents.folder_source(session, "/srv/handbook")
-        for title, url, reader, text in DOCUMENTS:
+        for title, url, reader, text in found:
             chunk = Chunk(0, text)
             vectors = await embedder.embed([chunk.context(title) + "\n" + text])
             item = SourceItem(title, f"{title}.md", text.encode(), url, (reader,))
@@ -191,7 +221,7 @@ class Bot:
         async with asyncio.timeout(timeout):
             while True:
                 events = await self.events()
-                if sum(event.state in {"done", "failed"} for event in events) >= count:
+                if sum(event.state in {"done", "failed", "cancelled"} for event in events) >= count:
                     return events
                 await asyncio.sleep(0.03)
 
@@ -261,11 +291,17 @@ def changed(original: dict[str, Any], text: str | None) -> dict[str, Any]:
     data = {**original["channelData"], "eventType": event}
     if text is not None and original["entities"][0]["type"] == "mention":
         text = f"<at>Almanac</at>&nbsp;{text}"
-    return {**original, "type": kind, "text": text or "", "channelData": data, "timestamp": uuid.uuid4().hex}
+    return {
+        **original,
+        "type": kind,
+        "text": text or "",
+        "channelData": data,
+        "timestamp": datetime.now(UTC).isoformat(),
+    }
 
 
-def buttons(activity: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The buttons of a message's cards, by their verbs: what each sends."""
+def buttons(*activities: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The buttons of messages\' cards, by their verbs: what each sends."""
     found: dict[str, dict[str, Any]] = {}
 
     def look(part: Any) -> None:
@@ -278,7 +314,7 @@ def buttons(activity: dict[str, Any]) -> dict[str, dict[str, Any]]:
             for inner in part.values():
                 look(inner)
 
-    look([attachment["content"] for attachment in activity.get("attachments") or []])
+    look([found["content"] for activity in activities for found in activity.get("attachments") or []])
     return found
 
 

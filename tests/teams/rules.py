@@ -38,6 +38,10 @@ def check_message(activity: dict[str, Any], *, personal: bool) -> None:
     attachments = activity.get("attachments") or []
     if not activity.get("text") and not attachments:
         raise Refusal(400, "BadSyntax", "a message needs text or an attachment")
+    if len(attachments) + bool(activity.get("text")) > 1:
+        raise Refusal(400, "BadSyntax", "Activity resulted into multiple skype activities")
+    if attachments and not activity.get("summary"):
+        raise Refusal(400, "NoFallback", "a card without words for those who do not see it")
     if "![" in activity.get("text", ""):
         raise Refusal(400, "RemoteImage")
     for attachment in attachments:

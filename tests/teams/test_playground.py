@@ -6,8 +6,6 @@ A development tool under a pre-release licence: installed from npm into a cache 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from playwright.async_api import async_playwright
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -23,12 +22,20 @@ from assistant.database.tables import Vote
 from assistant.embedded import free_port
 from assistant.knowledge.embedding import TransformerEmbedder
 from assistant.strings import say
+from bot.teams.playground import PACKAGE, VERSION, playing
+from tests.browser import FLAGS, browser_path
 from tests.teams.double import TeamsDouble
-from tests.teams.parts import QUESTION, Bot, ScriptedModel, make_services, make_settings, running_bot
+from tests.teams.parts import (
+    NPM_CACHE,
+    QUESTION,
+    Bot,
+    ScriptedModel,
+    make_services,
+    make_settings,
+    npm_install,
+    running_bot,
+)
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "almanac-playground"
-PACKAGE = "@microsoft/m365agentsplayground"
-VERSION = "0.2.28"
 ANONYMOUS = {
     "teams_anonymous": True, "teams_app_id": None, "teams_app_password": None,
     "teams_app_type": "MultiTenant", "teams_app_tenant_id": None,
@@ -61,25 +68,10 @@ class Playground:
 
 
 @pytest.fixture(scope="session")
-async def cli() -> Path:
+def cli() -> Path:
     """The Playground's command, installed once a machine."""
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("the Playground needs npm and node, which are not here")
-    cli = CACHE / "node_modules" / PACKAGE / "cli.js"
-    if not cli.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        install = await asyncio.create_subprocess_exec(
-            "npm", "install", "--no-audit", "--no-fund", f"{PACKAGE}@{VERSION}", cwd=CACHE,
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(install.wait(), 120)
-        if install.returncode is None:
-            install.kill()
-            await install.wait()
-    if not cli.exists():
-        pytest.skip(f"npm could not install {PACKAGE}")
-    return cli
+    npm_install(PACKAGE, VERSION)
+    return NPM_CACHE / "node_modules" / PACKAGE / "cli.js"
 
 
 @pytest.fixture
@@ -91,31 +83,15 @@ async def bot(double: TeamsDouble, filled: AsyncEngine, embedder: TransformerEmb
 
 @pytest.fixture
 async def playground(cli: Path, bot: Bot) -> AsyncIterator[Playground]:
-    port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        "node", str(cli), "start", "-e", f"{bot.url}/api/messages", "-c", "msteams", "-p", str(port),
-        "--disable-telemetry", env={**os.environ, "TEAMSAPPTESTER_BROWSER": "none"},
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-    try:
-        async with aiohttp.ClientSession() as http:
-            config = await started(http, url)
-            async with http.ws_connect(f"{url}/_ws_conversation/v1/conversations/stream") as stream:
-                yield Playground(url, http, stream, config)
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-async def started(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
-    async with asyncio.timeout(20):
-        while True:
-            with contextlib.suppress(aiohttp.ClientError):
-                async with http.get(f"{url}/_internal/v1/config") as response:
-                    config: dict[str, Any] = (await response.json())["config"]
-                    return config
-            await asyncio.sleep(0.1)
+    node = shutil.which("node") or "node"
+    async with (
+        playing(node, cli, f"{bot.url}/api/messages", free_port()) as (_, url),
+        aiohttp.ClientSession() as http,
+        http.ws_connect(f"{url}/_ws_conversation/v1/conversations/stream") as stream,
+    ):
+        async with http.get(f"{url}/_internal/v1/config") as response:
+            config = (await response.json())["config"]
+        yield Playground(url, http, stream, config)
 
 
 async def test_a_question_is_answered_and_voted_on(playground: Playground, bot: Bot) -> None:
@@ -123,6 +99,7 @@ async def test_a_question_is_answered_and_voted_on(playground: Playground, bot: 
     await playground.say(chat, QUESTION)
     await playground.shown(say("teams.looking"))
     shown = await playground.shown("on-call engineer")
+    print("SHOWN", shown)
     assert "AIGeneratedContent" in shown
     assert "Ledger runbook" in shown
     [event] = await bot.settled()
@@ -153,6 +130,27 @@ async def test_an_answer_of_many_kilobytes_arrives(
     assert event.state == "done", event.error
     assert event.reply is not None
     assert len(event.reply["more"]) >= 1
+
+
+async def test_what_is_drawn_is_what_was_meant(
+    playground: Playground, bot: Bot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser in front of it: the answer, its citation, its table and its buttons are on the page."""
+    path = browser_path()
+    if path is None:
+        pytest.skip("there is no Chromium on the PATH")
+    monkeypatch.setattr(bot.services.model, "text", "{first} [1]\n\n| who | what |\n|---|---|\n| on-call | rollback |")
+    async with async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=path, args=FLAGS)
+        page = await browser.new_page(viewport={"width": 1280, "height": 900})
+        await page.goto(playground.url)
+        await playground.say(playground.config["personalChat"]["id"], QUESTION)
+        await bot.settled()
+        for words in ("rolled back by the on-call engineer", "AI generated", "Show sources", "Regenerate", "rollback"):
+            await page.get_by_text(words).first.wait_for(timeout=15_000)
+        await page.get_by_text("Show sources").first.click()
+        await page.get_by_text("Sources of this answer").wait_for(timeout=15_000)
+        await browser.close()
 
 
 async def invoke(playground: Playground, chat: str, value: dict[str, Any]) -> None:
