@@ -5,7 +5,7 @@ A chunk belongs to one section. Small neighbours of one parent share a chunk, th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from assistant.knowledge.documents import Block, Chunk, ParsedDocument
@@ -27,6 +27,7 @@ _MAX_PATH = 4
 _ROUNDS = 8
 
 Path = tuple[str, ...]
+_Part = tuple[int, int, list[tuple[int, Block]]]  # first place, place after the last, the headings above with theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +83,21 @@ class _Budgets:
     known: dict[Path, int] = field(default_factory=dict)
 
     def learn(self, paths: Iterable[Path], count_tokens: CountTokens) -> None:
-        wanted = list(dict.fromkeys(path[:depth] for path in paths for depth in range(len(path) + 1)))
+        """Every part of every path: ``fitting`` takes headings off one end, and merging off the other."""
+        parts = (
+            path[start:end] for path in paths for start in range(len(path) + 1) for end in range(start, len(path) + 1)
+        )
+        wanted = list(dict.fromkeys(parts))
         costs = count_tokens([_context(self.title, path) for path in wanted])
         self.known = {path: max(self.max_tokens - cost, _MIN_BUDGET) for path, cost in zip(wanted, costs, strict=True)}
 
     def of(self, path: Path) -> int:
         return self.known[path]
+
+    def fitting(self, path: Path) -> Path:
+        """The innermost headings that leave half of a chunk to its text."""
+        starts = range(len(path) + 1)
+        return next((path[start:] for start in starts if self.known[path[start:]] >= self.max_tokens // 2), ())
 
 
 def chunk(document: ParsedDocument, count_tokens: CountTokens, max_tokens: int = 220) -> list[Chunk]:
@@ -97,8 +107,9 @@ def chunk(document: ParsedDocument, count_tokens: CountTokens, max_tokens: int =
     fills the budget by itself can make a chunk exceed it.
     """
     budgets = _Budgets(document.title, max_tokens)
-    sections = _sections(document.blocks)
-    budgets.learn((section.path for section in sections), count_tokens)
+    parts = list(_parts(document.blocks))
+    budgets.learn((_path(headings) for _, _, headings in parts), count_tokens)
+    sections = _sections(document.blocks, parts, budgets)
     sections = _with_costs(sections, budgets, count_tokens)
     groups = _merged([_Group([section], section.path, total_cost(section.pieces)) for section in sections], budgets)
     drafts = [draft for group in groups for draft in _packed(group, budgets)]
@@ -113,27 +124,47 @@ def _context(title: str, path: Path) -> str:
     return Chunk(0, "", path).context(title)
 
 
-def _sections(blocks: Sequence[Block]) -> list[_Section]:
-    """One section per heading, and one for what stands before the first. Block numbers are places in ``blocks``."""
+def _parts(blocks: Sequence[Block]) -> Iterator[_Part]:
+    """One part per heading, and one for what stands before the first."""
     starts = [place for place, block in enumerate(blocks) if block.kind == "heading"]
     bounds = [*starts, len(blocks)]
-    found = [_Section((), None, None, pieces_of(blocks[: bounds[0]]))] if bounds[0] else []
-    open_headings: list[Block] = []
+    if bounds[0]:
+        yield 0, bounds[0], []
+    above: list[int] = []
     for start, end in zip(starts, bounds[1:], strict=False):
+        above = [*(place for place in above if blocks[place].level < blocks[start].level), start]
+        yield start, end, [(place, blocks[place]) for place in above]
+
+
+def _sections(blocks: Sequence[Block], parts: Sequence[_Part], budgets: _Budgets) -> list[_Section]:
+    """A section per part. A heading that no chunk would show otherwise becomes text of its own section."""
+    paths = [budgets.fitting(_path(headings)) for _, _, headings in parts]
+    seen = {
+        place
+        for (start, end, headings), path in zip(parts, paths, strict=True)
+        if end - start > 1
+        for place, heading in _shown(headings)[len(_shown(headings)) - len(path) :]
+        if len(heading.text) <= _MAX_HEADING
+    }
+    found = []
+    for (start, end, headings), path in zip(parts, paths, strict=True):
+        if not headings:
+            found.append(_Section((), None, None, pieces_of(blocks[start:end], start)))
+            continue
         heading = blocks[start]
-        open_headings = [*(above for above in open_headings if above.level < heading.level), heading]
         pieces = pieces_of(blocks[start + 1 : end], start + 1)
-        leaf = end == len(blocks) or blocks[end].level <= heading.level
-        if len(heading.text) > _MAX_HEADING or (leaf and not pieces):  # else its words would be lost
+        if start not in seen:
             pieces = [Piece(start, "paragraph", heading.text, page=heading.page), *pieces]
-        path = tuple(map(_label, _shown(open_headings)))
-        anchor = next((above.anchor for above in reversed(open_headings) if above.anchor), None)
-        line = heading_piece(path[-1], start, heading.page)
-        found.append(_Section(path, anchor, line, pieces))
+        anchor = next((above.anchor for _, above in reversed(headings) if above.anchor), None)
+        found.append(_Section(path, anchor, heading_piece(_label(heading), start, heading.page), pieces))
     return found
 
 
-def _shown(headings: list[Block]) -> list[Block]:
+def _path(headings: list[tuple[int, Block]]) -> Path:
+    return tuple(_label(heading) for _, heading in _shown(headings))
+
+
+def _shown(headings: list[tuple[int, Block]]) -> list[tuple[int, Block]]:
     """At most four: the outermost, which says what the part is about (a file in an archive, a class), and the last."""
     return headings if len(headings) <= _MAX_PATH else [headings[0], *headings[1 - _MAX_PATH :]]
 
