@@ -16,7 +16,7 @@ from ml.week10_agents.bfcl import CATEGORIES, Call, Case
 from ml.week10_agents.bfcl_match import mistake
 from ml.week10_agents.constrained import Written
 from ml.week10_agents.schema import Schema, valid
-from ml.week10_agents.small_model import SmallModel, calls_schema
+from ml.week10_agents.small_model import SmallModel, budget_for, calls_schema
 
 THRESHOLDS = np.round(np.arange(0.0, 0.61, 0.1), 2)
 SHARES = (0.5, 0.8, 1.1)
@@ -106,11 +106,18 @@ def judge(case: Case, written: Written, schema: Schema) -> Answered:
     return Answered(case, written, document is not None, fits, fits and not mistake(case, calls), calls)
 
 
-def ask_masked(model: SmallModel, case: Case, least: int = 1) -> Answered:
-    """A case answered under the mask: ``least`` or more calls."""
+def ask_masked(model: SmallModel, case: Case) -> tuple[Answered, bool]:
+    """A case answered under the mask with one or more calls, and whether the model would call nothing if it might.
+
+    If it would not, the answer that it gives then is the one that it gives when it must call: the two masks differ in
+    nothing but the first bracket, so the second decoding is spared.
+    """
     tools = case.tools()
-    schema = calls_schema(tools, least)
-    return judge(case, model.constrained(model.prompt(case.question, tools), schema), schema)
+    must, may = calls_schema(tools), calls_schema(tools, least=0)
+    prompt, budget = model.prompt(case.question, tools), budget_for(must)
+    written = model.constrained(prompt, may, budget)
+    silent = written.text == "[]"
+    return judge(case, model.constrained(prompt, must, budget) if silent else written, must), silent
 
 
 def ask_freely(model: SmallModel, case: Case) -> Answered:

@@ -143,8 +143,9 @@ def _small_model(run: Run, cases: list[Case], systems: dict[str, dict[str, Score
         return
     masked, free, silent = [], [], 0
     for place, case in enumerate(run.track(chosen, "SmolLM2, with the mask and without")):
-        masked.append(bfcl_study.ask_masked(model, case))
-        silent += bfcl_study.ask_masked(model, case, least=0).calls == []
+        answered, none = bfcl_study.ask_masked(model, case)
+        masked.append(answered)
+        silent += none
         if place % (1 if each < 3 else 3) == 0:  # eighty tokens of prose take longer than a call
             free.append(bfcl_study.ask_freely(model, case))
     counts = {"with the mask": _count(masked), "without": _count(free)}

@@ -52,15 +52,21 @@ class SmallModel:
         ]
         return self.encode(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
-    def constrained(self, prompt: Sequence[int], schema: Mapping[str, Any], budget: int = BUDGET) -> Written:
+    def constrained(self, prompt: Sequence[int], schema: Mapping[str, Any], budget: int | None = None) -> Written:
         """An answer that is valid against ``schema``, whatever the prompt. Raises grammar.Unsupported."""
         masks = Masks(_compiled(json.dumps(schema)), self.vocabulary)
-        budget = max(budget, 2 * int(masks.automaton.distance[0]))
-        return decode(self.scorer, prompt, masks, self.encode, budget, self.tokenizer.eos_token_id)
+        return decode(
+            self.scorer, prompt, masks, self.encode, budget or budget_for(schema), self.tokenizer.eos_token_id
+        )
 
     def free(self, prompt: Sequence[int], budget: int = BUDGET) -> Written:
         """An answer without a mask."""
         return decode_freely(self.scorer, prompt, self.vocabulary, self.tokenizer.eos_token_id, budget)
+
+
+def budget_for(schema: Mapping[str, Any]) -> int:
+    """Tokens for an answer: the usual number, and more where the shortest valid text is long."""
+    return max(BUDGET, 2 * int(_compiled(json.dumps(schema)).distance[0]))
 
 
 @lru_cache(maxsize=64)

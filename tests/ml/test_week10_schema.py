@@ -307,7 +307,7 @@ def test_smollm2_under_the_mask_writes_calls_that_fit_and_without_it_prose(model
     for case in own_cases()[:2]:
         tools = case.tools()
         prompt, schema = model.prompt(case.question, tools), calls_schema(tools)
-        written = model.constrained(prompt, schema, budget=40)
+        written = model.constrained(prompt, schema)
         assert valid(json.loads(written.text), schema)
         assert 0 < written.best <= written.chosen
         assert written.forced > 10, "names and brackets are not the model's to choose"
