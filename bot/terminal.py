@@ -31,6 +31,7 @@ from bot import state, supervisor
 from bot.backend import Backend, open_backend, open_database
 from bot.checks import run_checks
 from bot.slack.cli import app as slack
+from bot.teams.cli import playground, teams
 
 app = typer.Typer(
     name="almanac",
@@ -41,7 +42,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.add_typer(slack)
+for group in (slack, teams, playground):
+    app.add_typer(group)
 T = TypeVar("T")
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")]
 
