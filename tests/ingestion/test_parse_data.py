@@ -160,6 +160,7 @@ def test_feeds_and_other_xml() -> None:
         ("paragraph", 0, "Mon, 1 Jan 2024"),
         ("paragraph", 0, "Really so."),
     ]
+    assert parse("a.xml", b"<a><b>one</b><b>two</b><b>thr").metadata == {"truncated": "the XML ends too early"}
     other = b"<services><service><name>search</name><port unit='tcp'>80</port></service></services>"
     assert brief(parse("a.xml", other)) == [
         ("heading", 2, "service search"),

@@ -55,6 +55,10 @@ def test_wrong_extension() -> None:
     assert reason("a.md", word_file()) == "the file is named .md but is a ZIP archive, not text"
     assert reason("a.pdf", word_file()) == "the file is named .pdf but is a ZIP archive, not a PDF"
     assert reason("a.xlsx", b"a,b\n") == "the file is named .xlsx but is something else, not an Excel workbook"
+    assert (
+        reason("a.csv", b"<!DOCTYPE html><html>") == "the file is named .csv but is an HTML page, not a table of values"
+    )
+    assert reason("a.json", b"\n<html><body>Log in") == "the file is named .json but is an HTML page, not data"
     old = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600
     assert "old binary Office format" in reason("a.docx", old)
     assert reason("a.xlsx", old + "EncryptedPackage".encode("utf-16-le")) == "the file is protected by a password"

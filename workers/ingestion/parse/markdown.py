@@ -35,7 +35,7 @@ def blocks_of(source: str, anchors: dict[str, int]) -> Iterator[Block]:
 
 
 def _parser() -> MarkdownIt:
-    return MarkdownIt("commonmark").enable("table")
+    return MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
 def _front_matter(source: str) -> dict[str, str]:

@@ -45,6 +45,14 @@ _WANTED = {
     "ppt": ("ole", "an old PowerPoint presentation"),
     "outlook": ("ole", "an Outlook message"),
 }
+# A login page saved under the name of what was asked for; other text may well begin with HTML.
+_NEVER_HTML = {
+    "data": "data",
+    "notebook": "a notebook",
+    "delimited": "a table of values",
+    "mail": "a mail",
+    "subtitles": "subtitles",
+}
 _MODERN = frozenset({"docx", "pptx", "xlsx"})
 
 
@@ -70,11 +78,14 @@ def words_for(content: bytes) -> str:
 def check_kind(name: str, content: bytes) -> None:
     """Refuses content that is plainly something else than its name promises."""
     extension, kind = extension_of(name), kind_of(content)
-    wanted, words = _WANTED.get(reader_of(name) or "", ("text", "text"))
-    if kind == "ole" and reader_of(name) in _MODERN:
+    reader = reader_of(name) or ""
+    wanted, words = _WANTED.get(reader, ("text", _NEVER_HTML.get(reader, "text")))
+    if kind == "ole" and reader in _MODERN:
         raise DocumentUnreadable(_ole_reason(content))
     if wanted == "text":
-        mismatch = kind not in ("unknown", "html") and not (kind == "pdf" and not content.lstrip().startswith(b"%PDF"))
+        quoted = kind == "pdf" and not content.lstrip().startswith(b"%PDF")  # text that speaks of PDF
+        mismatch = kind not in ("unknown", "html") and not quoted
+        mismatch = mismatch or (kind == "html" and reader in _NEVER_HTML)
     elif wanted == "pdf":
         mismatch = kind not in ("pdf", "unknown") or b"obj" not in content
     else:

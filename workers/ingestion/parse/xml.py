@@ -30,20 +30,22 @@ _NAMED = ("title", "name", "label", "id", "key")
 def read(content: bytes, name: str) -> Draft:
     declared = _DECLARED.search(content[:1024])
     source = decode(content, declared[1].decode() if declared else None)
-    root = _parsed(source)
+    root, ended = _parsed(source)
+    metadata = {} if ended else {"truncated": "the XML ends too early"}
     if _tag(root) in ("rss", "feed", "RDF"):
-        return _feed(root)
+        return _feed(root, metadata)
     if _tag(root) == "html":
         return html.read(content, name)
-    return Draft(list(_Walker().blocks(root)))
+    return Draft(list(_Walker().blocks(root)), metadata=metadata)
 
 
 def safe_root(content: bytes) -> etree._Element:
     """The root of XML inside another file."""
-    return _parsed(decode(content))
+    return _parsed(decode(content))[0]
 
 
-def _parsed(source: str) -> etree._Element:
+def _parsed(source: str) -> tuple[etree._Element, bool]:
+    """The root, and whether it was closed: what is not well formed is read as far as it goes."""
     if _ENTITY.search(source):
         raise DocumentUnreadable("the file declares XML entities, which can swell without end, and was not read")
     source = _DOCTYPE.sub("", _DECLARATION.sub("", source, count=1), count=1).strip()
@@ -51,20 +53,21 @@ def _parsed(source: str) -> etree._Element:
     root = etree.fromstring(source.encode("utf-8", "replace"), parser) if source else None
     if root is None:
         raise DocumentUnreadable("the file is not valid XML")
-    return root
+    early = any(entry.type_name in ("ERR_TAG_NOT_FINISHED", "ERR_DOCUMENT_END") for entry in parser.error_log)
+    return root, not early
 
 
 def _tag(node: etree._Element) -> str:
     return etree.QName(node).localname if isinstance(node.tag, str) else ""
 
 
-def _feed(root: etree._Element) -> Draft:
+def _feed(root: etree._Element, metadata: dict[str, str]) -> Draft:
     channel = next((node for node in root if _tag(node) == "channel"), root)
     blocks = list(_words(_child(channel, *_BODY)))
     for entry in root.iter():
         if _tag(entry) in _ENTRIES:
             blocks.extend(_entry(entry))
-    return Draft(blocks, _inline(_child(channel, "title")))
+    return Draft(blocks, _inline(_child(channel, "title")), metadata=metadata)
 
 
 def _entry(entry: etree._Element) -> Iterator[Block]:
