@@ -21,17 +21,16 @@ SECTIONS = ["Time", "The lesson", "Run", "Expect", "Exercises", "In Almanac", "S
 each_week = pytest.mark.parametrize("week", WEEKS, ids=[week.name[:6] for week in WEEKS])
 
 
-def test_the_weeks_are_in_three_phases_and_each_finished_phase_has_its_document() -> None:
+def test_the_twelve_weeks_are_in_three_phases_and_each_has_its_document() -> None:
     weeks = find_weeks()
     numbers = [week.number for week in weeks]
-    assert numbers == sorted(set(numbers))
-    assert set(range(1, 10)) <= set(numbers) <= set(range(1, 13))
+    assert numbers == list(range(1, 13))
     for week in weeks:
         assert week.phase == (1 if week.number < 5 else 2 if week.number < 9 else 3)
         assert not week.title.startswith("#"), "the page's heading is `# Week N: title`"
     for phase in (1, 2, 3):
-        complete = set(range(4 * phase - 3, 4 * phase + 1)) <= set(numbers)
-        assert (notebooks.ROOT / f"phase{phase}.md").exists() == complete
+        page = (notebooks.ROOT / f"phase{phase}.md").read_text()
+        assert f"weeks {4 * phase - 3} to {4 * phase}" in page.splitlines()[0]
 
 
 @each_week
