@@ -200,3 +200,17 @@ def test_subtitles_lose_their_numbers_and_keep_the_time() -> None:
     source = b"1\n00:00:01,000 --> 00:00:02,000\n<i>Hello</i>\nthere.\n\n2\n00:01:05,000 --> 00:01:06,000\nBye.\n"
     expected = [("paragraph", 0, "[00:00:01] Hello there."), ("paragraph", 0, "[00:01:05] Bye.")]
     assert brief(parse("a.srt", source)) == expected
+
+
+def test_articles_in_xml_are_read_by_their_titles() -> None:
+    source = b"""<?xml version="1.0"?><!DOCTYPE article PUBLIC "x" "y.dtd"><article><front><title>Big study</title></front>
+    <body><sec id="s1"><title>Methods</title><p>We used <i>this</i> and that.</p>
+    <sec><title>Data</title><p>Much.</p></sec></sec></body></article>"""
+    document = parse("a.xml", source)
+    assert document.title == "Big study"
+    assert brief(document) == [
+        ("heading", 1, "Methods"),
+        ("paragraph", 0, "We used this and that."),
+        ("heading", 2, "Data"),
+        ("paragraph", 0, "Much."),
+    ]

@@ -22,7 +22,7 @@ _BOMS = (
 _CANDIDATES = (
     "utf_8 cp1250 cp1251 cp1252 cp1253 cp1254 cp1255 cp1256 cp1257 cp1258 iso8859_2 iso8859_5 iso8859_7 "
     "iso8859_9 koi8_r koi8_u mac_cyrillic cp855 cp866 tis_620 big5 gb18030 cp932 shift_jis euc_jp cp949 euc_kr "
-    "iso2022_jp iso2022_kr"
+    "iso2022_jp iso2022_kr johab iso8859_6"
 ).split()
 _SAMPLE = 256 * 1024
 _WESTERN = re.compile(r"[\x00-\x7fàâäáãåæçéèêëíìîïñóòôöøœßúùûüÿÀÂÄÁÃÅÆÇÉÈÊËÍÎÏÑÓÔÖØŒÚÙÛÜ¿¡«»“”„‘’‚–—…•·€£§°©®™½¼×]+|õe")
@@ -75,6 +75,10 @@ def _wide(content: bytes) -> str | None:
 
 def _narrow(content: bytes, declared: str | None) -> str:
     seven_bit = b"\x1b$" in content[:_SAMPLE]  # ISO-2022 would pass for ASCII
+    if b"~{" in content[:_SAMPLE] and b"~}" in content:
+        text = _chinese_mail(content)
+        if text is not None:
+            return text
     if not seven_bit:
         text = _try(content, "utf-8")
         if text is not None:
@@ -102,6 +106,15 @@ def _taiwanese(content: bytes) -> str | None:
     foreign = [character for character in text or "" if character > "\x7f"]
     chinese = sum("\u3000" <= character <= "\u9fff" for character in foreign)
     return text if chinese > 0.8 * len(foreign) else None
+
+
+def _chinese_mail(content: bytes) -> str | None:
+    """HZ, Chinese in seven bits as mail once needed it, would pass for ASCII: it is that where what stands between its
+    marks is all Chinese."""
+    text = _try(content, "hz")
+    foreign = [character for character in text or "" if character > "\x7f"]
+    chinese = sum("\u3000" <= character <= "\u9fff" or character > "\uff00" for character in foreign)
+    return text if len(foreign) > 3 and chinese > 0.95 * len(foreign) else None
 
 
 def _detected(sample: bytes, seven_bit: bool) -> list[str]:

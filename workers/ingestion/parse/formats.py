@@ -11,7 +11,7 @@ _READERS: Mapping[str, str] = {
     "asciidoc": ".adoc .asciidoc .asc",
     "org": ".org",
     "html": ".html .htm .xhtml",
-    "text": ".txt .text .log",
+    "text": ".txt .text .log .tex .wiki .mediawiki .textile .creole .rdoc .pod",
     "subtitles": ".srt .vtt",
     "pdf": ".pdf",
     "docx": ".docx .docm .dotx",
@@ -25,10 +25,10 @@ _READERS: Mapping[str, str] = {
     "ppt": ".ppt",
     "outlook": ".msg",
     "delimited": ".csv .tsv",
-    "mail": ".eml",
+    "mail": ".eml .mht .mhtml",
     "notebook": ".ipynb",
     "data": ".json .jsonl .ndjson .yaml .yml",
-    "xml": ".xml .rss .atom .xsd .wsdl .xsl .xslt .svg .plist",
+    "xml": ".xml .nxml .dita .dbk .docbook .rss .atom .xsd .wsdl .xsl .xslt .svg .plist",
     "zip": ".zip",
     "code": ".py .pyi .js .mjs .cjs .jsx .ts .mts .cts .tsx .go .rs .java .kt .kts .c .h .cc .cpp .cxx .hh .hpp .hxx "
     ".cs .rb .rake .php .sh .bash .zsh .ksh .sql .swift .scala .lua .pl .pm .r .jl .ex .exs .erl .hs .clj .groovy "

@@ -11,13 +11,14 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 
 from assistant.errors import DocumentUnreadable
-from workers.ingestion.parse import ocr
+from workers.ingestion.parse import ocr, progress
 from workers.ingestion.parse.draft import Draft
 from workers.ingestion.parse.pdf_blocks import Entry, assemble
 from workers.ingestion.parse.pdf_lines import Line, page_lines
 from workers.ingestion.parse.pdf_words import page_words
 
 MAX_PAGES = 5_000
+_STRIDE, _STRIDE_SECONDS = 200, 60.0  # a long book may take longer than other files, at this pace
 _DAMAGED = "the PDF is damaged or cut off and cannot be read"
 _NEEDS_OCR = "the PDF holds no text (scanned pages?) and needs OCR, for which Tesseract is not installed"
 _FILE_NAME = re.compile(r"\.(?:docx?|xlsx?|pptx?|pdf|tex|indd|dvi|ps|html?)$|^untitled|^microsoft word -", re.I)
@@ -70,6 +71,8 @@ def _pages(document: pdfium.PdfDocument) -> _Pages:
     """One broken page must not lose the others; it is named in the metadata."""
     found = _Pages()
     for number in range(1, min(len(document), MAX_PAGES) + 1):
+        if number % _STRIDE == 0:
+            progress.extend(_STRIDE_SECONDS)
         try:
             page = document[number - 1]
         except pdfium.PdfiumError:

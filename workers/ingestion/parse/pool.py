@@ -28,10 +28,10 @@ _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "TESSDATA_PREFIX", "LD_LIBRARY_PATH")  
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """For one file. ``longest`` bounds what text recognition may ask for, page by page."""
+    """For one file. ``longest`` bounds what a reader may ask for as it goes from page to page."""
 
     seconds: float = 120.0
-    longest: float = 900.0
+    longest: float = 600.0
     memory: int = 1536 * 2**20
 
 

@@ -1,4 +1,4 @@
-"""How a slow but honest reader asks for more time: page by page, which only text recognition needs to do."""
+"""How a slow but honest reader asks for more time: a PDF of many pages, text recognition page by page."""
 
 from __future__ import annotations
 

@@ -24,6 +24,12 @@ _DOCTYPE = re.compile(r"<!DOCTYPE[^>\[]*(?:\[[^\]]*\])?\s*>", re.IGNORECASE)
 _ENTRIES = frozenset({"item", "entry"})
 _BODY = ("encoded", "content", "description", "summary", "tagline", "subtitle")
 _DATES = ("pubDate", "updated", "published", "modified", "issued", "date")
+_PROSE = frozenset(
+    "p para simpara text title head li item".split()
+)  # their names say nothing that their place does not
+_SECTIONS = frozenset(
+    "sec section chapter article topic book part appendix sect1 sect2 sect3 div body front back".split()
+)
 _NAMED = ("title", "name", "label", "id", "key")
 
 
@@ -116,8 +122,14 @@ class _Walker:
             if text:
                 yield Block("paragraph", text)
             return
-        if all(len(child) == 0 for child in elements):
+        if _tag(node) in _PROSE:
+            yield Block("paragraph", " ".join("".join(map(str, node.itertext())).split()))
+            return
+        if all(len(child) == 0 for child in elements) and _tag(node) not in _SECTIONS:
             yield from self._record(node, elements, level)
+            return
+        if _tag(node) in _SECTIONS:
+            yield from self._section(node, level, depth)
             return
         if depth:
             yield Block("heading", self._name(node), level=min(level, 6))
@@ -127,6 +139,15 @@ class _Walker:
             yield from self.blocks(child, level + 1, depth + 1)
             if child.tail and child.tail.strip():
                 yield Block("paragraph", child.tail)
+
+    def _section(self, node: etree._Element, level: int, depth: int) -> Iterator[Block]:
+        """Of an article or a book: named by its title, if it has one."""
+        title = _child(node, "title")
+        if title is not None:
+            yield Block("heading", _inline(title), level=min(level, 6))
+        for child in node:
+            if child is not title and isinstance(child.tag, str):
+                yield from self.blocks(child, level + (title is not None), depth + 1)
 
     def _record(self, node: etree._Element, elements: list[etree._Element], level: int) -> Iterator[Block]:
         mixed = bool((node.text or "").strip()) or any((child.tail or "").strip() for child in elements)
@@ -150,5 +171,7 @@ def _leaf(node: etree._Element) -> str:
     text = " ".join("".join(map(str, node.itertext())).split())
     if "<" in text and ">" in text:
         text = " ".join(block.text for block in html.fragment(text))
+    if _tag(node) in _PROSE:
+        return text
     shown = ", ".join(filter(None, [text, *values]))
     return f"{_tag(node)}: {shown}" if shown else ""
