@@ -28,14 +28,20 @@ from workers.execution import execute
 
 
 class CountingEmbedder(WordEmbedder):
-    """Remembers what it was given; ``before`` is called first."""
+    """Remembers the passages that it was given, and how often; questions do not count."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.calls = 0
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         self.texts += texts
+        self.calls += 1
         return await super().embed(texts)
+
+    async def embed_query(self, text: str) -> Vectors:
+        vector: Vectors = (await super().embed([text]))[0]
+        return vector
 
 
 class Station:

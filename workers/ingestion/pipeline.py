@@ -209,9 +209,11 @@ async def together(*stages: Awaitable[None]) -> None:
     """Run the stages beside each other; the first that fails ends the others, and its error is the one raised."""
     tasks = [asyncio.ensure_future(stage) for stage in stages]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            task.result()
+        waiting = set(tasks)
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
     finally:
         for task in tasks:
             task.cancel()

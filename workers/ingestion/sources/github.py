@@ -42,6 +42,8 @@ class GitHub:
 
     async def list_changes(self, cursor: Cursor | None) -> Changes:
         parts = await self._opened()
+        if cursor and cursor["at"] == 0 and not cursor["whole"] and cursor["readers"] != list(self._readers):
+            cursor = None  # it was made private, or public: that concerns everything that was ever read
         names = list(parts)
         whole = cursor is None or bool(cursor.get("whole"))
         cursors: dict[str, Any] = dict(cursor["parts"]) if cursor else {}
@@ -55,11 +57,11 @@ class GitHub:
         cursors[name] = changes.cursor
         at = at if changes.more else at + 1
         more = at < len(names)
-        kept = {"parts": cursors, "at": at if more else 0, "whole": whole and more}
+        kept = {"parts": cursors, "at": at if more else 0, "whole": whole and more, "readers": list(self._readers)}
         return Changes(
             [self._named(entry) for entry in changes.upserts], changes.deletions, kept, more,
             whole=whole, first=whole and cursor is None, moves=changes.moves,
-            groups=self._groups if cursor is None or at <= 1 else {},
+            groups=self._groups,
         )  # fmt: skip
 
     async def find(self, external_id: str) -> Entry | None:

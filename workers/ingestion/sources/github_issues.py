@@ -24,11 +24,13 @@ class Issues:
         start += f"&since={quote(since)}" if since else ""
         try:
             found, next_page = await self._api.page(address or start)
+            newest = max([since, *(issue["updated_at"] for issue in found)])
         except Expired:
             if not address:
                 return Changes(cursor=cursor, whole=whole)
             found, next_page = await self._api.page(start)
-        newest = max([since, *(issue["updated_at"] for issue in found)])
+            newest = max([since, *(issue["updated_at"] for issue in found)])
+            next_page = next_page if newest > since else ""  # never the same page for ever
         entries = [self._entry(issue) for issue in found if "pull_request" not in issue]
         kept = {"since": newest, "next": next_page} if next_page else {"since": newest}
         return Changes(entries, cursor=kept, more=bool(next_page), whole=whole)
