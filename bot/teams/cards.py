@@ -88,7 +88,7 @@ def sources_card(citations: Sequence[Citation], language: str, buttons: Sequence
             body.append(text(say("teams.more_sources", language, n=len(citations) - at), isSubtle=True))
             break
         body.append(item)
-    return card(body, buttons, wide=True)
+    return card(body, buttons)
 
 
 def table_cards(tables: Iterable[Table], language: str) -> list[Card]:
@@ -131,7 +131,7 @@ def _table(table: Table, rows: list[Card], heading: str) -> Card:
         "rows": [_row(table.header, header=True), *rows],
     }
     title = [text(heading, weight="Bolder")] if heading else []
-    return card([*title, grid], wide=columns > 2)
+    return card([*title, grid], wide=columns > 3)
 
 
 def _row(cells: Sequence[str], *, header: bool) -> Card:

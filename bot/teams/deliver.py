@@ -55,6 +55,7 @@ class TeamsFrontEnd:
         self._connector = connector
         self._services = services
         self._streams: set[str] = set()
+        self._working: set[uuid.UUID] = set()
         self._most_citations = 10 if services.settings.teams_anonymous else MAX_CITATIONS  # the Playground takes ten
         self._commands = CommandDesk(services, connector, self)
         self._files = FileDesk(services, session, door.may_call, self._commands)
@@ -69,6 +70,9 @@ class TeamsFrontEnd:
     async def deliver(self, event: Event, stream: AsyncIterator[AnswerEvent] | None, claim: Claim) -> dict[str, Any]:
         incoming = Incoming.restore(event.payload)
         ledger = Ledger(claim, event.reply)
+        if event.id in self._working:  # the lease ran out under an attempt of this very process
+            raise LostClaim
+        self._working.add(event.id)
         try:
             await self._deliver(event, incoming, stream, claim, ledger)
         except (Refused, Unreachable) as error:
@@ -79,6 +83,8 @@ class TeamsFrontEnd:
             if event.attempts >= MAX_ATTEMPTS:  # the last attempt says that it was one
                 await self._confess(event, incoming, ledger)
             raise
+        finally:
+            self._working.discard(event.id)
         return ledger.reply()
 
     async def _deliver(

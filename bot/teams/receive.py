@@ -44,28 +44,36 @@ class TeamsReceiver:
     async def message_update(self, body: dict[str, Any]) -> None:
         """The question was changed: what was begun for it stops, and it is answered anew in the same place."""
         incoming = events.edit(body)
-        if incoming is None:
-            return self._count("ignored")
-        original = await self._inbox.reply_of(incoming.of)
-        if original is None:  # its first version was not for us, or has not come yet: this one stands for it
-            self._count("ignored") if events.message(body) is None else await self._store(_first(incoming))
-            return None
+        original = None if incoming is None else await self._inbox.reply_of(incoming.of)
+        if incoming is not None and original is None and events.message(body) is not None:
+            original = await self._stands_for(incoming)
+        elif original is None:
+            self._count("ignored")
+        if incoming is None or original is None:
+            return
         if original.state != "cancelled" and await self._said(original) == incoming.text and not _undeleted(body):
-            return self._count("ignored")
+            self._count("ignored")
+            return
         await self._stop(incoming.of, original)
         replaces = (original.sent or {}).get("answer") or original.answer_id
-        return await self._store(replace(incoming, replaces=str(replaces or "")), of=original)
+        await self._store(replace(incoming, replaces=str(replaces or "")), of=original)
 
     async def message_delete(self, body: dict[str, Any]) -> None:
         """The question was taken back: what was begun for it stops, and its answer goes."""
         incoming = events.deletion(body)
         if incoming is None:
-            return self._count("ignored")
-        original = await self._inbox.reply_of(incoming.of)
-        if original is None:  # should the message itself still come, it is known already
-            return await self._store(_first(incoming))
-        await self._stop(incoming.of, original)
-        return await self._store(incoming)
+            self._count("ignored")
+            return
+        original = await self._inbox.reply_of(incoming.of) or await self._stands_for(incoming)
+        if original is not None:
+            await self._stop(incoming.of, original)
+            await self._store(incoming)
+
+    async def _stands_for(self, incoming: events.Incoming) -> inbox_rows.Reply | None:
+        """Store a change whose message has not come (yet) in its place; the message, if it has come just now."""
+        kind: events.Kind = "message" if incoming.kind == "edit" else incoming.kind
+        first = replace(incoming, kind=kind, stamp="", of="" if kind == "message" else incoming.of)
+        return None if await self._store(first) else await self._inbox.reply_of(incoming.of)
 
     async def conversation_update(self, body: dict[str, Any]) -> None:
         await self._store(events.welcome(body))
@@ -135,7 +143,8 @@ class TeamsReceiver:
         if newest := (original.sent or {}).get("newest"):
             await self._inbox.cancel(str(newest))
 
-    async def _store(self, incoming: events.Incoming | None, of: inbox_rows.Reply | None = None) -> None:
+    async def _store(self, incoming: events.Incoming | None, of: inbox_rows.Reply | None = None) -> bool:
+        """Whether it was new."""
         fate = "ignored"
         if incoming is not None:
             new = await self._inbox.store(incoming.key, incoming.key, incoming.payload())
@@ -145,15 +154,10 @@ class TeamsReceiver:
                     sent = {**(of.sent or {}), "newest": incoming.key}
                     await inbox_rows.remember_reply(session, of.event_id, sent)
         self._count(fate)
+        return fate == "stored"
 
     def _count(self, fate: str) -> None:
         self._services.metrics.events.labels(PLATFORM, fate).inc()
-
-
-def _first(incoming: events.Incoming) -> events.Incoming:
-    """Under the message's own key."""
-    kind: events.Kind = "message" if incoming.kind == "edit" else incoming.kind
-    return replace(incoming, kind=kind, stamp="", of="" if kind == "message" else incoming.of)
 
 
 def _undeleted(body: dict[str, Any]) -> bool:

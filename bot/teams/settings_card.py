@@ -12,6 +12,7 @@ from bot.teams.cards import Card
 from bot.teams.citations import short
 
 NAMES = {"en": "English", "de": "Deutsch", "fr": "Français", "es": "Español"}
+AUTO = "auto"  # the question's own language
 MAX_SOURCES = 60
 MAX_PERSONA = 300
 MAX_EXPERT = 200
@@ -27,8 +28,8 @@ def settings_card(settings: ChannelSettings, known: Sequence[SourceRow], channel
         _choice("answer", words("answer"), {"mention": words("mention"), "sure": words("sure")}, settings.answer),
         _sources(settings, known, words("sources"), words("all")),
         _choice(
-            "language", words("language"), {"": words("auto"), **{code: NAMES[code] for code in LANGUAGES}},
-            settings.language or "",
+            "language", words("language"), {AUTO: words("auto"), **{code: NAMES[code] for code in LANGUAGES}},
+            settings.language or AUTO,
         ),
         _text("persona", words("persona"), words("persona_hint"), settings.persona, MAX_PERSONA),
         _text("expert", words("expert"), words("expert_hint"), settings.expert, MAX_EXPERT),
@@ -39,7 +40,7 @@ def settings_card(settings: ChannelSettings, known: Sequence[SourceRow], channel
     ]  # fmt: skip
     save = cards.Button(words("save"), "settings", (("channel", channel),), "positive", inputs=True)
     title = cards.text(words("title"), weight="Bolder", size="Medium")
-    return cards.card([title, *fields], (save,), wide=True)
+    return cards.card([title, *fields], (save,))
 
 
 def settings_from(said: Mapping[str, str], known: Sequence[SourceRow]) -> ChannelSettings:

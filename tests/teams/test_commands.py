@@ -128,6 +128,10 @@ async def test_cancel_does_nothing(admin: Bot, double: TeamsDouble) -> None:
     assert status == 200
     assert say("teams.confirm_cancelled") in body
     assert len(await admin.events()) == 1
+    await say_to(admin, double, "/search nobody needs this page", 2)
+    assert "[Old page](https://wiki.example.com/old)" in double.texts(CHAT)[-1]
+    await admin.deliver(press(double, "command", **buttons(*double.cards(CHAT))["command"]["data"]))
+    await admin.settled(3)
 
 
 def with_file(double: TeamsDouble, name: str, text: str = "", url: str = "") -> dict[str, Any]:
