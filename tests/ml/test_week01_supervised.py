@@ -171,7 +171,7 @@ def test_the_duality_gap_bounds_the_distance_to_the_minimum() -> None:
 def test_a_lasso_path_starts_at_zero_and_ends_near_least_squares() -> None:
     x, y = standardised("diabetes")
     path = lasso_path(x, y.astype(float), largest_penalty(x, y.astype(float)) * np.array([1.0, 0.1, 1e-6]))
-    np.testing.assert_allclose(path[0], 0, atol=1e-10)  # at the border itself, the last bit depends on the machine's BLAS
+    np.testing.assert_allclose(path[0], 0, atol=1e-10)  # at the border, the last bit is BLAS's
     np.testing.assert_allclose(path[2], fit_qr(x, y).weights, atol=0.2)
 
 
