@@ -203,8 +203,8 @@ def test_subtitles_lose_their_numbers_and_keep_the_time() -> None:
 
 
 def test_articles_in_xml_are_read_by_their_titles() -> None:
-    source = b"""<?xml version="1.0"?><!DOCTYPE article PUBLIC "x" "y.dtd"><article><front><title>Big study</title></front>
-    <body><sec id="s1"><title>Methods</title><p>We used <i>this</i> and that.</p>
+    source = b"""<?xml version="1.0"?><!DOCTYPE article PUBLIC "x" "y.dtd"><article>
+    <front><title>Big study</title></front><body><sec id="s1"><title>Methods</title><p>We used <i>this</i> and that.</p>
     <sec><title>Data</title><p>Much.</p></sec></sec></body></article>"""
     document = parse("a.xml", source)
     assert document.title == "Big study"

@@ -43,6 +43,20 @@ def test_what_comes_back_is_what_was_read(name: str, content: bytes) -> None:
         assert pool.parse(name, content) == dispatch.parse(name, content)
 
 
+def test_one_process_reads_many_files_whatever_the_worker_weighs() -> None:
+    weight = b"x" * (600 * 2**20)  # as much as a model
+    with ParserPool(1) as pool:
+        pool.parse("a.md", b"text")
+        (first,) = children()
+        for number in range(20):
+            pool.parse("a.md", b"text %d" % number)
+        assert [child.pid for child in children()] == [first.pid]
+        pool.parse("large.html", b"<p>text</p>" * 300_000)  # whose memory is given back with its process
+        pool.parse("a.md", b"text")
+        assert [child.pid for child in children()] != [first.pid]
+    assert len(weight) > 0
+
+
 def test_reasons_come_back_too() -> None:
     with ParserPool(1) as pool:
         assert reason(pool, "a.pdf", pdf_file(password="x")) == "the PDF is protected by a password"

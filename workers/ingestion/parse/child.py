@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import resource
 import sys
+from pathlib import Path
 from typing import BinaryIO
 
 from assistant.errors import DocumentUnreadable
@@ -36,22 +38,28 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
             request, content = frames.read(requests)
         except EOFError:
             return
-        frames.write(answers, _answer(request["name"], content, request["max_bytes"]))
-        if _used() > _FRESH_ABOVE:
+        answer = _answer(request["name"], content, request["max_bytes"])
+        last = _used() > _FRESH_ABOVE
+        frames.write(answers, {**answer, "last": last})
+        if last:
             return
 
 
 def _answer(name: str, content: bytes, max_bytes: int) -> dict[str, object]:
     try:
-        document = dispatch.parse(name, content, max_bytes)
-        answer = frames.packed(document)
-        return {"document": answer, "last": _used() > _FRESH_ABOVE}
+        return {"document": frames.packed(dispatch.parse(name, content, max_bytes))}
     except DocumentUnreadable as error:
-        return {"reason": str(error), "last": _used() > _FRESH_ABOVE}
+        return {"reason": str(error)}
 
 
 def _used() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """The most memory this process has had, in KiB. What ``getrusage`` says begins, on Linux, with the worker's own."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = re.search(r"VmHWM:\s+(\d+)", status)
+    return int(peak[1]) if peak else 0
 
 
 def _limit(memory: int) -> None:
