@@ -14,11 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from assistant.answering.answer import Answering
 from assistant.commands import Commands
 from assistant.commands.context import Context
-from assistant.database import documents, migrate
+from assistant.database import migrate
 from assistant.database.channels import Channels
 from assistant.database.session import Sessions, create_engine, create_sessions
 from assistant.errors import DatabaseUnavailable
-from assistant.knowledge.embedding import Embedder, TransformerEmbedder
+from assistant.knowledge.embedders import Embedders
+from assistant.knowledge.embedding import Embedder
 from assistant.knowledge.search import Searcher
 from assistant.models.extractive import ExtractiveModel
 from assistant.models.port import Model
@@ -66,10 +67,9 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         stack.push_async_callback(engine.dispose)
         await check_database(engine)
         sessions = create_sessions(engine)
-        embedder = TransformerEmbedder(settings.embedding_model, settings.model_threads)
+        embedder = Embedders(sessions, settings.embedding_model, settings.model_threads)
         stack.push_async_callback(embedder.close)
-        async with sessions.begin() as session:
-            await documents.ensure_statistics(session, embedder.name)
+        await embedder.open()
         model = _model(settings, embedder)
         stack.push_async_callback(model.close)
         metrics = Metrics()

@@ -11,16 +11,18 @@ from sqlalchemy import Text, any_, cast, delete, func, literal, or_, select, tex
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from assistant.database import vectors
 from assistant.database.failures import forget_failure
 from assistant.database.tables import Chunk, CorpusStatistics, Document, Source
+from assistant.database.vectors import STATISTICS_LOCK
 from assistant.errors import SettingsError
 from assistant.knowledge import documents as types
-from assistant.knowledge.embedding import Vectors, halfvec_literal
+from assistant.knowledge.documents import text_hash
+from assistant.knowledge.embedding import Vectors
 from assistant.knowledge.lexical import frequencies, saturate, sparse_literal
 
 FIRST_MEAN_LENGTH = 100.0  # until the first run ends and the weights are computed with the real one
 MEAN_LENGTH_DRIFT = 0.05  # weights are computed anew when the mean has moved by more than this share
-STATISTICS_LOCK = 0x414C4D42  # one writer of chunks at a time, so that statistics never deadlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +39,43 @@ class IndexedDocument:
 
 @dataclass(frozen=True, slots=True)
 class PreparedDocument:
-    """A parsed, chunked and embedded document; ``vectors`` has one row a chunk."""
+    """A parsed, chunked and embedded document.
+
+    ``vectors``: the active model's, one row a chunk; None: every model's are in the index already.
+    """
 
     item: types.SourceItem
     document: types.ParsedDocument
     chunks: Sequence[types.Chunk]
-    vectors: Vectors
+    vectors: Vectors | None = None
     version: str | None = None
 
 
-async def ensure_statistics(session: AsyncSession, embedding_model: str) -> None:
-    """Refuse to mix vectors of two models: they are not comparable."""
+async def ensure_statistics(session: AsyncSession, embedding_model: str, dimensions: int = 384) -> None:
+    """Let ``embedding_model`` answer from a new index; refuse to ask another index with it.
+
+    Vectors of two models are not comparable: it takes ``almanac reembed`` to change over.
+    """
+    await vectors.lock(session)
     row = await session.get(CorpusStatistics, 1)
     if row is None:
         raise SettingsError("The database is not migrated; run `almanac check`.")
-    if row.embedding_model is None or row.chunks == 0:
-        row.embedding_model = embedding_model
-    elif row.embedding_model != embedding_model:
+    active = next((model for model in await vectors.models(session) if model.state == "active"), None)
+    if active is not None and active.name != embedding_model and row.chunks:
         raise SettingsError(
-            f"ALMANAC_EMBEDDING_MODEL is {embedding_model}, but the index was made with {row.embedding_model}; "
-            "set it back, or start with an empty database."
+            f"ALMANAC_EMBEDDING_MODEL is {embedding_model}, but the index was made with {active.name}; "
+            "set it back, or change over with `almanac reembed --model FOLDER`."
         )
+    if active is not None and active.name != embedding_model:
+        for model in await vectors.models(session):
+            await vectors.drop(session, model)
+        active = None
+    if active is None:
+        await vectors.add(session, embedding_model, dimensions, "active")
+
+
+async def holds_chunks(session: AsyncSession) -> bool:
+    return bool((await session.execute(select(CorpusStatistics.chunks))).scalar_one())
 
 
 INDEXED = (Document.id, Document.external_id, Document.content_hash, Document.readers, Document.url, Document.version)
@@ -105,6 +123,7 @@ async def replace(session: AsyncSession, source_id: int, prepared: PreparedDocum
     upsert = insert(Document).values(source_id=source_id, external_id=item.external_id, **values)
     upsert = upsert.on_conflict_do_update(index_elements=[Document.source_id, Document.external_id], set_=values)
     document_id = (await session.execute(upsert.returning(Document.id))).scalar_one()
+    await _require_vectors(session, prepared)
     await _remove_chunks(session, [document_id])
     mean = (await session.execute(select(CorpusStatistics.weighted_length))).scalar_one()
     rows = [_chunk_row(document_id, prepared, index, mean) for index in range(len(prepared.chunks))]
@@ -116,10 +135,19 @@ async def replace(session: AsyncSession, source_id: int, prepared: PreparedDocum
     await forget_failure(session, source_id, item.external_id)
 
 
+async def _require_vectors(session: AsyncSession, prepared: PreparedDocument) -> None:
+    """Raise ``VectorsMissing`` unless each chunk has the vectors of every model."""
+    hashes = [text_hash(chunk.embedded_text(prepared.document.title)) for chunk in prepared.chunks]
+    if prepared.vectors is not None:
+        active = next(model for model in await vectors.models(session) if model.state == "active")
+        await vectors.write(session, active, hashes, prepared.vectors)
+    await vectors.require(session, hashes)
+
+
 _INSERT_CHUNKS = text(
-    "INSERT INTO chunks (document_id, ordinal, text, heading_path, anchor, page, readers, embedding, terms,"
+    "INSERT INTO chunks (document_id, ordinal, text, heading_path, anchor, page, readers, text_hash, terms,"
     " frequencies, length, weights) VALUES (:document_id, :ordinal, :text, CAST(:heading_path AS text[]), :anchor,"
-    " :page, CAST(:readers AS text[]), CAST(:embedding AS halfvec), CAST(:terms AS integer[]),"
+    " :page, CAST(:readers AS text[]), :text_hash, CAST(:terms AS integer[]),"
     " CAST(:frequencies AS integer[]), :length, CAST(:weights AS sparsevec))"
 )
 
@@ -138,7 +166,7 @@ def _chunk_row(document_id: int, prepared: PreparedDocument, index: int, mean_le
         "anchor": chunk.anchor,
         "page": chunk.page,
         "readers": list(prepared.item.readers),
-        "embedding": halfvec_literal(prepared.vectors[index]),
+        "text_hash": text_hash(chunk.embedded_text(prepared.document.title)),
         "terms": terms,
         "frequencies": values,
         "length": length,

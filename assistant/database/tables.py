@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import Any, ClassVar
 
-from pgvector.sqlalchemy import HALFVEC, SPARSEVEC
+from pgvector.sqlalchemy import SPARSEVEC
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -26,7 +26,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-EMBEDDING_DIMENSIONS = 384
 TERM_SPACE = 1_000_000_000  # terms are hashed into 1..TERM_SPACE, the most a sparsevec can hold
 
 NOW = text("now()")
@@ -113,7 +112,7 @@ class Document(Base):
 
 
 class Chunk(Base):
-    """A passage, its vector and its BM25 weights.
+    """A passage and its BM25 weights. Its vectors lie in the tables of the embedding models, under ``text_hash``.
 
     ``terms`` and ``frequencies`` run in parallel; ``weights`` holds each term's saturated frequency (the document's
     side of BM25), so that its inner product with the query's idf vector is the BM25 score. ``readers`` repeats the
@@ -124,13 +123,7 @@ class Chunk(Base):
     __table_args__ = (
         UniqueConstraint("document_id", "ordinal"),
         Index("ix_chunks_terms", "terms", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
-        Index(
-            "ix_chunks_embedding",
-            "embedding",
-            postgresql_using="hnsw",
-            postgresql_ops={"embedding": "halfvec_cosine_ops"},
-            postgresql_with={"m": "16", "ef_construction": "64"},
-        ),
+        Index("ix_chunks_text_hash", "text_hash"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -141,7 +134,7 @@ class Chunk(Base):
     anchor: Mapped[str | None]
     page: Mapped[int | None]
     readers: Mapped[list[str]]
-    embedding: Mapped[Any] = mapped_column(HALFVEC(EMBEDDING_DIMENSIONS))
+    text_hash: Mapped[uuid.UUID]  # of what is embedded: title, headings and text
     terms: Mapped[list[int]]
     frequencies: Mapped[list[int]]
     length: Mapped[int]
@@ -158,7 +151,7 @@ class Term(Base):
 
 
 class CorpusStatistics(Base):
-    """One row: what BM25 needs to know of the whole, and which model made the vectors."""
+    """One row: what BM25 needs to know of the whole."""
 
     __tablename__ = "corpus_statistics"
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
@@ -167,7 +160,39 @@ class CorpusStatistics(Base):
     chunks: Mapped[int] = mapped_column(BigInteger)
     length: Mapped[int] = mapped_column(BigInteger)
     weighted_length: Mapped[float]  # the mean length that the stored weights were computed with
-    embedding_model: Mapped[str | None]
+
+
+class EmbeddingModel(Base):
+    """A model whose vectors the index holds, in a table of their own: ``vectors_<id>`` (text_hash, embedding).
+
+    ``building``: old passages still lack its vectors. ``standby``: none does, and it can be switched to; new passages
+    get its vectors, too. ``active``: it answers questions. ``folder`` is null for the model of the pip package;
+    ``fingerprint`` tells its files from others of the same name; ``activated_at`` is when it last became active.
+    """
+
+    __tablename__ = "embedding_models"
+    __table_args__ = (
+        CheckConstraint("state IN ('building', 'standby', 'active')", name="state"),
+        Index("uq_embedding_models_active", "state", unique=True, postgresql_where=text("state = 'active'")),
+    )
+
+    id: Mapped[int] = mapped_column(SmallInteger, Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    folder: Mapped[str | None]
+    dimensions: Mapped[int]
+    fingerprint: Mapped[str | None]
+    state: Mapped[str]
+    activated_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = _now()
+
+
+class IdleVector(Base):
+    """A text that no chunk holds any more. Its vectors are kept for a while: pages come back, and move."""
+
+    __tablename__ = "idle_vectors"
+
+    text_hash: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    since: Mapped[datetime] = _now()
 
 
 class Run(Base):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -53,6 +54,15 @@ class Chunk:
         """The title and headings that precede the text when it is embedded and indexed."""
         path = [part for part in self.heading_path if part.casefold() != title.casefold()]
         return " > ".join([title, *path])
+
+    def embedded_text(self, title: str) -> str:
+        """What the embedding model is given."""
+        return f"{self.context(title)}\n{self.text}"
+
+
+def text_hash(embedded: str) -> uuid.UUID:
+    """The first half of the SHA-256 of an embedded text: what is the same text has the same vector."""
+    return uuid.UUID(bytes=hashlib.sha256(embedded.encode("utf-8", "replace")).digest()[:16])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,9 @@ fixed cost of a forward pass.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
+import logging
 import os
 import threading
 import warnings
@@ -26,16 +29,24 @@ log = structlog.get_logger()
 
 Vectors = npt.NDArray[np.float32]
 
+DEFAULT_MODEL = "all-MiniLM-L6-v2"  # of the pip package
+DEFAULT_DIMENSIONS = 384
 MAX_TOKENS = 256  # what all-MiniLM-L6-v2 was trained for; the rest of a longer text is not seen
+MOST_TOKENS = 512  # of any model: passages are shorter, and a longer one would need the memory of a whole batch
 BATCH_TOKENS = 8_192  # padded tokens in one forward pass
+FINGERPRINT_BLOCK = 1 << 16  # bytes
+FINGERPRINT_BLOCKS = 64  # of each file, evenly spread
 QUERY_CACHE = 2_048
 
 
 class Embedder(Protocol):
     """``name`` identifies the model whose vectors are stored; vectors have shape (n, dimensions) and length 1."""
 
-    name: str
-    dimensions: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dimensions(self) -> int: ...
 
     async def embed(self, texts: Sequence[str]) -> Vectors: ...
 
@@ -66,14 +77,24 @@ def batches(lengths: Sequence[int], budget: int = BATCH_TOKENS) -> Iterator[list
 
 
 class TransformerEmbedder:
-    """A sentence-transformers model folder with mean pooling, in bfloat16 on the CPU."""
+    """A sentence-transformers model folder, in bfloat16 on the CPU.
 
-    def __init__(self, path: str | None, threads: int) -> None:
+    Without ``path``, the model of the pip package. ``dimensions`` may be given where they are known; else they are 0
+    until the model is loaded, except for the model of the pip package.
+    """
+
+    def __init__(self, path: str | None, threads: int, dimensions: int = 0) -> None:
         self._path = Path(path) if path else default_model_path()
         if not (self._path / "config.json").exists():
             raise SettingsError(f"ALMANAC_EMBEDDING_MODEL is wrong: {self._path} holds no model (no config.json).")
-        self.name = self._path.name if path else "all-MiniLM-L6-v2"
-        self.dimensions = 384
+        self.name = self._path.resolve().name if path else DEFAULT_MODEL
+        self.dimensions = dimensions or (0 if path else DEFAULT_DIMENSIONS)
+        self.max_tokens = min(
+            _setting(self._path, "sentence_bert_config.json", "max_seq_length", MAX_TOKENS), MOST_TOKENS
+        )
+        prompts = _setting(self._path, "config_sentence_transformers.json", "prompts", {})
+        self._query_prompt = str(prompts.get("query") or "")
+        self._passage_prompt = str(prompts.get("document") or prompts.get("passage") or "")
         self._threads = threads
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedder")
         self._lock = threading.Lock()
@@ -87,10 +108,28 @@ class TransformerEmbedder:
         """Load the model now rather than with the first text."""
         await asyncio.get_running_loop().run_in_executor(self._executor, self._load)
 
+    @property
+    def is_loaded(self) -> bool:
+        return self._model is not None
+
+    def fingerprint(self) -> str:
+        """Tells this model's files from others of the same name; reads only samples of large ones."""
+        digest = hashlib.sha256()
+        for path in sorted(path for path in self._path.rglob("*") if path.suffix in (".json", ".safetensors", ".bin")):
+            size = path.stat().st_size
+            digest.update(f"{path.relative_to(self._path).as_posix()} {size}\n".encode())
+            with path.open("rb") as file:
+                for start in range(0, size, max(FINGERPRINT_BLOCK, size // FINGERPRINT_BLOCKS)):
+                    file.seek(start)
+                    digest.update(file.read(FINGERPRINT_BLOCK))
+        return digest.hexdigest()
+
     async def embed(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of passages, shape (texts, dimensions)."""
         if not texts:
             return np.empty((0, self.dimensions), dtype=np.float32)
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._encode, list(texts))
+        prompted = [self._passage_prompt + text for text in texts]
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._encode, prompted)
 
     async def embed_query(self, text: str) -> Vectors:
         """The vector of one question, shape (dimensions,); questions asked at the same time share a batch."""
@@ -100,7 +139,7 @@ class TransformerEmbedder:
             return cached
         future: Future[Vectors] = Future()
         with self._lock:
-            self._waiting.append((text, future))
+            self._waiting.append((self._query_prompt + text, future))
         self._executor.submit(self._encode_waiting)
         vector = await asyncio.wrap_future(future)
         self._cache[text] = vector
@@ -143,20 +182,24 @@ class TransformerEmbedder:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         import torch
         from sentence_transformers import SentenceTransformer
-        from transformers.utils import logging
+        from transformers.utils import logging as transformers_logging
 
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+        logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
         torch.set_num_threads(self._threads)
         model = SentenceTransformer(str(self._path), device="cpu", local_files_only=True).to(torch.bfloat16)
-        dimensions = model.get_embedding_dimension()
-        if dimensions != self.dimensions:
+        dimensions = int(model.get_embedding_dimension() or 0)
+        if self.dimensions not in (0, dimensions):
             raise SettingsError(
-                f"ALMANAC_EMBEDDING_MODEL is wrong: its vectors have {dimensions} dimensions, the index has "
+                f"The embedding model in {self._path} has vectors of {dimensions} dimensions, the index has "
                 f"{self.dimensions}."
             )
+        self.dimensions = dimensions
+        self._padding = int(getattr(model.tokenizer, "pad_token_id", 0) or 0)
         self._tokenizer = _load_tokenizer(self._path)
-        self._tokenizer.enable_truncation(MAX_TOKENS)
+        self.max_tokens = min(int(model.max_seq_length or self.max_tokens), MOST_TOKENS)
+        self._tokenizer.enable_truncation(self.max_tokens)
         self._model = _as_one_call(model.eval())
 
     def _encode(self, texts: list[str]) -> Vectors:
@@ -167,15 +210,15 @@ class TransformerEmbedder:
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
         with torch.inference_mode():
             for batch in batches([len(encoding.ids) for encoding in encodings]):
-                ids, mask = _padded([encodings[index].ids for index in batch])
+                ids, mask = _padded([encodings[index].ids for index in batch], self._padding)
                 output = self._model(torch.from_numpy(ids), torch.from_numpy(mask))
                 vectors[batch] = torch.nn.functional.normalize(output.float(), dim=1).numpy()
         return vectors
 
 
-def _padded(rows: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Token ids and attention mask, both of shape (texts, tokens of the longest); 0 is [PAD]."""
-    ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
+def _padded(rows: Sequence[Sequence[int]], padding: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Token ids and attention mask, both of shape (texts, tokens of the longest)."""
+    ids = np.full((len(rows), max(map(len, rows))), padding, dtype=np.int64)
     mask = np.zeros_like(ids)
     for place, row in enumerate(rows):
         ids[place, : len(row)] = row
@@ -210,6 +253,14 @@ def _as_one_call(model: Any) -> Any:
             log.info("embedding.not_traced", error=type(error).__name__)
             return plain
     return traced if same else plain
+
+
+def _setting(folder: Path, file: str, key: str, default: Any) -> Any:
+    """One entry of a JSON file that a model folder may hold."""
+    try:
+        return json.loads((folder / file).read_text(encoding="utf-8")).get(key) or default
+    except (OSError, ValueError):
+        return default
 
 
 def _encodable(texts: Sequence[str]) -> list[str]:

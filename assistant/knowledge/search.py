@@ -10,18 +10,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import text
+from psycopg.errors import UndefinedTable
+from sqlalchemy import TextClause
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database.session import Sessions
 from assistant.database.tables import TERM_SPACE
+from assistant.database.vectors import Model, models
 from assistant.knowledge.audience import Audience
+from assistant.knowledge.embedders import Embedders, pinned
 from assistant.knowledge.embedding import Embedder, halfvec_literal
 from assistant.knowledge.lexical import query_terms
 
 CANDIDATES = 60  # of each arm; more change nothing in the first ten (see benchmarks.md)
 COMMON = 0.1  # terms in more than this share of all chunks name no candidates, unless the question has no other
+ATTEMPTS = 3  # to find the model that is active, while models change
 BM25_SHARE = 0.4  # of the fused score; the rest is the vectors' (see benchmarks.md)
 
 
@@ -94,14 +101,17 @@ lexical AS MATERIALIZED (
     ORDER BY c.weights <#> w.vector, c.id LIMIT :candidates
 ),
 semantic AS MATERIALIZED (
-    SELECT id, row_number() OVER (ORDER BY distance, id) AS rank
-    FROM (SELECT id, embedding <=> CAST(:vector AS halfvec) AS distance FROM chunks c
-          WHERE readers && CAST(:readers AS text[])@IN_SOURCES
-          ORDER BY embedding <=> CAST(:vector AS halfvec) LIMIT :candidates) AS nearest
+    SELECT id, distance, row_number() OVER (ORDER BY distance, id) AS rank
+    FROM (SELECT c.id, v.embedding <=> CAST(:vector AS halfvec) AS distance
+          FROM @VECTORS v JOIN chunks c USING (text_hash)
+          WHERE c.readers && CAST(:readers AS text[])@IN_SOURCES
+          ORDER BY v.embedding <=> CAST(:vector AS halfvec) LIMIT :candidates) AS nearest
 ),
 scored AS MATERIALIZED (
     SELECT id, l.rank AS bm25_rank, s.rank AS vector_rank,
-           coalesce(-(c.weights <#> w.vector), 0) AS bm25, 1 - (c.embedding <=> CAST(:vector AS halfvec)) AS cosine
+           coalesce(-(c.weights <#> w.vector), 0) AS bm25,
+           1 - coalesce(s.distance, (SELECT v.embedding <=> CAST(:vector AS halfvec) FROM @VECTORS v
+                                     WHERE v.text_hash = c.text_hash), 1) AS cosine
     FROM lexical l FULL JOIN semantic s USING (id) JOIN chunks c USING (id), weights w
 ),
 fused AS (
@@ -118,10 +128,15 @@ SELECT c.id, c.document_id, d.external_id, d.title, d.url, c.text, c.heading_pat
 FROM best b JOIN chunks c USING (id) JOIN documents d ON d.id = c.document_id, weights w
 ORDER BY b.score DESC, b.id
 """
-_SEARCH, _SEARCH_IN_SOURCES = (
-    text(_STATEMENT.replace("@TERM_SPACE", str(TERM_SPACE)).replace("@IN_SOURCES", condition))
-    for condition in ("", _IN_SOURCES)
-)
+
+
+@cache
+def _statement(model: Model, in_sources: bool) -> TextClause:
+    condition = _IN_SOURCES if in_sources else ""
+    statement: TextClause = model.sql(
+        _STATEMENT.replace("@TERM_SPACE", str(TERM_SPACE)).replace("@IN_SOURCES", condition)
+    )
+    return statement
 
 
 class Searcher:
@@ -131,28 +146,57 @@ class Searcher:
         self._sessions = sessions
         self._embedder = embedder
         self._share = share
+        self._models: dict[str, Model] = {}
 
     async def search(
         self, query: str, *, audience: Audience, limit: int = 10, sources: Sequence[int] = ()
     ) -> SearchResult:
         """The best passages for ``query`` that the audience may read, of ``sources`` (ids) where some are named."""
-        vector = await self._embedder.embed_query(query)
         parameters = {
             "terms": query_terms(query),
-            "vector": halfvec_literal(vector),
             "readers": sorted(audience.principals),
             "candidates": max(CANDIDATES, limit),
             "common": COMMON,
             "share": self._share,
             "limit": limit,
         }
-        statement = _SEARCH
         if sources:
-            statement, parameters["sources"] = _SEARCH_IN_SOURCES, list(sources)
-        async with self._sessions() as session:
-            rows = (await session.execute(statement, parameters)).all()
+            parameters["sources"] = list(sources)
+        rows = await self._rows(query, parameters)
         weights: dict[str, float] = next((row[-1] for row in rows if row[-1]), {})
         return SearchResult(tuple(map(_hit, rows)), {int(term): idf for term, idf in weights.items()})
+
+    async def _rows(self, query: str, parameters: dict[str, Any]) -> Sequence[Any]:
+        """What is found with the active model; with the next one, if that one is dropped in this very moment."""
+        for _ in range(ATTEMPTS):
+            rows = await self._rows_of(pinned(self._embedder), query, parameters)
+            if rows is not None:
+                return rows
+            if isinstance(self._embedder, Embedders):
+                await self._embedder.refresh()
+        return []
+
+    async def _rows_of(self, embedder: Embedder, query: str, parameters: dict[str, Any]) -> Sequence[Any] | None:
+        """Question and passages in the space of one model; None when the index does not hold it (any more)."""
+        vector = halfvec_literal(await embedder.embed_query(query))
+        async with self._sessions() as session:
+            model = await self._model(session, embedder.name)
+            if model is None:
+                return None
+            try:
+                statement = _statement(model, "sources" in parameters)
+                return (await session.execute(statement, {**parameters, "vector": vector})).all()
+            except ProgrammingError as error:
+                if not isinstance(error.orig, UndefinedTable):
+                    raise
+                del self._models[embedder.name]
+                return None
+
+    async def _model(self, session: AsyncSession, name: str) -> Model | None:
+        """The model in the registry."""
+        if name not in self._models:
+            self._models.update({model.name: model for model in await models(session)})
+        return self._models.get(name)
 
 
 def _hit(row: Any) -> Hit:

@@ -16,6 +16,7 @@ import numpy as np
 
 from assistant.answering.confidence import THRESHOLD, Evidence, probability
 from assistant.answering.expected import expected
+from assistant.knowledge.embedders import pinned
 from assistant.knowledge.embedding import Embedder
 from assistant.knowledge.lexical import query_terms
 from assistant.knowledge.search import Hit
@@ -80,8 +81,9 @@ class ExtractiveModel:
             for place, unit in enumerate(split_units(hit.text))
             if unit.kind != "heading"
         ]
-        question = await self._embedder.embed_query(brief.standalone)
-        vectors = await self._embedder.embed([f"{context}: {unit.text}" for _, _, unit, context in found])
+        embedder = pinned(self._embedder)
+        question = await embedder.embed_query(brief.standalone)
+        vectors = await embedder.embed([f"{context}: {unit.text}" for _, _, unit, context in found])
         cosines = vectors @ question
         asked = expected(brief.question)
         scored = []

@@ -15,10 +15,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from assistant.database import documents, migrate
+from assistant.database import documents, migrate, vectors
 from assistant.database.session import Sessions, create_engine, create_sessions
 from assistant.database.tables import Base
 from assistant.errors import DatabaseUnavailable, SettingsError
+from assistant.knowledge.audience import Audience
+from assistant.knowledge.documents import text_hash
+from assistant.knowledge.search import Searcher
 from assistant.services import check_database
 from tests.core.parts import Page, WordEmbedder, document_ids, shelve
 
@@ -138,3 +141,39 @@ async def test_another_embedding_model_is_refused_while_the_index_holds_chunks(e
         await documents.ensure_statistics(session, "other-model")
     async with sessions.begin() as session:
         await documents.ensure_statistics(session, "other-model")
+
+
+async def test_vectors_move_out_of_the_chunks_and_back(engine: AsyncEngine) -> None:
+    """0004: what was found before is found after, under the hash by which the next ingest looks for it."""
+    sessions = create_sessions(engine)
+    embedder = WordEmbedder()
+    pages = (
+        Page("a.md", "Ferry guide", ("Lunch at noon.", "Roll back."), headings=("FERRY GUIDE", "Deploying", "Größe")),
+        Page("b.md", "B", ("Keys rotate.",)),
+    )
+    await shelve(sessions, embedder, *pages)
+
+    async def first() -> list[tuple[str, float]]:
+        await engine.dispose()
+        found = await Searcher(sessions, embedder).search("lunch noon", audience=Audience.everyone())
+        return [(hit.text, round(hit.cosine, 3)) for hit in found.hits]
+
+    async def hashes() -> set[uuid.UUID]:
+        async with sessions() as session:
+            return set((await session.execute(text("SELECT text_hash FROM chunks"))).scalars())
+
+    before, expected = await first(), await hashes()
+    await downgrade(engine, "0003")
+    assert not {name for name in await tables(engine) if name.startswith("vectors_")}
+    async with sessions() as session:
+        stored = await session.execute(text("SELECT count(embedding) FROM chunks"))
+        model = await session.execute(text("SELECT embedding_model FROM corpus_statistics"))
+        assert (stored.scalar_one(), model.scalar_one()) == (3, "words")
+    await migrate.upgrade(engine)
+    assert await first() == before
+    assert await hashes() == expected == {
+        text_hash(chunk.embedded_text(page.title)) for page in pages for chunk in page.chunks
+    }  # fmt: skip
+    async with sessions() as session:
+        missing = await vectors.missing(session, list(expected))
+    assert [(model.name, model.state, lacking) for model, lacking in missing] == [("words", "active", [])]

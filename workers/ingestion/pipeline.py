@@ -17,7 +17,7 @@ from assistant.database import documents as index
 from assistant.database import failures, sightings, sources
 from assistant.database.session import Sessions
 from assistant.knowledge.documents import SourceItem
-from assistant.knowledge.embedding import Embedder, Vectors
+from assistant.knowledge.embedding import Embedder
 from workers.ingestion.lease import Lease, NoLease
 from workers.ingestion.outcomes import Flush, Outcome, PageEnd, Parsed, Unchanged
 from workers.ingestion.preparing import Asked, Preparing
@@ -33,7 +33,6 @@ BATCH_CHUNKS = 192  # embedded together: enough to group texts by length, small 
 BATCH_SECONDS = 2.0  # what a slow source gives is written that often
 
 Batch = list[Outcome]
-Embedded = list[tuple[Outcome, Vectors | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,14 @@ class _Sync:
         self._preparing = Preparing(ingestion.embedder.count_tokens, plan.again)
         place = {"scope": plan.scope, "base": base}
         self._writing = Writing(
-            ingestion.sessions, plan.source_id, ingestion.lease, report, plan.prefix, plan.keep, place
+            ingestion.sessions,
+            ingestion.embedder,
+            plan.source_id,
+            ingestion.lease,
+            report,
+            plan.prefix,
+            plan.keep,
+            place,
         )
         self._base = base
         self._forgotten: set[str] = set()
@@ -109,7 +115,7 @@ class _Sync:
         async with self._ingestion.sessions() as session:
             self._forgotten = await sources.forgotten(session, self._plan.source_id)
         batches: asyncio.Queue[Batch | None] = asyncio.Queue(1)
-        embedded: asyncio.Queue[Embedded | None] = asyncio.Queue(1)
+        embedded: asyncio.Queue[Batch | None] = asyncio.Queue(1)
         stages = (self._collect(start, batches), self._embed(batches, embedded), self._write(embedded))
         await together(*stages)
 
@@ -127,16 +133,16 @@ class _Sync:
         await batches.put(batch)
         await batches.put(None)
 
-    async def _embed(self, batches: asyncio.Queue[Batch | None], embedded: asyncio.Queue[Embedded | None]) -> None:
+    async def _embed(self, batches: asyncio.Queue[Batch | None], embedded: asyncio.Queue[Batch | None]) -> None:
         while (batch := await batches.get()) is not None:
-            vectors = await embed(self._ingestion.embedder, batch)
-            await embedded.put(list(zip(batch, vectors, strict=True)))
+            await embed(self._ingestion.sessions, self._ingestion.embedder, batch)
+            await embedded.put(batch)
         await embedded.put(None)
 
-    async def _write(self, embedded: asyncio.Queue[Embedded | None]) -> None:
+    async def _write(self, embedded: asyncio.Queue[Batch | None]) -> None:
         while (batch := await embedded.get()) is not None:
-            for outcome, vectors in batch:
-                await self._writing.write(outcome, vectors)
+            for outcome in batch:
+                await self._writing.write(outcome)
                 if isinstance(outcome, PageEnd):
                     self._on_the_way.pop(0)
             self._written.set()

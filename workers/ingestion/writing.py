@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database import documents as index
-from assistant.database import failures, groups, sightings, sources
+from assistant.database import failures, groups, sightings, sources, vectors
 from assistant.database.documents import PreparedDocument
 from assistant.database.session import Sessions
-from assistant.knowledge.documents import Chunk, ParsedDocument
-from assistant.knowledge.embedding import Embedder, Vectors
+from assistant.database.vectors import VectorsMissing
+from assistant.knowledge.documents import text_hash
+from assistant.knowledge.embedders import embed_missing
+from assistant.knowledge.embedding import Embedder
 from workers.ingestion.lease import Lease
 from workers.ingestion.outcomes import Failed, Flush, Mended, Outcome, PageEnd, Parsed, Touched, Unchanged
 from workers.ingestion.report import Report
@@ -22,22 +23,15 @@ from workers.ingestion.report import Report
 BATCH = 100  # documents removed in one transaction
 
 
-async def embed(embedder: Embedder, batch: Sequence[Outcome]) -> list[Vectors | None]:
-    """The vectors of each outcome that has passages; in one call, so that texts of like length come together."""
+async def embed(sessions: Sessions, embedder: Embedder, batch: Sequence[Outcome]) -> None:
+    """Put the vectors of a batch into the index, in one call, so that texts of like length come together.
+
+    A passage that was ever embedded, in this document or in another, has its vector already.
+    """
     parsed = [outcome for outcome in batch if isinstance(outcome, Parsed)]
-    texts = [embedded_text(piece, entry.document) for entry in parsed for piece in entry.chunks]
-    vectors = await embedder.embed(texts) if texts else np.empty((0, 0), dtype=np.float32)
-    found: list[Vectors | None] = []
-    position = 0
-    for outcome in batch:
-        count = len(outcome.chunks) if isinstance(outcome, Parsed) else 0
-        found.append(vectors[position : position + count] if count else None)
-        position += count
-    return found
-
-
-def embedded_text(piece: Chunk, document: ParsedDocument) -> str:
-    return f"{piece.context(document.title)}\n{piece.text}"
+    texts = [piece.embedded_text(entry.document.title) for entry in parsed for piece in entry.chunks]
+    if texts:
+        await embed_missing(sessions, embedder, {text_hash(words): words for words in texts})
 
 
 class Writing:
@@ -48,10 +42,11 @@ class Writing:
     """
 
     def __init__(
-        self, sessions: Sessions, source_id: int, lease: Lease, report: Report, prefix: str, keep: bool,
-        place: dict[str, Any],
+        self, sessions: Sessions, embedder: Embedder, source_id: int, lease: Lease, report: Report,
+        prefix: str, keep: bool, place: dict[str, Any],
     ) -> None:  # fmt: skip
         self._sessions = sessions
+        self._embedder = embedder
         self._source_id = source_id
         self._lease = lease
         self._report = report
@@ -59,25 +54,32 @@ class Writing:
         self._keep = keep
         self._place = place
 
-    async def write(self, outcome: Outcome, vectors: Vectors | None) -> None:
+    async def write(self, outcome: Outcome) -> None:
         if isinstance(outcome, PageEnd):
             await self._end_page(outcome)
         elif isinstance(outcome, Unchanged | Flush):
             return
         elif isinstance(outcome, Failed) and outcome.told:
             self._report.fail(outcome.external_id, outcome.reason)
-        else:
+        elif not await self._written(outcome):
+            await embed(self._sessions, self._embedder, [outcome])
+            if not await self._written(outcome):
+                raise VectorsMissing("The embedding models changed twice while a document was written.")
+
+    async def _written(self, outcome: Parsed | Touched | Mended | Failed) -> bool:
+        """False when a model has come to the index since the document was embedded."""
+        try:
             async with self._sessions.begin() as session:
-                await self._write(session, outcome, vectors)
+                await self._write(session, outcome)
                 self._count(outcome)
                 await self._lease.advance(session, self._report)
+        except VectorsMissing:
+            return False
+        return True
 
-    async def _write(
-        self, session: AsyncSession, outcome: Parsed | Touched | Mended | Failed, vectors: Vectors | None
-    ) -> None:
+    async def _write(self, session: AsyncSession, outcome: Parsed | Touched | Mended | Failed) -> None:
         if isinstance(outcome, Parsed):
-            assert vectors is not None
-            prepared = PreparedDocument(outcome.item, outcome.document, outcome.chunks, vectors, outcome.version)
+            prepared = PreparedDocument(outcome.item, outcome.document, outcome.chunks, version=outcome.version)
             await index.replace(session, self._source_id, prepared)
         elif isinstance(outcome, Touched):
             await index.update_access(session, outcome.document_id, outcome.readers, outcome.url, outcome.version)
@@ -171,5 +173,9 @@ class Writing:
             return
         async with self._sessions.begin() as session:
             await index.reweigh_if_drifted(session)
+        async with self._sessions.begin() as session:
+            await vectors.sweep(session)
+        async with self._sessions.begin() as session:
+            await vectors.index_all(session)
         async with self._sessions.begin() as session:
             await session.execute(text("ANALYZE chunks"))
