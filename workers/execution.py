@@ -21,6 +21,7 @@ from workers.ingestion.http import Unavailable
 from workers.ingestion.lease import LeaseLost, RunLease, SourceBusy
 from workers.ingestion.report import Report
 from workers.ingestion.runs import ingest, reconcile, remove_source
+from workers.reembedding import reembed
 
 log = structlog.get_logger()
 
@@ -34,6 +35,7 @@ KINDS: dict[str, Handler] = {
     "ingest": ingest,
     "reconcile": reconcile,
     "remove_source": remove_source,
+    "reembed": reembed,
 }
 
 
