@@ -105,3 +105,23 @@ def test_swapped_and_damaged_archives() -> None:
     assert reason("x.docx", repacked(word_file(), "word/document.xml", (b"</w:body>", b""))).endswith(
         "damaged or not valid"
     )
+
+
+def test_footnotes_stand_where_their_numbers_stand() -> None:
+    space = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+    kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006/relationships"
+    words = (
+        "<w:r><w:t>Restart it</w:t></w:r><w:r><w:footnoteReference w:id='2'/></w:r><w:r><w:t>, then wait.</w:t></w:r>"
+    )
+    note = "<w:footnote w:id='2'><w:p><w:r><w:footnoteRef/><w:t>By hand only.</w:t></w:r></w:p></w:footnote>"
+    relation = '<Relationship Id="{}" Type="{}/{}" Target="{}"/>'
+    parts = {
+        "_rels/.rels": relation.format("a", kind, "officeDocument", "word/document.xml"),
+        "word/_rels/document.xml.rels": relation.format("b", kind, "footnotes", "footnotes.xml"),
+    }
+    parts = {name: f'<Relationships xmlns="{package}">{inner}</Relationships>' for name, inner in parts.items()}
+    parts["word/document.xml"] = f"<w:document {space}><w:body><w:p>{words}</w:p></w:body></w:document>"
+    parts["word/footnotes.xml"] = f"<w:footnotes {space}>{note}</w:footnotes>"
+    document = parse("a.docx", zip_file({name: text.encode() for name, text in parts.items()}))
+    assert brief(document) == [("paragraph", 0, "Restart it (By hand only.), then wait.")]

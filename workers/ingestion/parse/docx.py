@@ -27,11 +27,25 @@ def read(content: bytes, name: str) -> Draft:
     body = root.find(f"{W}body") if root is not None else None
     if body is None:
         raise DocumentUnreadable("the Word document has no body")
+    for kind in ("footnote", "endnote"):
+        _fill_in_notes(body, _related(package, main, f"{kind}s"), kind)
     styles = Styles(_related(package, main, "styles"))
     numbering = Numbering(_related(package, main, "numbering"))
     reader = _Reader(styles, numbering)
     properties = package.core_properties()
     return Draft(list(reader.blocks(body)), reader.title, properties.pop("title"), properties)
+
+
+def _fill_in_notes(body: ET.Element, notes: ET.Element | None, kind: str) -> None:
+    """A note stands in brackets where its number stands."""
+    texts = {}
+    for note in notes.findall(f"{W}{kind}") if notes is not None else ():
+        words = (_text(paragraph).strip() for paragraph in note.iter(f"{W}p"))
+        texts[note.get(f"{W}id", "")] = " ".join(filter(None, words))
+    for reference in list(body.iter(f"{W}{kind}Reference")):
+        text = texts.get(reference.get(f"{W}id", ""))
+        if text:
+            reference.tag, reference.text = f"{W}t", f" ({text})"
 
 
 def _related(package: Package, main: str, kind: str) -> ET.Element | None:
