@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bench import answers, latency, retrieval
+from bench import answers, events, latency, retrieval
 from bench.world import DATA
 
 
@@ -15,6 +15,7 @@ def main() -> None:
     for name in ("scifact", "feedbackqa"):
         retrieval.report(name, asyncio.run(retrieval.measure(name)))
     latency.report(asyncio.run(latency.measure()))
+    events.report(asyncio.run(events.measure()))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,6 +19,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from assistant.services import Services
+from assistant.strings import detect
 from bot.inbox import Inbox
 from bot.slack import actions, commands, deletion, files, submit, unfurl
 from bot.slack.api import CALL_SECONDS, Api, new_pace
@@ -41,6 +43,7 @@ JOBS = {
     "unfurl": unfurl.unfurl,
     "direct": submit.open_direct,
     "deleted": deletion.take_away,
+    "nothing": deletion.nothing,
 }
 
 
@@ -76,6 +79,7 @@ class _Slack:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CALL_SECONDS)) as http:
             self.client.session = self.place.api.http = http
             self.place.inbox.start()
+            self.place.spawn(asyncio.to_thread(detect, "warm up"), "slack-languages")  # half a second, once
             socket = self._socket(http)
             if socket is not None:
                 socket.start()

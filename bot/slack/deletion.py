@@ -15,6 +15,11 @@ from bot.slack.stream import Writer
 from bot.slack.workplace import Workplace
 
 
+async def nothing(_place: Workplace, _event: Event, _claim: Claim) -> dict[str, Any]:
+    """A job: for a message that was deleted before it came, there is nothing to do."""
+    return {}
+
+
 async def take_away(place: Workplace, event: Event, claim: Claim) -> dict[str, Any]:
     """A job: stop what is still written, delete what was sent, and leave the answer out of the history."""
     message = Message.from_payload({**event.payload, "kind": "message"})

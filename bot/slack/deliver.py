@@ -67,7 +67,7 @@ class SlackFrontEnd:
             return None
         message = Message.from_payload(event.payload)
         replaces = await self._replaced(event, message)
-        text = message.text or await self._root(message)
+        text = await self._newest(message) or await self._root(message)
         if not text:
             return None
         place = self._place
@@ -100,13 +100,28 @@ class SlackFrontEnd:
         else:
             await self._place.quiet(message.key)
             reply = await self._place.inbox.reply_of(message.key)
-            sent = (reply.sent or {}).get("parts") or () if reply else ()
-            found = {number: Posted(str(ts), number, "", True, "") for number, ts in enumerate(sent)}
+            sent = (reply.sent or {}) if reply else {}
+            parts = [str(ts) for ts in sent.get("parts") or ()]
+            if sent.get("starting"):  # it died while it began a message
+                taken = self._place.streaming.messages | {(message.channel, ts) for ts in parts}
+                orphan = await nameless(self._place.api, message, taken)
+                parts += [orphan.ts] if orphan else []
+            found = {number: Posted(ts, number, "", True, "") for number, ts in enumerate(parts)}
             found |= await parts_of(self._place.api, message, lambda it: it.get("asked") == message.ts)
             newest = next((posted.answer_id for posted in found.values() if posted.answer_id), "")
             newest = newest or str(reply.answer_id or "" if reply else "")
         self._found[event.id] = found
         return uuid.UUID(newest) if newest else None
+
+    async def _newest(self, message: Message) -> str:
+        """What is asked; of an edited question its text as it is now, since edits may come late and out of order."""
+        if message.kind != "edit":
+            return message.text
+        try:
+            now = await self._place.api.message(message.channel, message.ts, message.thread)
+        except (Refused, Unreachable):
+            now = None
+        return plain(str(now.get("text") or ""), message.bot or None) if now else message.text
 
     async def _root(self, message: Message) -> str:
         """What a thread began with: the question of somebody who only mentions the bot below it."""

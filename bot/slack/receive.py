@@ -13,7 +13,7 @@ from assistant.answering.unprompted import asks_something
 from assistant.database import answers
 from assistant.strings import catalogue
 from bot.slack import home
-from bot.slack.events import PLATFORM, Message, mentions, speaks_to_another
+from bot.slack.events import PLATFORM, Message, bot_user, mentions, speaks_to_another
 from bot.slack.files import wants_adding
 from bot.slack.unfurl import unfurl_payload
 from bot.slack.workplace import Workplace
@@ -125,13 +125,22 @@ async def _deleted(place: Workplace, body: Mapping[str, Any], ts: str) -> str:
     key = f"{body.get('team_id') or ''}:{event.get('channel')}:{ts}"
     reply = await place.inbox.reply_of(key)
     if reply is None:
-        return IGNORED
+        return await _never_asked(place, body, event, key)
     payload = {**reply.payload, "kind": "deleted"}
     stored = await place.inbox.store(str(body.get("event_id") or key), f"{key}:deleted", payload)
     await place.inbox.cancel(key)
     if newest := place.latest.get(key):
         await place.inbox.cancel(newest)
     return _fate(stored)
+
+
+async def _never_asked(place: Workplace, body: Mapping[str, Any], event: Mapping[str, Any], key: str) -> str:
+    """The deletion has come before the message: the message, when it comes, is found taken already."""
+    written = event.get("previous_message") or {}
+    direct = event.get("channel_type") == "im" or str(event.get("channel")).startswith("D")
+    if written.get("bot_id") or not (direct or mentions(written, bot_user(body))):
+        return IGNORED
+    return _fate(await place.inbox.store(str(body.get("event_id") or key), key, {"kind": "nothing"}))
 
 
 async def _stopped(place: Workplace, event: Mapping[str, Any]) -> str:
