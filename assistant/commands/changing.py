@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from assistant.commands import places
 from assistant.commands.context import Context, ago, header
+from assistant.commands.places import BadPlace, Place
 from assistant.commands.reading import needs
 from assistant.commands.replies import Caller, Confirm, Refused, Reply, Table, UploadedFile
 from assistant.database import audit
@@ -18,6 +20,7 @@ from assistant.knowledge.audience import EVERYONE
 from assistant.strings import say
 
 RUNS = 10
+KINDS = ("ingest", "remove_source", "reconcile")  # the runs that have a word of their own
 
 
 async def ingest(context: Context, caller: Caller, rest: str, _confirmed: bool) -> Reply:
@@ -49,41 +52,54 @@ async def _list(context: Context, caller: Caller) -> Reply:
         found = await source_rows.listed(session)
     if not found:
         return Reply(say("commands.no_sources", caller.language))
-    rows = tuple(
+    rows: tuple[tuple[str, ...], ...] = tuple(
         (str(row.id), row.name, row.kind, str(row.documents), str(row.failures), ago(row.synced_at, caller.language))
         for row in found
     )
     text = say("commands.sources_text", caller.language, count=len(rows))
-    return Reply(text, table=Table(header("commands.source_header", caller.language), rows))
+    names = header("commands.source_header", caller.language)
+    if any(row.error for row in found):  # one more column, when there is something in it
+        names = (*names, say("commands.source_error", caller.language))
+        rows = tuple((*cells, row.error or "") for cells, row in zip(rows, found, strict=True))
+    return Reply(text, table=Table(names, rows))
 
 
 async def _add(context: Context, caller: Caller, location: str, action: str) -> Reply:
-    kind, location, name = _place(context, caller, location)
+    place = _place(context, caller, location)
     async with context.sessions.begin() as session:
-        source_id, new = await source_rows.ensure(session, kind, location, name, (EVERYONE,))
-        if kind == "page":
-            await source_rows.remember(session, source_id, location)
-        await _record(session, caller, action, location)
-        run_id = await run_rows.create(session, "ingest", {"source": source_id})
+        source_id, new = await add_source(session, place)
+        await _record(session, caller, action, place.location)
+        run_id, _ = await run_rows.request(session, "ingest", source_id)
     await context.queue.enqueue(run_id)
-    text = say("commands.source_added" if new else "commands.source_known", caller.language, name=name)
+    text = say("commands.source_added" if new else "commands.source_known", caller.language, name=place.name)
     return Reply(text, run_id=run_id)
 
 
-def _place(context: Context, caller: Caller, location: str) -> tuple[str, str, str]:
-    """Kind, location and name of what somebody wants read."""
-    location = location.strip("<>")
-    parts = urlsplit(location)
-    if parts.scheme in ("http", "https") and parts.hostname:
-        address = location.partition("#")[0]
-        return "page", address, f"{parts.hostname}{parts.path.rstrip('/')}"
-    if not location.startswith("/"):
-        raise Refused(say("commands.bad_location", caller.language, location=location[:200]))
-    folder = Path(location).resolve()
+async def add_source(session: AsyncSession, place: Place) -> tuple[int, bool]:
+    """The source's id, and whether it is new. A folder inside a known one belongs to that; a page comes back."""
+    if place.kind == "folder":
+        return await source_rows.ensure_folder(session, place.location, place.config, place.minutes)
+    source_id, new = await source_rows.ensure(
+        session, place.kind, place.location, place.name, (EVERYONE,), place.config, place.minutes
+    )
+    if place.kind == "page":
+        await source_rows.remember(session, source_id, place.location)
+    return source_id, new
+
+
+def _place(context: Context, caller: Caller, words: str) -> Place:
+    """What somebody wants read. Of this machine, chat may name only what a setting allows."""
+    try:
+        place = places.read(words)
+    except BadPlace as error:
+        raise Refused(say(f"commands.{error.key}", caller.language, **error.values)) from None
+    if not place.location.startswith("/"):
+        return place
+    folder = Path(place.location).resolve()
     allowed = [root.resolve() for root in context.settings.source_folders]
     if not any(folder == root or root in folder.parents for root in allowed):
         raise Refused(say("commands.folder_not_allowed", caller.language, folder=str(folder)))
-    return "folder", str(folder), folder.name
+    return replace(place, location=str(folder), name=folder.name)
 
 
 async def _source(context: Context, caller: Caller, action: str, argument: str) -> source_rows.SourceRow:
@@ -102,7 +118,7 @@ async def _sync(context: Context, caller: Caller, source: source_rows.SourceRow)
         raise Refused(say("commands.source_fixed", caller.language))
     async with context.sessions.begin() as session:
         await _record(session, caller, "sources sync", source.location)
-        run_id = await run_rows.create(session, "ingest", {"source": source.id})
+        run_id, _ = await run_rows.request(session, "ingest", source.id)
     await context.queue.enqueue(run_id)
     return Reply(say("commands.source_syncing", caller.language, name=source.name), run_id=run_id)
 
@@ -137,7 +153,7 @@ async def runs(context: Context, caller: Caller, rest: str, _confirmed: bool) ->
 def _run_row(row: run_rows.RunRow, language: str) -> tuple[str, ...]:
     progress = row.progress
     done = f"{progress.get('done', 0)}/{progress.get('total', 0)}"
-    kind = say(f"commands.kind_{row.kind}", language) if row.kind in ("ingest", "remove_source") else row.kind
+    kind = say(f"commands.kind_{row.kind}", language) if row.kind in KINDS else row.kind
     begun = ago(row.created_at, language)
     return row.id.hex[:8], kind, row.state, done, str(progress.get("failed", 0)), begun, row.error or ""
 

@@ -49,7 +49,7 @@ _COMMANDS: dict[str, _Command] = {
     "status": _Command(reading.status, "status"),
     "settings": _Command(reading.settings, "settings"),
     "ingest": _Command(changing.ingest, "ingest URL|upload", admin=True, bare=False),
-    "sources": _Command(changing.sources, "sources [list|add LOCATION|sync NO|remove NO]", admin=True),
+    "sources": _Command(changing.sources, "sources [list|add [KIND] LOCATION|sync NO|remove NO]", admin=True),
     "runs": _Command(changing.runs, "runs [retry NO]", admin=True),
     "forget": _Command(changing.forget, "forget DOCUMENT", admin=True, bare=False),
     "models": _Command(reading.models, "models", admin=True),

@@ -80,6 +80,20 @@ async def ensure(
     return source_id, False
 
 
+async def ensure_folder(
+    session: AsyncSession, folder: str, config: Mapping[str, Any], interval_minutes: int
+) -> tuple[int, bool]:
+    """As ``ensure``, for a folder: one inside a known source belongs to it, so that no file is ever two documents."""
+    known = select(Source.id).where(Source.kind == "folder")
+    before = set((await session.execute(known)).scalars())
+    source_id, prefix = await documents.folder_source(session, folder)
+    given: dict[str, Any] = {"interval_minutes": interval_minutes, "next_sync_at": _after(interval_minutes)}
+    if not prefix and config:
+        given["config"] = dict(config)
+    await session.execute(update(Source).where(Source.id == source_id).values(**given))
+    return source_id, source_id not in before
+
+
 def _after(minutes: int) -> Any:
     return func.now() + timedelta(minutes=minutes) if minutes else None
 
