@@ -108,6 +108,20 @@ def test_two_columns_are_read_one_after_the_other() -> None:
     )
 
 
+def test_a_box_in_two_columns_within_a_page_of_one() -> None:
+    def page(canvas: Canvas) -> None:
+        wide = "that runs over the whole width of the page from one side to the other"
+        write(canvas, 60, 780, (f"full line {number} {wide}" for number in range(20)))
+        for number in range(6):
+            canvas.drawString(60, 500 - 12 * number, f"left {number} of a box that goes on")
+            canvas.drawString(310, 500 - 12 * number, f"right {number} of a box that goes on")
+
+    blocks = parse("a.pdf", drawn(page)).blocks
+    words = " ".join(block.text for block in blocks)
+    assert not [block for block in blocks if block.kind == "table"]
+    assert words.index("left 0") < words.index("left 5") < words.index("right 0") < words.index("right 5")
+
+
 def test_a_table_with_lines_keeps_rows_and_empty_cells() -> None:
     rows = [["Service", "Port", "Owner"], ["search", "8080", ""], ["mail queue", "25", "core team"]]
 

@@ -95,7 +95,8 @@ def test_a_sheet_that_claims_a_thousand_million_cells() -> None:
     body = (
         '<office:spreadsheet><table:table table:name="S"><table:table-row><table:table-cell><text:p>x</text:p>'
         f"</table:table-cell><table:table-cell><text:p>y</text:p></table:table-cell>{cell}</table:table-row>"
-        f'<table:table-row table:number-rows-repeated="1048576">{cell}</table:table-row></table:table></office:spreadsheet>'
+        f'<table:table-row table:number-rows-repeated="1048576">{cell}</table:table-row></table:table>'
+        "</office:spreadsheet>"
     )
     assert brief(parse("a.ods", opendocument(body))) == [("heading", 2, "S"), ("table", 0, (("x", "y"),))]
     assert reason("a.odt", zip_file({"a.txt": b"x"})) == "the file is a ZIP archive but not an OpenDocument file"

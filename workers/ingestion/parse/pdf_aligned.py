@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from workers.ingestion.parse.pdf_segments import Row, Segment
+from workers.ingestion.parse.pdf_segments import Row, Segment, is_column
 
 _MIN_ROWS = 3  # with lines; two will do for three columns and more
+_MIN_LINES = 4  # of a column of prose
 _MAX_CELL = 40  # characters on average: longer ones are prose beside prose
 _MARK = re.compile(r"^(?:[•‣▪●◦○·∙■□➢–*\uf0b7\uf0a7-]|\(?\w{1,3}[.)]|\[\d+\]|\d{1,2}(?:\.\d+)*\.?)$")
 _LEADER = re.compile(r"\.{4,}|(?:\. ){4,}")
@@ -21,11 +22,14 @@ def runs(rows: list[Row]) -> Iterator[tuple[list[Row], Rows]]:
     at = 0
     while at < len(rows):
         end = _end(rows, at)
-        table = _table(rows[at:end]) if end - at > 1 else ()
-        if table:
+        beside = _prose_beside_prose(rows[at:end])
+        table = _table(rows[at:end]) if end - at > 1 and not beside else ()
+        if table or beside:
             if pending:
                 yield pending, ()
-            yield rows[at:end], table
+            yield from ((column, ()) for column in beside)
+            if table:
+                yield rows[at:end], table
             pending, at = [], end
         else:
             pending.append(rows[at])
@@ -54,6 +58,18 @@ def _wraps(above: Row, row: Row) -> bool:
     close = above[0].y - piece.y < 2.0 * piece.size
     styles = {segment.words[0].style.bold for segment in above}
     return close and piece.size < above[0].size + 0.6 and piece.words[0].style.bold in styles
+
+
+def _prose_beside_prose(rows: list[Row]) -> list[list[Row]]:
+    """The columns of a box of text within a page that has none; empty where the rows are something else."""
+    columns = _columns([segment for row in rows if len(row) > 1 for segment in row])
+    if len(columns) < 2:
+        return []
+    sides: list[list[Row]] = [[] for _ in columns]
+    for row in rows:
+        for segment in row:
+            sides[_column_of(segment, columns)].append([segment])
+    return sides if all(is_column(side, _MIN_LINES) for side in sides) else []
 
 
 def _table(rows: list[Row]) -> Rows:

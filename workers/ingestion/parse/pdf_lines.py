@@ -8,13 +8,10 @@ from itertools import groupby
 
 from workers.ingestion.parse.pdf_aligned import runs
 from workers.ingestion.parse.pdf_grid import Table, grids
-from workers.ingestion.parse.pdf_segments import Row, in_order, rows_of
+from workers.ingestion.parse.pdf_segments import Row, in_order, is_column, rows_of
 from workers.ingestion.parse.pdf_words import PageWords
 
 _MIN_SIDE = 6  # lines a column must have
-_MIN_PROSE = 15  # characters a line of a column has on average
-_LONG = 28  # characters: no column of cells is so wide throughout; this side may hold several columns of prose
-_FULL = 0.7  # of its column's width: lines of prose fill it, cells seldom do
 _GUTTER = 6.0  # points
 
 
@@ -114,18 +111,7 @@ def _is_prose(rows: list[Row], gutter: float) -> bool:
     """Both sides hold lines of text that fill their width: cells of a table are shorter, or few."""
     left = [part for row in rows if (part := [segment for segment in row if segment.x1 <= gutter + 2])]
     right = [part for row in rows if (part := [segment for segment in row if segment.x0 >= gutter - 2])]
-    return _is_column(left) and _is_column(right)
-
-
-def _is_column(lines: list[Row]) -> bool:
-    if len(lines) < _MIN_SIDE:
-        return False
-    reach = sorted(line[-1].x1 for line in lines)[int(0.9 * len(lines))]
-    width = max(reach - min(line[0].x0 for line in lines), 1.0)
-    full = sum(line[-1].x1 - line[0].x0 > _FULL * width for line in lines)
-    sizes = [len(segment.text) for line in lines for segment in line]
-    mean = sum(sizes) / len(sizes)
-    return mean >= _LONG or (mean >= _MIN_PROSE and 2 * full >= len(lines))
+    return is_column(left, _MIN_SIDE) and is_column(right, _MIN_SIDE)
 
 
 def _flowed(rows: list[Row]) -> list[Line]:

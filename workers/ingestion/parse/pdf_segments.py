@@ -9,6 +9,10 @@ from workers.ingestion.parse.pdf_words import Word
 
 GAP = 0.85  # times the size of the type: a wider gap parts cells or columns
 
+_MIN_PROSE = 15  # characters a line of a column has on average
+_LONG = 28  # characters: no column of cells is so wide throughout; this side may hold several columns of prose
+_FULL = 0.7  # of its column's width: lines of prose fill it, cells seldom do
+
 
 @dataclass(slots=True)
 class Segment:
@@ -68,3 +72,15 @@ def in_order(words: list[Word]) -> list[Word]:
     strong = [kind for kind in letters if kind in ("L", "R", "AL")]
     backwards = sum(kind != "L" for kind in strong) * 2 > len(strong)
     return sorted(words, key=lambda word: -word.x1 if backwards else word.x0)
+
+
+def is_column(lines: list[Row], least: int) -> bool:
+    """Whether these are lines of running text, one beneath the other, and at least so many."""
+    if len(lines) < least:
+        return False
+    reach = sorted(line[-1].x1 for line in lines)[int(0.9 * len(lines))]
+    width = max(reach - min(line[0].x0 for line in lines), 1.0)
+    full = sum(line[-1].x1 - line[0].x0 > _FULL * width for line in lines)
+    sizes = [len(segment.text) for line in lines for segment in line]
+    mean = sum(sizes) / len(sizes)
+    return mean >= _LONG or (mean >= _MIN_PROSE and 2 * full >= len(lines))
