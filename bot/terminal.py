@@ -26,8 +26,8 @@ from assistant.process import PARENT_PIPE
 from assistant.services import check_database
 from assistant.settings import Settings, load_settings
 from assistant.telemetry import configure_logs
+from bot import administration, reembedding, state, supervisor
 from bot import console as show
-from bot import state, supervisor
 from bot.backend import Backend, open_backend, open_database
 from bot.checks import run_checks
 from bot.slack.cli import app as slack
@@ -42,8 +42,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for group in (slack, teams, playground):
-    app.add_typer(group)
 T = TypeVar("T")
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")]
 
@@ -358,6 +356,12 @@ def learn(context: typer.Context) -> None:
     # reader happens to be in from shadowing them.
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-P", "-m", "ml", *context.args])  # noqa: S606 - the arguments are the reader's
+
+
+administration.mount(app)
+app.add_typer(reembedding.app, name="reembed")
+for group in (slack, teams, playground):
+    app.add_typer(group)
 
 
 if __name__ == "__main__":
