@@ -148,7 +148,7 @@ def _row(cells: Sequence[str], *, header: bool) -> Card:
 def _width(table: Table, column: int) -> int:
     """A share of the width by what the column holds, so that numbers leave room for sentences."""
     cells = [table.header[column], *(row[column] for row in table.rows if column < len(row))]
-    return min(6, max(1, round(max(map(len, cells)) / 8)))
+    return min(6, max(2, round(max(map(len, cells)) / 7)))
 
 
 def _source(citation: Citation, language: str) -> Card:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -14,8 +13,6 @@ import structlog
 
 from assistant.answering.messages import Answer, AnswerEvent, Question
 from assistant.answering.outcomes import Outcome
-from assistant.database import answers
-from assistant.database import inbox as inbox_rows
 from assistant.database.channels import ChannelSettings
 from assistant.database.inbox import Event
 from assistant.errors import QuestionRejected
@@ -24,16 +21,17 @@ from assistant.services import Services
 from assistant.strings import DEFAULT, detect, known, say
 from bot.inbox import MAX_ATTEMPTS, Claim, LostClaim, TryLater
 from bot.teams import cards, live, render
+from bot.teams.changes import Changes
 from bot.teams.citations import MAX_CITATIONS
 from bot.teams.commands import CommandDesk
 from bot.teams.events import Incoming
 from bot.teams.files import FileDesk
 from bot.teams.live import BUSY, Live
-from bot.teams.outbox import Borrowed, Ledger, Outbox, targeted
+from bot.teams.outbox import Ledger, Outbox, targeted
 from bot.teams.paced import OVER_BUDGET
 from bot.teams.people import ask_a_person, share
 from bot.teams.port import Connector, Message, Refused, Unreachable
-from bot.teams.private import private_place, show_privately
+from bot.teams.private import show_privately
 from bot.teams.tokens import Door
 
 log = structlog.get_logger()
@@ -42,7 +40,6 @@ PLATFORM = "teams"
 MAX_WAIT = 60.0  # seconds between attempts, unless the platform asks for more
 LONGEST_WAIT = 600.0
 PATIENCE = 40  # attempts while the platform is away (over half an hour), before the event is given up
-SETTLE_LOOKS, SETTLE_SECONDS = 10, 0.2  # how long a message that was just taken back may still be sending
 UNANSWERED = frozenset({Outcome.FAILED, Outcome.OVER_LIMIT})
 
 
@@ -57,6 +54,7 @@ class TeamsFrontEnd:
         self._streams: set[str] = set()
         self._working: set[uuid.UUID] = set()
         self._most_citations = 10 if services.settings.teams_anonymous else MAX_CITATIONS  # the Playground takes ten
+        self._changes = Changes(connector, services)
         self._commands = CommandDesk(services, connector, self)
         self._files = FileDesk(services, session, door.may_call, self._commands)
 
@@ -92,9 +90,9 @@ class TeamsFrontEnd:
     ) -> None:
         language = await self._language(incoming)
         if incoming.kind == "delete":
-            await self._take_back(incoming, claim, language)
+            await self._changes.take_back(incoming, claim, language)
             return
-        original = await self._carry(incoming, ledger)
+        original = await self._changes.carry(incoming, ledger)
         box = self._box(incoming, ledger, language)
         if stream is not None:
             await self.answer(incoming, stream, claim, box)
@@ -109,7 +107,7 @@ class TeamsFrontEnd:
         else:
             await box.say(_help(incoming, language))
         if original is not None:
-            await self._hand_back(original, incoming, ledger)
+            await self._changes.hand_back(original, incoming, ledger)
 
     async def answer(self, incoming: Incoming, stream: AsyncIterator[AnswerEvent], claim: Claim, box: Outbox) -> None:
         """Show the answer as it is made, and then as it is."""
@@ -119,6 +117,8 @@ class TeamsFrontEnd:
         )  # fmt: skip
         try:
             answer = await view.watch(stream)
+            if await self._changes.superseded(incoming):  # by an edit that came after this one
+                return
             if not (incoming.unprompted and answer.outcome is not Outcome.ANSWERED):
                 await self._show(incoming, answer, view, box.ledger)
             box.ledger.data["answer"] = str(answer.id)
@@ -167,43 +167,6 @@ class TeamsFrontEnd:
         elif incoming.verb == "share":
             await share(self._connector, self._services, incoming, box)
 
-    async def _carry(self, incoming: Incoming, ledger: Ledger) -> inbox_rows.Reply | None:
-        """Take over the messages of a question that is changed or asked again: its answer changes in place."""
-        if not incoming.of:
-            return None
-        async with self._services.sessions() as session:
-            original = await inbox_rows.reply_of(session, PLATFORM, incoming.of)
-        if original is not None and not ledger.data and original.sent:
-            ledger.data.update(_reopened(original.sent))
-        return original
-
-    async def _hand_back(self, original: inbox_rows.Reply, incoming: Incoming, ledger: Ledger) -> None:
-        async with self._services.sessions.begin() as session:
-            await inbox_rows.remember_reply(session, original.event_id, {**ledger.reply(), "newest": incoming.key})
-
-    async def _take_back(self, incoming: Incoming, claim: Claim, language: str) -> None:
-        """The question was deleted: its answer goes, from the conversation and from its history."""
-        original = await self._settled(incoming.of)
-        if original is None or not original.sent:
-            return
-        sent = original.sent
-        private = sent.get("private") or {}
-        for place, kept in ((incoming.place, sent), (private_place(incoming.place, private), private)):
-            await Outbox(self._connector, place, Borrowed(claim, kept), language).delete()
-        if answer_id := sent.get("answer") or original.answer_id:
-            async with self._services.sessions.begin() as session:
-                await answers.withdraw(session, uuid.UUID(str(answer_id)))
-
-    async def _settled(self, key: str) -> inbox_rows.Reply | None:
-        """The question's reply, once what was being sent for it has been stored."""
-        for _ in range(SETTLE_LOOKS):
-            async with self._services.sessions() as session:
-                original = await inbox_rows.reply_of(session, PLATFORM, key)
-            if original is None or original.sent or original.state != "cancelled":
-                return original
-            await asyncio.sleep(SETTLE_SECONDS)
-        return original
-
     async def _confess(self, event: Event, incoming: Incoming, ledger: Ledger) -> None:
         if incoming.kind == "delete" or incoming.unprompted:
             return
@@ -227,16 +190,6 @@ class TeamsFrontEnd:
     async def _language(self, incoming: Incoming) -> str:
         settings = await self._settings(incoming)
         return settings.language or detect(incoming.text, incoming.locale)
-
-
-def _reopened(sent: dict[str, Any]) -> dict[str, Any]:
-    """A stored reply whose messages are to be put anew; a stream that was closed is a message like another."""
-    kept: dict[str, Any] = {name: sent[name] for name in ("activity_id", "parts") if name in sent}
-    if sent.get("stream") and sent.get("activity_id") not in sent.get("final", ()):
-        kept["stream"] = True
-    if private := sent.get("private"):
-        kept["private"] = {name: value for name, value in private.items() if name != "final"}
-    return kept
 
 
 def asks(incoming: Incoming, services: Services) -> bool:

@@ -59,7 +59,7 @@ class Incoming:
     verb: str = ""  # of a button
     data: dict[str, str] = field(default_factory=dict)  # of a button, with the card's fields
     replaces: str = ""  # id of the answer that is asked for again
-    stamp: str = ""  # tells apart several changes of one message
+    stamp: str = ""  # tells apart several changes of one message; the keys of edits sort by their time
 
     @property
     def key(self) -> str:
@@ -122,8 +122,8 @@ def edit(body: dict[str, Any]) -> Incoming | None:
     incoming = _said(body)
     if incoming is None:
         return None
-    digest = hashlib.sha256(f"{_text(body, 'timestamp')}|{incoming.text}".encode()).hexdigest()[:16]
-    return replace(incoming, kind="edit", of=incoming.key, stamp=f"edit-{digest}")
+    digest = hashlib.sha256(incoming.text.encode()).hexdigest()[:8]
+    return replace(incoming, kind="edit", of=incoming.key, stamp=f"edit-{_text(body, 'timestamp')[:40]}-{digest}")
 
 
 def deletion(body: dict[str, Any]) -> Incoming | None:

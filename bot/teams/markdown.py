@@ -24,6 +24,7 @@ LINK = re.compile(
 UNSAFE_LINK = re.compile(r"\]\((?!\s*https?://)", re.IGNORECASE)
 USERINFO = re.compile(r"(https?://)[^\s/@()\[\]]*@", re.IGNORECASE)
 ADDRESS = re.compile(r"(?:https?://)?((?:[\w-]+\.)+[a-z]{2,})(?![\w.-])", re.IGNORECASE)
+BARE_ITEM = re.compile(r"^\s*(?:\d+[.)]|[-*+])?\s*$")
 OPEN_CELL = re.compile(r"(?<!\\)\|")
 # what looks like an address and is a file
 FILES = frozenset(
@@ -200,7 +201,8 @@ def _settled_line(line: str) -> str:
             break
         at = end + 1
     space = line.rfind(" ", 0, cut)
-    return line[:space] if space > 0 else ""
+    settled = line[:space] if space > 0 else ""
+    return "" if BARE_ITEM.match(settled) else settled
 
 
 def _end_of_bracket(line: str, at: int) -> int:

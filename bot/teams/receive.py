@@ -21,6 +21,7 @@ from bot.teams.port import Connector
 
 log = structlog.get_logger()
 
+KEPT = 1_000
 STARTS_WORK = frozenset({"regenerate", "person", "share", "command", "files"})
 
 
@@ -30,6 +31,7 @@ class TeamsReceiver:
     def __init__(self, inbox: Inbox, services: Services, connector: Connector) -> None:
         self._inbox = inbox
         self._services = services
+        self._newest: dict[str, str] = {}  # message key -> key of its newest edit, of those that came here lately
         self._invokes = Invokes(services, connector, self.keep_vote, self.press)
 
     async def message(self, body: dict[str, Any]) -> None:
@@ -54,9 +56,9 @@ class TeamsReceiver:
         if original.state != "cancelled" and await self._said(original) == incoming.text and not _undeleted(body):
             self._count("ignored")
             return
-        await self._stop(incoming.of, original)
         replaces = (original.sent or {}).get("answer") or original.answer_id
-        await self._store(replace(incoming, replaces=str(replaces or "")), of=original)
+        if await self._store(replace(incoming, replaces=str(replaces or ""))):
+            await self._stop(incoming.of, original, incoming.key)
 
     async def message_delete(self, body: dict[str, Any]) -> None:
         """The question was taken back: what was begun for it stops, and its answer goes."""
@@ -65,9 +67,8 @@ class TeamsReceiver:
             self._count("ignored")
             return
         original = await self._inbox.reply_of(incoming.of) or await self._stands_for(incoming)
-        if original is not None:
+        if original is not None and await self._store(incoming):
             await self._stop(incoming.of, original)
-            await self._store(incoming)
 
     async def _stands_for(self, incoming: events.Incoming) -> inbox_rows.Reply | None:
         """Store a change whose message has not come (yet) in its place; the message, if it has come just now."""
@@ -138,21 +139,24 @@ class TeamsReceiver:
         changed = await self._inbox.reply_of(newest) if newest else None
         return str((changed or original).payload.get("text", ""))
 
-    async def _stop(self, key: str, original: inbox_rows.Reply) -> None:
+    async def _stop(self, key: str, original: inbox_rows.Reply, change: str = "") -> None:
+        """Stop what is under way for the message, up to this change; an edit that came earlier and is later stays."""
         await self._inbox.cancel(key)
-        if newest := (original.sent or {}).get("newest"):
-            await self._inbox.cancel(str(newest))
+        stored = str((original.sent or {}).get("newest") or "")
+        for earlier in {stored, self._newest.get(key, "")} - {"", change}:
+            if not change or earlier < change:
+                await self._inbox.cancel(earlier)
+        if change:
+            self._newest[key] = max(change, self._newest.get(key, ""))
+            if len(self._newest) > KEPT:
+                del self._newest[next(iter(self._newest))]
 
-    async def _store(self, incoming: events.Incoming | None, of: inbox_rows.Reply | None = None) -> bool:
+    async def _store(self, incoming: events.Incoming | None) -> bool:
         """Whether it was new."""
         fate = "ignored"
         if incoming is not None:
             new = await self._inbox.store(incoming.key, incoming.key, incoming.payload())
             fate = "stored" if new else "duplicate"
-            if new and of is not None:  # so that the next change knows whom to stop
-                async with self._services.sessions.begin() as session:
-                    sent = {**(of.sent or {}), "newest": incoming.key}
-                    await inbox_rows.remember_reply(session, of.event_id, sent)
         self._count(fate)
         return fate == "stored"
 
