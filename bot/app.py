@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from assistant.database import inbox, status
+from assistant.database import inbox, sources, status
 from assistant.errors import AlmanacError
 from assistant.services import Services, check_database
 from bot.slack import add_slack
@@ -60,6 +60,7 @@ async def _measure(services: Services) -> None:
             await session.execute(text("SET LOCAL statement_timeout = '2s'"))
             events = await inbox.open_events(session)
             counts = await status.counts(session)
+            health = await sources.health(session)
     except (SQLAlchemyError, OSError):
         log.warning("metrics.database_away")
         return
@@ -68,3 +69,7 @@ async def _measure(services: Services) -> None:
     services.metrics.queue_depth.labels("runs").set(counts["runs_open"])
     services.metrics.documents.set(counts["documents"])
     services.metrics.chunks.set(counts["chunks"])
+    for source in health:
+        services.metrics.failures.labels(source.name).set(source.failures)
+        for what, number in (source.drift or {}).items():
+            services.metrics.drift.labels(source.name, what).set(number)

@@ -14,6 +14,8 @@ from assistant.database.session import Sessions
 from assistant.errors import AlmanacError
 from assistant.process import PARENT_PIPE
 
+STDERR = 2  # standard output is for one JSON document
+
 Watch = Callable[[runs.RunRow], None]
 
 
@@ -33,7 +35,7 @@ async def _start(url: str, run_id: uuid.UUID) -> asyncio.subprocess.Process:
     environment.setdefault("ALMANAC_LOG_LEVEL", "WARNING")
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "workers", "run", str(run_id),
-        env=environment, stdin=asyncio.subprocess.PIPE, stdout=sys.stderr.fileno(), start_new_session=True,
+        env=environment, stdin=asyncio.subprocess.PIPE, stdout=STDERR, start_new_session=True,
     )  # fmt: skip
 
 

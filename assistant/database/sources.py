@@ -53,6 +53,22 @@ async def listed(session: AsyncSession, source_id: int | None = None) -> list[So
     return [SourceRow(*row) for row in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """``drift``: what the last nightly comparison found, by kind of difference."""
+
+    name: str
+    drift: dict[str, int] | None
+    failures: int
+
+
+async def health(session: AsyncSession) -> list[Health]:
+    """What the metrics say of each source; its name and number, since names may be alike."""
+    failed = select(func.count()).where(DocumentFailure.source_id == Source.id).correlate(Source).scalar_subquery()
+    rows = await session.execute(select(Source.id, Source.name, Source.drift, failed).order_by(Source.id))
+    return [Health(f"{number} {name}", drift, count) for number, name, drift, count in rows]
+
+
 async def ensure(
     session: AsyncSession,
     kind: str,

@@ -138,7 +138,7 @@ async def test_dated_pages_are_asked_for_when_their_date_changes_and_every_night
     row = await desk.row(source)
     assert row.drift == {"missing": 0, "changed": 1, "access": 0, "gone": 0}
     sample = desk.services.metrics.registry.get_sample_value(
-        "almanac_source_drift", {"source": row.name, "what": "changed"}
+        "almanac_source_drift", {"source": f"{row.id} {row.name}", "what": "changed"}
     )
     assert sample == 1.0
 

@@ -66,7 +66,7 @@ async def reconcile(services: Services, arguments: dict[str, Any], report: Repor
     async with services.sessions.begin() as session:
         await sources.record_drift(session, row.id, drift)
     for what, number in drift.items():
-        services.metrics.drift.labels(row.name, what).set(number)
+        services.metrics.drift.labels(f"{row.id} {row.name}", what).set(number)
     log.info("source.reconciled", source=row.id, kind=row.kind, **drift)
 
 
