@@ -81,6 +81,13 @@ class Api:
         """Whether a call could go now, so that what may as well be left out is left out where it could not."""
         return self.pace.free_in(name, key) <= 0
 
+    async def take(self, name: str, key: str = "") -> bool:
+        """Take a call's turn if it could go now; nobody comes between the look and the taking."""
+        if not self.free(name, key):
+            return False
+        await self.pace.turn(name, key)
+        return True
+
     def _tell(self, error: Refused) -> None:
         if error.code == "missing_scope" and str(error) not in self._told:
             self._told.add(str(error))
@@ -142,8 +149,10 @@ class Api:
     async def start_stream(
         self, channel: str, thread: str, team: str, user: str, text: str, check: Check | None = None
     ) -> str:
-        """Begin a message that grows; returns its id. Never repeated here: a second one would double the answer."""
-        await self.pace.turn("chat.startStream")
+        """Begin a message that grows; returns its id. Its turn was taken before.
+
+        Never repeated here: a second one would double the answer.
+        """
         if check is not None:
             await check()
         response = await self._once(

@@ -121,6 +121,8 @@ async def _edited(place: Workplace, body: Mapping[str, Any], event: Mapping[str,
 
 async def _deleted(place: Workplace, body: Mapping[str, Any], ts: str) -> str:
     """A question that was taken back is worked on no more, and its answer is taken away."""
+    if not ts:
+        return IGNORED
     event = body.get("event") or {}
     key = f"{body.get('team_id') or ''}:{event.get('channel')}:{ts}"
     reply = await place.inbox.reply_of(key)

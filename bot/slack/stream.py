@@ -111,7 +111,7 @@ class Writer:
         if first and writing < FIRST_SECONDS and len(text) < FIRST_CHARS:
             return False
         may_stream = self._streams and now >= self._streaming.refused_until
-        if may_stream and self._api.free("chat.startStream"):
+        if may_stream and await self._api.take("chat.startStream"):
             return await self._start(text)
         if writing >= POST_AFTER and self._api.free("chat.postMessage", self._message.channel):
             await self._post_draft(plain_part(text))
