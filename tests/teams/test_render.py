@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
 import uuid
+from dataclasses import replace
 
 import pytest
 
 from assistant.answering.messages import Answer, Citation
 from assistant.answering.outcomes import Outcome
 from bot.teams import render
+from bot.teams.markdown import Growing, shown
 
 
 def citation(
@@ -34,6 +37,13 @@ def answer(text: str, *citations: Citation, outcome: Outcome = Outcome.ANSWERED)
         ("run `kubectl get <pod>` now", "run `kubectl get <pod>` now"),
         ("```\nif a < b:\n```\n<b>", "```\nif a < b:\n```\n&lt;b>"),
         ("a < b [1]", "a &lt; b [1]"),
+        ("[bank.com](https://evil.example/x)", "[evil.example](https://evil.example/x)"),
+        ("[see https://bank.com now](https://evil.example)", "[evil.example](https://evil.example)"),
+        ("[wiki.example.com](https://wiki.example.com/a_(b))", "[wiki.example.com](https://wiki.example.com/a_(b))"),
+        ("[example.com](https://wiki.example.com/a)", "[example.com](https://wiki.example.com/a)"),
+        ("[deploy.md](https://wiki.example.com/d)", "[deploy.md](https://wiki.example.com/d)"),
+        ("https://bank.com@evil.example/x", "https://evil.example/x"),
+        ("[1]: https://evil.example", "[1] : https://evil.example"),
     ],
 )
 def test_document_text_is_neutral(text: str, shown: str) -> None:
@@ -91,3 +101,38 @@ def test_a_code_block_that_is_cut_goes_on_in_the_next_part() -> None:
     parts = render.split("```\n" + "x = 1\n" * 50 + "```\nend", chars=100)
     assert all(part.count("```") % 2 == 0 for part in parts)
     assert "".join(parts).count("x = 1") == 50
+
+
+WHOLE = (
+    "# Title\nHello **x** [1], see [bank.com](https://evil.example/a) and `code <b>` <at>x</at> ![a](http://x/y)\n\n"
+    "| a | b |\n|---|---|\n| 1 \\| 2 | 2 [1] |\n\nafter `x` [docs](https://wiki.example.com/a_(b)) end [2].\n\n1. one\n"
+    "2. two `unclosed\n\n```\n| no | table |\n|---|---|\n```\nlast [deploy.md](https://wiki.example.com/x) word"
+)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_text_that_arrives_in_pieces_only_grows(seed: int) -> None:
+    chance = random.Random(seed)
+    growing, at, before = Growing("en", 10_000), 0, ""
+    while at < len(WHOLE):
+        size = chance.randint(1, 12)
+        growing.feed(WHOLE[at : at + size])
+        at += size
+        assert growing.text.startswith(before)
+        before = growing.text
+    whole = shown(WHOLE, "en")
+    assert whole.text.startswith(before)
+    assert len(before) > 0.8 * len(whole.text)
+    assert [(table.header, table.rows) for table in whole.tables] == [(("a", "b"), (("1 | 2", "2 [1]"),))]
+    assert "| no | table |" in whole.text
+
+
+def test_a_document_with_a_label_puts_it_on_the_message_and_on_its_source() -> None:
+    secret = replace(citation(1), sensitivity="Confidential", owner="Platform team", page=3, updated="2026-01-02")
+    [message] = render.answer_messages(answer("It is so [1]", secret))
+    [entity] = message.entities
+    assert entity["usageInfo"]["name"] == "Confidential"
+    looks = entity["citation"][0]["appearance"]
+    assert looks["usageInfo"]["name"] == "Confidential"
+    assert looks["keywords"][:2] == ["Platform team", "page 3"]
+    assert looks["image"]["name"] == "Text"
