@@ -53,11 +53,11 @@ def _bands(rows: Rows) -> Iterator[Rows]:
     low = high = 0
     for run in _runs(rows):
         first, last = _reach(run)
-        if band and (first, last) != (low, high) and not (low <= first and last <= high and first == low):
+        if band and not (first == low and last <= high):
             yield band
-            band = []
-        band = [*band, *run]
-        low, high = _reach(band)
+            band, high = [], 0
+        low, high = first, max(high, last)
+        band.extend(run)
     if band:
         yield band
 
