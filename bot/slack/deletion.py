@@ -23,7 +23,14 @@ async def nothing(_place: Workplace, _event: Event, _claim: Claim) -> dict[str, 
 async def take_away(place: Workplace, event: Event, claim: Claim) -> dict[str, Any]:
     """A job: stop what is still written, delete what was sent, and leave the answer out of the history."""
     message = Message.from_payload({**event.payload, "kind": "message"})
-    await place.quiet(message.key)
+    turn = await place.turn(message.key)
+    try:
+        return await _take_away(place, message, event, claim)
+    finally:
+        turn.release()
+
+
+async def _take_away(place: Workplace, message: Message, event: Event, claim: Claim) -> dict[str, Any]:
     reply = await place.inbox.reply_of(message.key)
     sent = dict(reply.sent or {}) if reply else {}
     writer = Writer(place.api, message, claim, place.streaming, event.event_id, sent)

@@ -46,7 +46,7 @@ class SlackFrontEnd:
         self._place = place
         self._jobs = jobs
         self._found: dict[uuid.UUID, dict[int, Posted]] = {}
-        self._at_work: set[uuid.UUID] = set()
+        self._at_work: dict[uuid.UUID, asyncio.Lock | None] = {}  # with the turn at its message
 
     async def question(self, event: Event) -> Question | None:
         """The question of an event. One that is at work here already is left to that work.
@@ -55,17 +55,23 @@ class SlackFrontEnd:
         """
         if event.id in self._at_work:
             raise LostClaim
-        self._at_work.add(event.id)
+        self._at_work[event.id] = None
         try:
             return await self._question(event)
         except BaseException:
-            self._at_work.discard(event.id)
+            self._ended(event)
             raise
+
+    def _ended(self, event: Event) -> None:
+        turn = self._at_work.pop(event.id, None)
+        if turn is not None:
+            turn.release()
 
     async def _question(self, event: Event) -> Question | None:
         if event.payload.get("kind", "message") not in ASKING:
             return None
         message = Message.from_payload(event.payload)
+        self._at_work[event.id] = await self._place.turn(message.key)
         replaces = await self._replaced(event, message)
         text = await self._newest(message) or await self._root(message)
         if not text:
@@ -98,7 +104,6 @@ class SlackFrontEnd:
         if message.kind == "regenerate":
             found = await parts_of(self._place.api, message, lambda it: it.get("answer_id") == message.replaces)
         else:
-            await self._place.quiet(message.key)
             reply = await self._place.inbox.reply_of(message.key)
             sent = (reply.sent or {}) if reply else {}
             parts = [str(ts) for ts in sent.get("parts") or ()]
@@ -141,7 +146,7 @@ class SlackFrontEnd:
             if stream is None and (job := self._jobs.get(event.payload.get("kind", "message"))):
                 return await job(self._place, event, claim)
             message = Message.from_payload(event.payload)
-            async with self._place.working(message, claim):
+            with self._place.working(message, claim):
                 return await self._answer(message, event, stream, claim)
         except Unreachable as error:
             delay = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** min(event.attempts - 1, 10))
@@ -149,7 +154,7 @@ class SlackFrontEnd:
         except Refused as error:
             return await self._refused(event, error, claim)
         finally:
-            self._at_work.discard(event.id)
+            self._ended(event)
             self._found.pop(event.id, None)
 
     async def _refused(self, event: Event, error: Refused, claim: Claim) -> dict[str, Any]:
@@ -253,7 +258,7 @@ class SlackFrontEnd:
             writer.shown.append(Shown(str(at), certain=False))
         if writer.uncertain and (orphan := await nameless(self._place.api, message, self._place.streaming.messages)):
             log.info("slack.stream_found", inbox_id=str(event.id))
-            writer.shown.append(Shown(orphan.ts, open=True, certain=False))
+            writer.add([orphan.ts])
 
     async def _privately(self, message: Message, writer: Writer, parts: list[Part], claim: Claim) -> dict[str, Any]:
         """To the asker alone: beside the question, or where that cannot be, in a direct message."""

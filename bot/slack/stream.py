@@ -303,8 +303,10 @@ class Writer:
             log.warning("slack.not_deleted", event_id=self._event_id, code=error.code)
 
     def add(self, messages: Iterable[str]) -> None:
-        """Take over messages that somebody else began."""
-        self.shown.extend(Shown(ts, open=True, certain=False) for ts in messages)
+        """Take over messages that were begun and not ended; nobody else does from here on."""
+        for ts in messages:
+            self.shown.append(Shown(ts, open=True, certain=False))
+            self._streaming.messages.add((self._message.channel, ts))
 
     async def remove_all(self) -> None:
         for item in self.shown:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+import uuid
+import weakref
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +24,6 @@ from bot.slack.stream import Streaming
 
 log = structlog.get_logger()
 
-QUIET_SECONDS = 10.0
-
 
 @dataclass
 class Workplace:
@@ -35,8 +35,8 @@ class Workplace:
     streaming: Streaming = field(default_factory=Streaming)
     latest: dict[str, str] = field(default_factory=dict)  # a message's key -> that of its newest edit
     inbox: Inbox = field(init=False)
-    _busy: dict[str, asyncio.Event] = field(default_factory=dict)
-    _claims: dict[str, tuple[Message, Claim]] = field(default_factory=dict)
+    _turns: weakref.WeakValueDictionary[str, asyncio.Lock] = field(default_factory=weakref.WeakValueDictionary)
+    _claims: dict[uuid.UUID, tuple[Message, Claim]] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def language(self, message: Message) -> str:
@@ -49,27 +49,20 @@ class Workplace:
     async def settings(self, message: Message) -> Any:
         return await self.services.channels.of(PLATFORM, place_of(message))
 
-    @contextlib.asynccontextmanager
-    async def working(self, message: Message, claim: Claim) -> AsyncIterator[None]:
-        """While an answer is being made, so that others can wait for it or stop it."""
-        key = str(claim.event_id)
-        over = self._busy[message.key] = asyncio.Event()
-        self._claims[key] = (message, claim)
+    @contextlib.contextmanager
+    def working(self, message: Message, claim: Claim) -> Iterator[None]:
+        """While an answer is being made, so that it can be stopped."""
+        self._claims[claim.event_id] = (message, claim)
         try:
             yield
         finally:
-            over.set()
-            self._claims.pop(key, None)
-            if self._busy.get(message.key) is over:
-                del self._busy[message.key]
+            self._claims.pop(claim.event_id, None)
 
-    async def quiet(self, key: str) -> None:
-        """Until nothing is done here for a message any more."""
-        over = self._busy.get(key)
-        if over is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(QUIET_SECONDS):
-                    await over.wait()
+    async def turn(self, key: str) -> asyncio.Lock:
+        """The turn at one message, taken: its answer, its edits and its deletion are worked on one after the other."""
+        lock = self._turns.setdefault(key, asyncio.Lock())
+        await lock.acquire()
+        return lock
 
     def stop(self, channel: str, thread: str) -> int:
         """End the answers that are being written in a thread with what they have; returns how many."""

@@ -128,8 +128,20 @@ async def test_each_question_has_exactly_one_whole_answer_at_the_end(
     await assert_each_answered_once(slack, sessions, storm)
 
 
+def trace(slack: SlackDouble, ts: str) -> str:
+    """What was done with a message, for the one who has to find out why it is left."""
+    message = next(m for channel in slack.channels.values() for m in channel.messages if m["ts"] == ts)
+    thread = message["thread_ts"]
+    lines = [f"{ts} in {thread}"]
+    for name, call in slack.calls:
+        if thread in (call.get("thread_ts"), call.get("ts")) or ts == call.get("ts"):
+            keys = ("ts", "thread_ts", "oldest", "metadata")
+            lines.append(f"{name} { {key: call[key] for key in keys if call.get(key)} }")
+    return "\n".join(lines)
+
+
 async def assert_each_answered_once(slack: SlackDouble, sessions: Sessions, storm: Storm) -> None:
-    assert slack.open_streams() == []
+    assert slack.open_streams() == [], trace(slack, slack.open_streams()[0][1])
     by_question: dict[str, list[dict[str, object]]] = {}
     for message in slack.visible:
         by_question.setdefault(message["metadata"]["event_payload"]["asked"], []).append(message)
