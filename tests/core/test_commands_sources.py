@@ -39,7 +39,7 @@ from tests.core.test_commands import Desk
         ("github acme/ferry parts=docs,issues", "github", "acme/ferry", "acme/ferry", 15),
         ("confluence https://a.atlassian.net/wiki/spaces/X", "confluence", "https://a.atlassian.net/wiki",
          "a.atlassian.net", 60),
-        ("sharepoint https://a.sharepoint.com/sites/Eng/", "sharepoint", "https://a.sharepoint.com/sites/Eng", "Eng", 15),
+        ("sharepoint https://a.sharepoint.com/sites/E/", "sharepoint", "https://a.sharepoint.com/sites/E", "E", 15),
         ("sharepoint user:mia@acme.example", "sharepoint", "user:mia@acme.example", "user:mia@acme.example", 15),
     ],
 )  # fmt: skip

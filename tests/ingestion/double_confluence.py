@@ -1,4 +1,4 @@
-"""A local double of Confluence Cloud: spaces, pages, attachments, restrictions and groups, as its REST API tells them."""
+"""A local double of Confluence Cloud: spaces, pages, attachments, restrictions and groups, as its API tells."""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ class Confluence:
                 return self._listing(request, [{"id": self.spaces[key], "key": key} for key in wanted])
             case ["spaces", space, "permissions"]:
                 granted = [
-                    {"id": str(n), "principal": {"type": kind, "id": who}, "operation": {"key": key, "targetType": "space"}}
+                    {"id": str(n), "principal": {"type": kind, "id": who},
+                     "operation": {"key": key, "targetType": "space"}}
                     for n, (kind, who) in enumerate(self.permissions[space]) for key in ("read", "delete")
                 ]  # fmt: skip
                 return self._listing(request, granted)
@@ -90,7 +91,8 @@ class Confluence:
                 return web.json_response(self._summary(page) | {"body": {"export_view": {"value": page.body}}})
             case ["attachments"]:
                 return self._listing(request, [
-                    {"id": one, "title": title, "pageId": page, "fileSize": len(content), "version": {"number": version},
+                    {"id": one, "title": title, "pageId": page, "fileSize": len(content),
+                     "version": {"number": version},
                      "downloadLink": f"/download/{one}/{title}", "webuiLink": f"/pages/{page}?preview={one}"}
                     for one, (page, title, content, version) in self.attachments.items()
                 ])  # fmt: skip

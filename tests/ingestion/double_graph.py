@@ -9,7 +9,7 @@ from aiohttp import web
 
 from tests.ingestion.source_station import Faults
 
-SECRET, TOKEN = "graph-s3cret", "graph-t0ken"  # noqa: S105 - the double's own
+SECRET, TOKEN = "graph-s3cret", "graph-t0ken"
 
 
 @dataclass
@@ -139,7 +139,9 @@ class Graph:
                 self.loaded.append(item_id)
                 return 302, {"Location": f"{self.base.replace('127.0.0.1', 'localhost')}/download/{item_id}"}
             case ["groups", name, "transitiveMembers"]:
-                return 200, {"value": [{"id": one, "mail": one, "userPrincipalName": one} for one in self.members[name]]}
+                return 200, {
+                    "value": [{"id": one, "mail": one, "userPrincipalName": one} for one in self.members[name]]
+                }
         return 404, {"error": {"code": "itemNotFound"}}
 
     def _delta(self, query: dict[str, str]) -> tuple[int, Any]:

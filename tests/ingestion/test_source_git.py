@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import os
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from pydantic import SecretStr
 
+from assistant.database import sources
 from assistant.database.session import Sessions
 from assistant.settings import Credential
-from tests.ingestion.source_station import Station, station
+from tests.ingestion.source_station import Station, serving, station
 
 PERSON = {
     "GIT_AUTHOR_NAME": "Mia", "GIT_AUTHOR_EMAIL": "mia@example.com", "GIT_COMMITTER_NAME": "Mia",
@@ -111,8 +115,6 @@ async def test_a_history_that_was_rewritten_is_listed_anew(desk: Station, remote
     source = await desk.add("git", str(remote.folder))
     await desk.sync(source)
     async with desk.sessions.begin() as session:
-        from assistant.database import sources
-
         await sources.save_cursor(session, source, {"commit": "0" * 40})
     remote.git("rm", "--quiet", "b.md")
     remote.commit()
@@ -170,3 +172,66 @@ async def test_a_credential_is_for_its_own_host(
         unknown = await desk.run(source=await desk.add("git", "https://127.0.0.1/y.git", credential="nope"))
         assert unknown.error == "ALMANAC_CREDENTIALS has no credential nope."
     assert "s3cret" not in capfd.readouterr().err
+
+
+class Server:
+    """git's own HTTP server, behind a door that asks for a credential."""
+
+    def __init__(self, folder: Path, authorization: str) -> None:
+        self._folder = folder
+        self._authorization = authorization
+        self.refused = 0
+
+    async def __call__(self, request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != self._authorization:
+            self.refused += 1
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
+        environment = {
+            "PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": str(self._folder), "GIT_HTTP_EXPORT_ALL": "1",
+            "PATH_INFO": request.path, "QUERY_STRING": request.query_string, "REQUEST_METHOD": request.method,
+            "CONTENT_TYPE": request.headers.get("Content-Type", ""), "REMOTE_USER": "bot",
+            "HTTP_CONTENT_ENCODING": request.headers.get("Content-Encoding", ""),
+            "GIT_PROTOCOL": request.headers.get("Git-Protocol", ""), "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*",
+        }  # fmt: skip
+        process = await asyncio.create_subprocess_exec(
+            "git", "http-backend", env=environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await process.communicate(await request.read())
+        head, _, body = out.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+        status = int(headers.pop("Status", "200").split()[0])
+        return web.Response(status=status, body=body, headers=headers)
+
+
+async def test_a_token_opens_a_repository_over_http_and_is_stored_nowhere(
+    database_url: str, sessions: Sessions, tmp_path: Path, remote: Remote, capfd: pytest.CaptureFixture[str]
+) -> None:
+    remote.write("a.md", "Deploy with ferry.")
+    remote.commit()
+    basic = "Basic " + base64.b64encode(b"bot:s3cret-token").decode()
+    server = Server(tmp_path, basic)
+    credentials = {
+        "docs": Credential(host="127.0.0.1", user="bot", token=SecretStr("s3cret-token")),
+        "wrong": Credential(host="127.0.0.1", user="bot", token=SecretStr("s3cret-wrong")),
+    }
+    async with (
+        serving(server) as base,
+        station(database_url, sessions, tmp_path / "home", credentials=credentials) as desk,
+    ):
+        source = await desk.add("git", f"{base}/remote/.git", credential="docs")
+        assert await desk.sync(source) == {"added": 1}
+        remote.write("a.md", "Deploy with barge.")
+        remote.commit()
+        assert await desk.sync(source) == {"updated": 1}
+        assert await desk.held(source) == {"a.md": "Deploy with barge."}
+        run = await desk.run(source=await desk.add("git", f"{base}/remote", credential="wrong"))
+        assert run.error == "The git server does not let us in; the credential is missing or lacks a right."
+        row = await desk.row(source)
+    kept = "".join(
+        path.read_bytes().decode("utf-8", "replace") for path in (tmp_path / "home").rglob("*") if path.is_file()
+    )
+    captured = capfd.readouterr()
+    for text in (kept, f"{row}", captured.out + captured.err):
+        assert "s3cret" not in text
+        assert basic.split()[1] not in text

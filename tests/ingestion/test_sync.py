@@ -52,21 +52,22 @@ async def settled() -> None:
 async def test_what_is_unchanged_is_neither_read_nor_embedded_again(
     desk: Station, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    docs = library(tmp_path, 1200)  # more than two pages of the listing
+    monkeypatch.setattr(folder, "PAGE", 100)
+    docs = library(tmp_path, 250)
     await settled()
     source = await desk.add("folder", str(docs))
-    assert await desk.sync(source) == {"added": 1200}
+    assert await desk.sync(source) == {"added": 250}
     calls = desk.embedder.calls
 
     def read(path: Path, max_bytes: int) -> Any:
         raise AssertionError(f"{path} was read")
 
     monkeypatch.setattr(folder, "read", read)
-    assert await desk.sync(source) == {"unchanged": 1200}
+    assert await desk.sync(source) == {"unchanged": 250}
     assert desk.embedder.calls == calls
     monkeypatch.undo()
     (docs / "0007.md").touch()  # the same bytes at another time
-    await desk.sync(source)
+    assert await desk.sync(source) == {"unchanged": 250}
     assert desk.embedder.calls == calls
 
 

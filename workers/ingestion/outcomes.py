@@ -22,7 +22,10 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """The same content under another address, version or other readers. ``counted`` False: more of it follows."""
+    """The same content under another address, version or other readers. ``counted`` False: more of it follows.
+
+    ``told`` False: people see no difference, only the source has another word for this state of it.
+    """
 
     external_id: str
     document_id: int
@@ -31,6 +34,7 @@ class Touched:
     version: str | None
     access: bool
     counted: bool = True
+    told: bool = True
 
 
 @dataclass(frozen=True, slots=True)

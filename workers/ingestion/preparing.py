@@ -137,6 +137,7 @@ def _same_content(one: Asked, url: str | None, version: str | None) -> Outcome:
     known, external_id = one.known, one.entry.external_id
     assert known is not None
     access = set(known.readers) != set(one.readers)
-    if access or known.url != url or known.version != version:
-        return Touched(external_id, known.id, one.readers, url, version, access)
+    told = access or known.url != url
+    if told or known.version != version:
+        return Touched(external_id, known.id, one.readers, url, version, access, told=told)
     return Unchanged(external_id) if one.failure is None else Mended(external_id)

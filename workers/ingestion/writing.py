@@ -22,6 +22,10 @@ from workers.ingestion.report import Report
 
 BATCH = 100  # documents removed in one transaction
 
+# Postgres need not wait for its disk at every document: what a crash of its machine could take is the last moments of
+# the log, documents, progress and cursor alike, and the run goes on from there. The end of a sync does wait.
+UNHURRIED = text("SET LOCAL synchronous_commit = off")
+
 
 async def embed(sessions: Sessions, embedder: Embedder, batch: Sequence[Outcome]) -> None:
     """Put the vectors of a batch into the index, in one call, so that texts of like length come together.
@@ -70,6 +74,7 @@ class Writing:
         """False when a model has come to the index since the document was embedded."""
         try:
             async with self._sessions.begin() as session:
+                await session.execute(UNHURRIED)
                 await self._write(session, outcome)
                 self._count(outcome)
                 await self._lease.advance(session, self._report)
@@ -99,8 +104,9 @@ class Writing:
             report.fail(outcome.external_id, outcome.reason)
             return
         if isinstance(outcome, Touched):
-            report.access += outcome.access
-            report.updated += outcome.counted
+            report.access += outcome.access and outcome.counted
+            report.updated += outcome.counted and outcome.told
+            report.unchanged += outcome.counted and not outcome.told
             report.done += outcome.counted
             return
         report.done += 1
@@ -124,8 +130,8 @@ class Writing:
                 await changes.settle(session)
             report.done += page.unchanged
             report.unchanged += page.unchanged
-            if not last:
-                await self._lease.advance(session, report, **self._place, cursor=changes.cursor)
+            place = {} if last else {**self._place, "cursor": changes.cursor}
+            await self._lease.advance(session, report, **place)
         if last:
             await self._end(changes.whole, changes.cursor)
 
