@@ -181,6 +181,8 @@ class Inbox:
             async with self._sessions.begin() as session:
                 events = await inbox.claim(session, self._front_end.platform, self._owner, self._lease, room)
         for event in events:
+            if event.id in self._tasks.values():  # this process was busy for longer than its lease, and found its own
+                continue
             task = asyncio.create_task(self._work(event), name=f"event-{event.id}")
             self._tasks[task] = event.id
             task.add_done_callback(self._finished)

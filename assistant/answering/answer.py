@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.answering import citations as citing
 from assistant.answering.confidence import SURE, worth_asking, worth_speaking_up
@@ -30,7 +31,7 @@ from assistant.answering.messages import (
 )
 from assistant.answering.outcomes import Outcome
 from assistant.answering.stopping import Stopped, follow
-from assistant.database import answers, passages
+from assistant.database import answers, groups, passages
 from assistant.database.session import Sessions
 from assistant.errors import AlmanacError, QuestionRejected
 from assistant.knowledge.audience import Audience
@@ -127,6 +128,7 @@ class Answering:
             return
         yield Progress("searching")
         async with self._sessions() as session:
+            question = work.question = await _with_groups(session, question)
             work.turns = await answers.turns(session, question, TURNS)
         work.query = standalone(question.text, work.turns, question.asker)
         work.result = await self._search(work, question.audience)
@@ -264,6 +266,16 @@ class Answering:
         log.info("answer", id=str(answer.id), platform=question.platform, outcome=answer.outcome.value,
                  **{f"{stage}_ms": value for stage, value in answer.timings_ms.items()})  # fmt: skip
         return answer
+
+
+async def _with_groups(session: AsyncSession, question: Question) -> Question:
+    """The question with what its audience may read as members of groups."""
+    own = question.asker_audience
+    return replace(
+        question,
+        audience=await groups.with_groups(session, question.audience),
+        asker_audience=None if own is None else await groups.with_groups(session, own),
+    )
 
 
 def _nearest(hits: Sequence[Hit]) -> tuple[Citation, ...]:

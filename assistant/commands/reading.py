@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 
 from assistant.commands.context import Context, ago, header
 from assistant.commands.replies import Caller, Refused, Reply, Table
-from assistant.database import audit
+from assistant.database import audit, groups
 from assistant.database import status as counted
 from assistant.database.tables import Document
 from assistant.strings import say
@@ -27,7 +27,9 @@ async def search(context: Context, caller: Caller, rest: str, _confirmed: bool) 
     limit = context.settings.question_max_chars
     if len(rest) > limit:
         raise Refused(say("common.too_long", caller.language, length=f"{len(rest):,}", limit=f"{limit:,}"))
-    result = await context.searcher.search(rest, audience=caller.audience, limit=HITS)
+    async with context.sessions() as session:
+        audience = await groups.with_groups(session, caller.audience)
+    result = await context.searcher.search(rest, audience=audience, limit=HITS)
     if not result.hits:
         return Reply(say("commands.no_hits", caller.language))
     return Reply(say("commands.hits", caller.language, count=len(result.hits)), hits=result.hits)

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database.tables import GroupMember
+from assistant.knowledge.audience import Audience
 
 
 async def replace_members(session: AsyncSession, source_id: int, groups: Mapping[str, Iterable[str]]) -> None:
@@ -33,3 +34,10 @@ async def groups_of(session: AsyncSession, principals: Collection[str]) -> set[s
         asked = set((await session.execute(statement)).scalars()) - found
         found |= asked
     return found
+
+
+async def with_groups(session: AsyncSession, audience: Audience) -> Audience:
+    """The audience with the groups that its people belong to."""
+    if not audience.may_be_in_groups:
+        return audience
+    return Audience(audience.principals | await groups_of(session, audience.principals))

@@ -13,14 +13,13 @@ from assistant.answering.messages import Answer, AnswerEvent, Done
 from assistant.commands.replies import Caller, Reply
 from assistant.database import sources
 from assistant.database.inbox import Event
-from assistant.knowledge.audience import Audience
 from assistant.knowledge.search import Hit
 from assistant.services import Services
 from assistant.strings import say
 from bot.inbox import Claim
 from bot.teams import cards, render
 from bot.teams.citations import MAX_NAME, short, web
-from bot.teams.events import Incoming
+from bot.teams.events import Incoming, own_audience
 from bot.teams.live import BUSY
 from bot.teams.markdown import neutral_prose, shown
 from bot.teams.outbox import Outbox
@@ -139,7 +138,7 @@ def caller(incoming: Incoming, services: Services, language: str) -> Caller:
     return Caller(
         person=incoming.asker,
         platform=PLATFORM,
-        audience=Audience.person(PLATFORM, incoming.person),
+        audience=own_audience(incoming),
         admin=services.roles.is_admin(incoming.asker),
         language=language,
         place=place,

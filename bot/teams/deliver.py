@@ -24,7 +24,7 @@ from bot.teams import cards, live, render
 from bot.teams.changes import Changes
 from bot.teams.citations import MAX_CITATIONS
 from bot.teams.commands import CommandDesk
-from bot.teams.events import Incoming
+from bot.teams.events import Incoming, own_audience
 from bot.teams.files import FileDesk
 from bot.teams.live import BUSY, Live
 from bot.teams.outbox import Ledger, Outbox, targeted
@@ -204,7 +204,7 @@ def asks(incoming: Incoming, services: Services) -> bool:
 
 
 def question_of(incoming: Incoming, settings: ChannelSettings, event_id: uuid.UUID) -> Question:
-    own = Audience.person(PLATFORM, incoming.person)
+    own = own_audience(incoming)
     return Question(
         text=incoming.text,
         asker=incoming.asker,
@@ -226,7 +226,7 @@ def question_of(incoming: Incoming, settings: ChannelSettings, event_id: uuid.UU
 def audience(incoming: Incoming) -> Audience:
     """Everybody who can read the reply: the asker alone, or whoever is in the group or channel."""
     if incoming.personal:
-        return Audience.person(PLATFORM, incoming.person)
+        return own_audience(incoming)
     return Audience(frozenset({EVERYONE, f"channel:{PLATFORM}:{incoming.channel}"}))
 
 

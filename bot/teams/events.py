@@ -8,10 +8,12 @@ import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
+from assistant.knowledge.audience import Audience
 from bot.teams.port import Place
 
 MAX_FILES = 10
 MAX_FIELD = 8_000  # characters of one field of a card
+_DIRECTORY_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 MAX_REASON = 2_000  # characters of a vote's free text
 MENTION = re.compile(r"<at\b[^>]*>(.*?)</at>", re.IGNORECASE | re.DOTALL)
 
@@ -183,6 +185,12 @@ def feedback(body: dict[str, Any]) -> Feedback | None:
 
 def locale(body: dict[str, Any]) -> str:
     return _text(body, "locale")[:20]
+
+
+def own_audience(incoming: Incoming) -> Audience:
+    """What the asker alone may read. The directory's id is also what readers in SharePoint are named by."""
+    entra = (f"user:entra:{incoming.person}",) if _DIRECTORY_ID.fullmatch(incoming.person) else ()
+    return Audience.person("teams", incoming.person, *entra)
 
 
 def tenant(body: dict[str, Any]) -> str:

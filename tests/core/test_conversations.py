@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,9 +16,9 @@ from assistant.answering.messages import Answer, Delta, Done, Question, Turn
 from assistant.answering.outcomes import Outcome
 from assistant.answering.prompts import messages
 from assistant.answering.stopping import Stopped, follow
-from assistant.database import answers, passages
+from assistant.database import answers, groups, passages
 from assistant.database.session import Sessions
-from assistant.knowledge.audience import Audience
+from assistant.knowledge.audience import Audience, by_email
 from assistant.knowledge.search import Searcher
 from assistant.models.port import Brief, Written
 from assistant.telemetry import Metrics
@@ -259,3 +260,28 @@ async def test_only_named_sources_are_searched(library: Sessions) -> None:
 async def test_an_unknown_answer_is_none(library: Sessions) -> None:
     async with library() as session:
         assert await answers.by_id(session, uuid.uuid4()) is None
+
+
+async def test_members_of_a_group_read_what_its_group_may(sessions: Sessions) -> None:
+    """Readers as sources name them: a person by address, and through groups within groups."""
+    restricted = replace(SECRET, readers=("group:confluence:payroll",))
+    source_id = await shelve(sessions, WordEmbedder(), OPEN, restricted)
+    async with sessions.begin() as session:
+        members = {
+            "group:confluence:payroll": ["group:confluence:finance"],
+            "group:confluence:finance": ["user:email:ben@example.com"],
+        }
+        await groups.replace_members(session, source_id, members)
+    ben = Audience.person("slack", "T1:U2", *by_email(" Ben@Example.com "))
+    anna = Audience.person("slack", "T1:U1", *by_email("anna@example.com"))
+    mine, _ = await asked(sessions, OnlyFrom("salary"), audience=ben)
+    assert (mine.outcome, mine.private) == (Outcome.ANSWERED, False)
+    in_channel, shown = await asked(sessions, OnlyFrom("salary"), asker_audience=ben)
+    assert (in_channel.outcome, in_channel.private, shown) == (Outcome.ANSWERED, True, "")
+    for audience in (anna, Audience.person("slack", "T1:U2"), Audience.everyone()):
+        hers, _ = await asked(sessions, OnlyFrom("salary"), audience=audience)
+        assert hers.outcome is Outcome.NOT_IN_DOCUMENTS
+    async with sessions.begin() as session:
+        await groups.replace_members(session, source_id, {"group:confluence:finance": []})
+    gone, _ = await asked(sessions, OnlyFrom("salary"), audience=ben)
+    assert gone.outcome is Outcome.NOT_IN_DOCUMENTS  # on the next question
