@@ -138,6 +138,20 @@ async def test_a_worker_that_has_lost_its_lease_writes_nothing(desk: Station, tm
     assert await desk.held(source) == {}
 
 
+class SlowEmbedder:
+    """Takes a moment, as a model does: time for another worker to begin with the same."""
+
+    def __init__(self, embedder: CountingEmbedder) -> None:
+        self._embedder = embedder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._embedder, name)
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        await asyncio.sleep(0.3)
+        return await self._embedder.embed(texts)
+
+
 async def test_two_workers_never_do_the_same_document(
     desk: Station, database_url: str, sessions: Sessions, tmp_path: Path
 ) -> None:
@@ -150,6 +164,8 @@ async def test_two_workers_never_do_the_same_document(
     async with desk.sessions.begin() as session:
         waiting = [await runs.create(session, "ingest", {"source": one}) for one in (first, second, first, first)]
     async with station(database_url, sessions, tmp_path / "home2") as colleague:
+        for worker in (desk, colleague):
+            object.__setattr__(worker.services, "embedder", SlowEmbedder(worker.embedder))
         for _ in range(200):
             async with desk.sessions.begin() as session:
                 await session.execute(update(Run).where(Run.state == "queued").values(not_before=None))
@@ -161,6 +177,8 @@ async def test_two_workers_never_do_the_same_document(
     assert len(texts) == len(set(texts)) == 81
     assert [run.state for run in found if run is not None] == ["succeeded"] * 4
     assert all(run is not None and run.attempts == 1 for run in found)  # waiting for a source is no attempt
+    added = [run.result["added"] for run in found if run is not None and run.result is not None]
+    assert (sum(added), max(added)) == (81, 80)  # each document by one run alone
 
 
 async def test_a_run_on_a_busy_source_waits_and_one_whose_worker_died_does_not_block(desk: Station) -> None:
