@@ -8,6 +8,7 @@ BM25 and of the vectors, min-max-normalised over their union and added. A docume
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import re
 import sys
@@ -27,7 +28,7 @@ from assistant.knowledge.chunking import chunk
 from assistant.knowledge.documents import ParsedDocument
 from assistant.knowledge.embedding import MAX_TOKENS, TransformerEmbedder
 from assistant.knowledge.search import BM25_SHARE, CANDIDATES
-from bench.world import DATA, ROOT, jsonl, qrels
+from bench.world import DATA, HOME, ROOT, jsonl, qrels
 from workers.ingestion.parse import parse
 
 MEASURES = [nDCG @ 10, R @ 10]
@@ -162,7 +163,7 @@ async def measure(collection: Collection) -> dict[str, dict[str, list[float]]]:
         cut = getattr(cutter, arm)
         pieces = [piece for key, (title, source) in collection.documents.items() for piece in cut(key, title, source)]
         sizes = embedder.count_tokens([piece.embedded for piece in pieces])
-        vectors = await embedder.embed([piece.embedded for piece in pieces])
+        vectors = await _vectors(embedder, [piece.embedded for piece in pieces])
         ranked = _ranked(pieces, vectors @ queries.T, collection)
         results[arm] = _judged(pieces, ranked, collection)
         unseen = sum(max(size - MAX_TOKENS, 0) for size in sizes) / sum(sizes)
@@ -173,6 +174,19 @@ async def measure(collection: Collection) -> dict[str, dict[str, list[float]]]:
         )
     await embedder.close()
     return results
+
+
+async def _vectors(embedder: TransformerEmbedder, texts: list[str]) -> npt.NDArray[np.float32]:
+    """Kept from run to run, under a name that their texts and the model decide."""
+    digest = hashlib.sha256("\0".join([embedder.name, *texts]).encode("utf-8", "replace")).hexdigest()[:24]
+    path = HOME / "chunking" / f"{digest}.npy"
+    if path.exists():
+        found: npt.NDArray[np.float32] = np.load(path)
+        return found
+    vectors = await embedder.embed(texts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, vectors)
+    return vectors
 
 
 def _ranked(
