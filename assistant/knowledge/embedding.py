@@ -1,7 +1,9 @@
-"""Texts to unit vectors. One thread owns the tokenizer and the model; callers wait on the event loop.
+"""Texts to unit vectors. Callers wait on the event loop.
 
-Texts that arrive while the model is busy are encoded together in its next batch, so concurrent questions share the
-fixed cost of a forward pass.
+One thread owns the tokenizer, and answers questions: those that arrive while it is busy are encoded together in its
+next batch, so that they share the fixed cost of a forward pass. Passages are encoded by as many threads as there are
+to use, each with batches of its own: threads that share one batch would wait for each other at every operation, and
+for whatever else the cores do.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ DEFAULT_MODEL = "all-MiniLM-L6-v2"  # of the pip package
 DEFAULT_DIMENSIONS = 384
 MAX_TOKENS = 256  # what all-MiniLM-L6-v2 was trained for; the rest of a longer text is not seen
 MOST_TOKENS = 512  # of any model: passages are shorter, and a longer one would need the memory of a whole batch
-BATCH_TOKENS = 8_192  # padded tokens in one forward pass
+BATCH_TOKENS = 2_048  # padded tokens in one forward pass: what it works on stays in a core's own cache
 FINGERPRINT_BLOCK = 1 << 16  # bytes
 FINGERPRINT_BLOCKS = 64  # of each file, evenly spread
 QUERY_CACHE = 2_048
@@ -97,6 +99,7 @@ class TransformerEmbedder:
         self._passage_prompt = str(prompts.get("document") or prompts.get("passage") or "")
         self._threads = threads
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedder")
+        self._encoders = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="encoder")
         self._lock = threading.Lock()
         self._waiting: list[tuple[str, Future[Vectors]]] = []
         self._cache: OrderedDict[str, Vectors] = OrderedDict()
@@ -125,11 +128,21 @@ class TransformerEmbedder:
         return digest.hexdigest()
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of passages, shape (texts, dimensions)."""
+        """Vectors of passages, shape (texts, dimensions). Several calls at once keep all threads busy."""
         if not texts:
             return np.empty((0, self.dimensions), dtype=np.float32)
+        loop = asyncio.get_running_loop()
         prompted = [self._passage_prompt + text for text in texts]
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._encode, prompted)
+        rows = await loop.run_in_executor(self._executor, self._tokenized, prompted)
+        vectors = np.empty((len(rows), self.dimensions), dtype=np.float32)
+        lengths = [len(row) for row in rows]
+        budget = min(BATCH_TOKENS, sum(lengths) // self._threads + 1)
+        work = [
+            loop.run_in_executor(self._encoders, self._encode_batch, rows, batch, vectors)
+            for batch in batches(lengths, budget)
+        ]
+        await asyncio.gather(*work)
+        return vectors
 
     async def embed_query(self, text: str) -> Vectors:
         """The vector of one question, shape (dimensions,); questions asked at the same time share a batch."""
@@ -155,7 +168,8 @@ class TransformerEmbedder:
             return [len(encoding.ids) for encoding in self._counter.encode_batch(_encodable(texts))]
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._executor.shutdown, wait=True, cancel_futures=True)
+        for executor in (self._executor, self._encoders):
+            await asyncio.to_thread(executor.shutdown, wait=True, cancel_futures=True)
         with self._lock:
             waiting, self._waiting = self._waiting, []
         for _, future in waiting:
@@ -187,7 +201,7 @@ class TransformerEmbedder:
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
-        torch.set_num_threads(self._threads)
+        torch.set_num_threads(1)  # of each of our threads
         model = SentenceTransformer(str(self._path), device="cpu", local_files_only=True).to(torch.bfloat16)
         dimensions = int(model.get_embedding_dimension() or 0)
         if self.dimensions not in (0, dimensions):
@@ -203,17 +217,25 @@ class TransformerEmbedder:
         self._model = _as_one_call(model.eval())
 
     def _encode(self, texts: list[str]) -> Vectors:
+        """On the tokenizer's thread."""
+        rows = self._tokenized(texts)
+        vectors = np.empty((len(rows), self.dimensions), dtype=np.float32)
+        for batch in batches([len(row) for row in rows]):
+            self._encode_batch(rows, batch, vectors)
+        return vectors
+
+    def _tokenized(self, texts: list[str]) -> list[list[int]]:
         self._load()
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(_encodable(texts))]
+
+    def _encode_batch(self, rows: list[list[int]], batch: list[int], vectors: Vectors) -> None:
+        """Put the vectors of the rows whose indices are in ``batch`` into their places."""
         import torch
 
-        encodings = self._tokenizer.encode_batch(_encodable(texts))
-        vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
+        ids, mask = _padded([rows[index] for index in batch], self._padding)
         with torch.inference_mode():
-            for batch in batches([len(encoding.ids) for encoding in encodings]):
-                ids, mask = _padded([encodings[index].ids for index in batch], self._padding)
-                output = self._model(torch.from_numpy(ids), torch.from_numpy(mask))
-                vectors[batch] = torch.nn.functional.normalize(output.float(), dim=1).numpy()
-        return vectors
+            output = self._model(torch.from_numpy(ids), torch.from_numpy(mask))
+            vectors[batch] = torch.nn.functional.normalize(output.float(), dim=1).numpy()
 
 
 def _padded(rows: Sequence[Sequence[int]], padding: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

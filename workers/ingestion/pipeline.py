@@ -33,6 +33,7 @@ BATCH_CHUNKS = 192  # embedded together: enough to group texts by length, small 
 BATCH_SECONDS = 2.0  # what a slow source gives is written that often
 
 Batch = list[Outcome]
+Embedding = tuple[Batch, asyncio.Task[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class _Sync:
         async with self._ingestion.sessions() as session:
             self._forgotten = await sources.forgotten(session, self._plan.source_id)
         batches: asyncio.Queue[Batch | None] = asyncio.Queue(1)
-        embedded: asyncio.Queue[Batch | None] = asyncio.Queue(1)
+        embedded: asyncio.Queue[Embedding | None] = asyncio.Queue(1)
         stages = (self._collect(start, batches), self._embed(batches, embedded), self._write(embedded))
         await together(*stages)
 
@@ -133,14 +134,26 @@ class _Sync:
         await batches.put(batch)
         await batches.put(None)
 
-    async def _embed(self, batches: asyncio.Queue[Batch | None], embedded: asyncio.Queue[Batch | None]) -> None:
-        while (batch := await batches.get()) is not None:
-            await embed(self._ingestion.sessions, self._ingestion.embedder, batch)
-            await embedded.put(batch)
-        await embedded.put(None)
+    async def _embed(self, batches: asyncio.Queue[Batch | None], embedded: asyncio.Queue[Embedding | None]) -> None:
+        """A few batches at once: the model's threads begin the next one while the last texts of this are encoded."""
+        under_way: set[asyncio.Task[None]] = set()
+        try:
+            while (batch := await batches.get()) is not None:
+                work = embed(self._ingestion.sessions, self._ingestion.embedder, batch)
+                task = asyncio.create_task(work, name="embed")
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
+                await embedded.put((batch, task))
+            await embedded.put(None)
+            await asyncio.gather(*under_way, return_exceptions=True)  # whoever writes them sees what went wrong
+        finally:
+            for task in under_way:
+                task.cancel()
 
-    async def _write(self, embedded: asyncio.Queue[Batch | None]) -> None:
-        while (batch := await embedded.get()) is not None:
+    async def _write(self, embedded: asyncio.Queue[Embedding | None]) -> None:
+        while (entry := await embedded.get()) is not None:
+            batch, embedding = entry
+            await embedding
             for outcome in batch:
                 await self._writing.write(outcome)
                 if isinstance(outcome, PageEnd):
