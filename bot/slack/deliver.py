@@ -46,6 +46,7 @@ class SlackFrontEnd:
         self._place = place
         self._jobs = jobs
         self._found: dict[uuid.UUID, dict[int, Posted]] = {}
+        self._superseded: set[uuid.UUID] = set()  # edits that a later one has answered already
         self._at_work: dict[uuid.UUID, asyncio.Lock | None] = {}  # with the turn at its message
 
     async def question(self, event: Event) -> Question | None:
@@ -73,6 +74,9 @@ class SlackFrontEnd:
         message = Message.from_payload(event.payload)
         self._at_work[event.id] = await self._place.turn(message.key)
         replaces = await self._replaced(event, message)
+        if any(_later(posted.edited, message.edited) for posted in self._found.get(event.id, {}).values()):
+            self._superseded.add(event.id)
+            return None
         text = await self._newest(message) or await self._root(message)
         if not text:
             return None
@@ -145,6 +149,8 @@ class SlackFrontEnd:
         try:
             if stream is None and (job := self._jobs.get(event.payload.get("kind", "message"))):
                 return await job(self._place, event, claim)
+            if event.id in self._superseded:
+                return {"superseded": True}
             message = Message.from_payload(event.payload)
             with self._place.working(message, claim):
                 return await self._answer(message, event, stream, claim)
@@ -155,6 +161,7 @@ class SlackFrontEnd:
             return await self._refused(event, error, claim)
         finally:
             self._ended(event)
+            self._superseded.discard(event.id)
             self._found.pop(event.id, None)
 
     async def _refused(self, event: Event, error: Refused, claim: Claim) -> dict[str, Any]:
@@ -273,6 +280,14 @@ class SlackFrontEnd:
         settings = await self._place.settings(message)
         who = await self._place.people.get(message.team, message.user)
         return settings.language or detect(message.text, who.locale)
+
+
+def _later(one: str, other: str) -> bool:
+    """Whether a stamp of Slack's is after another; an empty one is before all."""
+    try:
+        return float(one or 0) > float(other or 0) and bool(other)
+    except ValueError:
+        return False
 
 
 _NOWHERE: dict[str, Any] = {

@@ -38,6 +38,7 @@ class Message:
     unprompted: bool = False
     files: tuple[tuple[str, str], ...] = ()  # id and name of what was shared with it
     replaces: str = ""
+    edited: str = ""  # when it was edited, as Slack stamps it
     reply_url: str = ""
 
     @classmethod

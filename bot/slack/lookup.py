@@ -24,6 +24,7 @@ class Posted:
     answer_id: str
     draft: bool
     text: str
+    edited: str = ""  # which edit of the question it answers
 
 
 Match = Callable[[Mapping[str, Any]], bool]
@@ -75,6 +76,7 @@ def _posted(posted: Mapping[str, Any], payload: Mapping[str, Any]) -> Posted:
         answer_id=str(payload.get("answer_id") or ""),
         draft=bool(payload.get("draft")),
         text=str(posted.get("text") or ""),
+        edited=str(payload.get("edited") or ""),
     )
 
 

@@ -108,7 +108,7 @@ async def _edited(place: Workplace, body: Mapping[str, Any], event: Mapping[str,
     stamp = str((new.get("edited") or {}).get("ts") or event.get("event_ts") or event.get("ts") or "")
     key = f"{message.key}:edit:{stamp}"
     stored = await place.inbox.store(
-        str(body.get("event_id") or key), key, replace(message, kind="edit", files=()).payload()
+        str(body.get("event_id") or key), key, replace(message, kind="edit", files=(), edited=stamp).payload()
     )  # fmt: skip
     if stored:
         before = place.latest.get(message.key, message.key)

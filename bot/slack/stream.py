@@ -325,6 +325,8 @@ class Writer:
 
     def _meta(self, number: int, draft: bool = False) -> dict[str, Any]:
         meta: dict[str, Any] = {"event_id": self._event_id, "part": number, "asked": self._message.ts}
+        if self._message.edited:
+            meta["edited"] = self._message.edited
         return {**meta, "draft": True} if draft else meta
 
 

@@ -155,6 +155,7 @@ async def assert_each_answered_once(slack: SlackDouble, sessions: Sessions, stor
         answer = rows[ids.pop()]
         assert answer.withdrawn_at is None
         assert answer.question == storm.questions[ts]
-        assert [shown(message) for message in messages] == pages(harmless(answer.text))
+        made, whole = [shown(message) for message in messages], pages(harmless(answer.text))
+        assert made == whole, "\n".join(trace(slack, str(message["ts"])) for message in messages)
         kinds = Counter(block["type"] for message in messages for block in message["blocks"])  # type: ignore[union-attr]
         assert kinds["context_actions"] == 1
