@@ -132,8 +132,10 @@ async def test_limits_failures_and_lost_places_are_survived(desk: Station, hub: 
     assert await desk.sync(source) == {"added": 9}  # there is no wiki yet
     hub.pages_expire = True
     for number in range(1, 6):
-        hub.issue(number, f"issue {number}", f"2024-03-0{number}T00:00:00Z")
-    assert (await desk.sync(source))["updated"] == 5
+        hub.issue(number, f"issue {number}, seen again", f"2024-03-0{number}T00:00:00Z")
+    await desk.sync(source)
+    held = await desk.held(source)
+    assert all("seen again" in held[f"issues/{number}"] for number in range(1, 6))
 
 
 async def test_a_repository_that_nobody_shows_is_one_sentence(desk: Station, hub: GitHub) -> None:
