@@ -5,9 +5,14 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+import structlog
+from sqlalchemy.exc import DBAPIError
+
 from assistant import queue
 from assistant.database import failures, runs, sightings, sources
 from workers.execution import execute
+
+log = structlog.get_logger()
 
 
 async def run(ctx: dict[str, Any], run_id: str) -> None:
@@ -17,13 +22,17 @@ async def run(ctx: dict[str, Any], run_id: str) -> None:
 
 async def sweep(ctx: dict[str, Any]) -> None:
     """Ask for what is due, and queue again what waits: the queue may have lost it, or its worker died."""
-    async with ctx["services"].sessions.begin() as session:
-        for source_id in await sources.take_due(session):
-            await runs.request(session, "ingest", source_id)
-        for source_id in await failures.sources_with_failures_due(session):
-            await runs.request(session, "ingest", source_id, failures="due")
-        await runs.give_up_exhausted(session)
-        waiting = await runs.waiting(session)
+    try:
+        async with ctx["services"].sessions.begin() as session:
+            for source_id in await sources.take_due(session):
+                await runs.request(session, "ingest", source_id)
+            for source_id in await failures.sources_with_failures_due(session):
+                await runs.request(session, "ingest", source_id, failures="due")
+            await runs.give_up_exhausted(session)
+            waiting = await runs.waiting(session)
+    except (DBAPIError, OSError) as error:  # the next sweep is seconds away
+        log.warning("sweep.database_away", error=type(error).__name__)
+        return
     for run_id in waiting:
         await queue.enqueue(ctx["redis"], run_id)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import multiprocessing
 import os
 import random
@@ -55,6 +56,7 @@ class SlowEmbedder(WordEmbedder):
 def work(database_url: str, redis_url: str, home: str) -> None:
     """A worker process as ``python -m workers`` runs it, but for the model, and in small batches."""
     configure_logs("ERROR", "json")
+    logging.getLogger("arq").setLevel(logging.CRITICAL)  # it has much to tell of servers that die
     pipeline.BATCH_CHUNKS = 8
     settings = Settings(_env_file=None, lease_seconds=1.0, home=Path(home))
 
