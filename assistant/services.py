@@ -60,14 +60,14 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, database_url: str) -> AsyncIterator[Services]:
+async def open_services(settings: Settings, database_url: str, threads: int | None = None) -> AsyncIterator[Services]:
     """Connect, check the schema and the index, and build the parts; closes all of it at the end."""
     async with AsyncExitStack() as stack:
         engine = create_engine(database_url, pool_size=20)
         stack.push_async_callback(engine.dispose)
         await check_database(engine)
         sessions = create_sessions(engine)
-        embedder = Embedders(sessions, settings.embedding_model, settings.model_threads)
+        embedder = Embedders(sessions, settings.embedding_model, threads or settings.model_threads)
         stack.push_async_callback(embedder.close)
         await embedder.open()
         model = _model(settings, embedder)

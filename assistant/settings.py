@@ -236,6 +236,11 @@ class Settings(BaseSettings):
         """One core less than there are: the event loop and Postgres need one too."""
         return self.embedding_threads or max(1, (os.cpu_count() or 2) - 1)
 
+    @property
+    def worker_threads(self) -> int:
+        """A worker takes what nobody else needs: it runs at a lower priority."""
+        return self.embedding_threads or os.cpu_count() or 2
+
 
 def load_settings(**overrides: object) -> Settings:
     """Read the settings, or raise ``SettingsError`` with one sentence that names the variable."""

@@ -22,6 +22,8 @@ from workers.settings import create_worker
 
 log = structlog.get_logger()
 
+NICENESS = 5  # all cores, but not before those who answer questions
+
 
 async def work(settings: Settings, database_url: str) -> None:
     """Take runs from the queue until asked to stop; what is in flight goes back to the queue."""
@@ -41,7 +43,7 @@ async def work(settings: Settings, database_url: str) -> None:
 
 
 async def run_once(settings: Settings, database_url: str, run_id: uuid.UUID) -> None:
-    async with open_services(settings, database_url) as services:
+    async with open_services(settings, database_url, settings.worker_threads) as services:
         working = asyncio.create_task(_until_settled(services, run_id), name="run")
         stopping = asyncio.create_task(stop_requested(), name="stop")
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -68,6 +70,7 @@ def main(arguments: list[str]) -> int:
         if settings.database_url is None:
             raise SettingsError("ALMANAC_DATABASE_URL is not set; `almanac up` starts a database and a worker.")
         url = settings.database_url.get_secret_value()
+        os.nice(NICENESS)
         if arguments[:1] == ["run"] and len(arguments) == 2:
             asyncio.run(run_once(settings, url, uuid.UUID(arguments[1])))
         else:

@@ -24,7 +24,8 @@ def create_worker(settings: Settings, database_url: str, redis_url: str) -> Work
     stack = AsyncExitStack()
 
     async def start(ctx: dict[str, Any]) -> None:
-        ctx["services"] = await stack.enter_async_context(open_services(settings, database_url))
+        services = open_services(settings, database_url, settings.worker_threads)
+        ctx["services"] = await stack.enter_async_context(services)
 
     async def stop(ctx: dict[str, Any]) -> None:
         await stack.aclose()

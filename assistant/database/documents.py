@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Text, any_, cast, delete, func, literal, or_, select, text, update
+from sqlalchemy import Boolean, Text, any_, cast, delete, func, literal, literal_column, or_, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -109,6 +110,9 @@ def by_external_id(rows: Iterable[Any]) -> dict[str, IndexedDocument]:
 
 async def replace(session: AsyncSession, source_id: int, prepared: PreparedDocument) -> None:
     """Put a document's new version in the place of the old one. Readers see either, never half."""
+    rows = [
+        _chunk_row(prepared, chunk) for chunk in prepared.chunks
+    ]  # before the lock: others wait for what is under it
     await _lock(session)
     item, document = prepared.item, prepared.document
     values = {
@@ -122,11 +126,15 @@ async def replace(session: AsyncSession, source_id: int, prepared: PreparedDocum
     }
     upsert = insert(Document).values(source_id=source_id, external_id=item.external_id, **values)
     upsert = upsert.on_conflict_do_update(index_elements=[Document.source_id, Document.external_id], set_=values)
-    document_id = (await session.execute(upsert.returning(Document.id))).scalar_one()
-    await _require_vectors(session, prepared)
-    await _remove_chunks(session, [document_id])
+    written = await session.execute(upsert.returning(Document.id, literal_column("xmax = 0", Boolean).label("is_new")))
+    document_id, is_new = written.one()
+    await _require_vectors(session, prepared, [row["text_hash"] for row in rows])
+    if not is_new:
+        await _remove_chunks(session, [document_id])
     mean = (await session.execute(select(CorpusStatistics.weighted_length))).scalar_one()
-    rows = [_chunk_row(document_id, prepared, index, mean) for index in range(len(prepared.chunks))]
+    for row in rows:
+        row["document_id"] = document_id
+        row["weights"] = sparse_literal(row["terms"], saturate(row["frequencies"], row["length"], mean))
     if rows:
         await session.execute(_INSERT_CHUNKS, rows)
     await _count(
@@ -135,9 +143,8 @@ async def replace(session: AsyncSession, source_id: int, prepared: PreparedDocum
     await forget_failure(session, source_id, item.external_id)
 
 
-async def _require_vectors(session: AsyncSession, prepared: PreparedDocument) -> None:
+async def _require_vectors(session: AsyncSession, prepared: PreparedDocument, hashes: Sequence[uuid.UUID]) -> None:
     """Raise ``VectorsMissing`` unless each chunk has the vectors of every model."""
-    hashes = [text_hash(chunk.embedded_text(prepared.document.title)) for chunk in prepared.chunks]
     if prepared.vectors is not None:
         active = next(model for model in await vectors.models(session) if model.state == "active")
         await vectors.write(session, active, hashes, prepared.vectors)
@@ -152,25 +159,23 @@ _INSERT_CHUNKS = text(
 )
 
 
-def _chunk_row(document_id: int, prepared: PreparedDocument, index: int, mean_length: float) -> dict[str, Any]:
-    chunk = prepared.chunks[index]
-    counts = frequencies(chunk.text, chunk.context(prepared.document.title))
+def _chunk_row(prepared: PreparedDocument, chunk: types.Chunk) -> dict[str, Any]:
+    """The columns of a chunk but for its document and its weights, which wait for the mean length."""
+    title = prepared.document.title
+    counts = frequencies(chunk.text, chunk.context(title))
     terms = sorted(counts)
     values = [counts[term] for term in terms]
-    length = sum(values)
     return {
-        "document_id": document_id,
         "ordinal": chunk.ordinal,
         "text": chunk.text,
         "heading_path": list(chunk.heading_path),
         "anchor": chunk.anchor,
         "page": chunk.page,
         "readers": list(prepared.item.readers),
-        "text_hash": text_hash(chunk.embedded_text(prepared.document.title)),
+        "text_hash": text_hash(chunk.embedded_text(title)),
         "terms": terms,
         "frequencies": values,
-        "length": length,
-        "weights": sparse_literal(terms, saturate(values, length, mean_length)),
+        "length": sum(values),
     }
 
 

@@ -84,8 +84,7 @@ async def test_access_that_is_taken_away_counts_from_the_next_question(sessions:
     document_id = (await document_ids(sessions, source_id))["a.md"]
     assert len(await found(sessions, "deploy", audience("user:b"))) == 2
     async with sessions.begin() as session:
-        moved = replace(page.item, readers=("user:a",), url="https://new.example/a")
-        await documents.update_access(session, document_id, moved)
+        await documents.update_access(session, document_id, ("user:a",), "https://new.example/a", None)
     assert await found(sessions, "deploy", audience("user:b")) == ()
     assert {hit.url for hit in await found(sessions, "deploy", audience("user:a"))} == {"https://new.example/a"}
 
