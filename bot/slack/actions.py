@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from assistant.answering import citations
-from assistant.database import answers
+from assistant.database import answers, groups
 from assistant.database.answers import Stored
 from assistant.database.inbox import Event
 from assistant.strings import say
@@ -21,7 +21,7 @@ from bot.inbox import Claim
 from bot.slack import blocks, commands, home, modals, votes
 from bot.slack.clean import escape, harmless
 from bot.slack.errors import Refused
-from bot.slack.events import Message, channel_audience, own_audience
+from bot.slack.events import Message, channel_audience
 from bot.slack.lookup import parts_of
 from bot.slack.render import (
     ADD_FILE,
@@ -149,11 +149,12 @@ async def _show_sources(place: Workplace, message: Message, value: str, trigger:
         await _say(place, message, "slack.vote_unknown")
         return
     outsiders = message.outsiders or value.endswith(OUTSIDERS)
-    audience = own_audience(message.team, message.user, outsiders)
+    audience = await place.people.audience(message.team, message.user, outsiders)
     if message.channel and not message.direct:
         channel = channel_audience(message.team, message.channel, outsiders)
         audience = type(audience)(audience.principals | channel.principals)
     async with place.services.sessions() as session:
+        audience = await groups.with_groups(session, audience)
         alive = await citations.living(session, stored.answer.citations, audience)
     await place.api.open_view(trigger, modals.sources_view(stored, alive, stored.answer.language))
 

@@ -18,7 +18,7 @@ from bot.inbox import Claim
 from bot.slack import blocks, modals
 from bot.slack.clean import escape, harmless
 from bot.slack.errors import Refused
-from bot.slack.events import PLATFORM, Message, own_audience
+from bot.slack.events import PLATFORM, Message
 from bot.slack.pages import pages
 from bot.slack.render import Part
 from bot.slack.respond import Responder
@@ -63,7 +63,7 @@ async def caller_of(place: Workplace, message: Message, place_name: str = "") ->
     return Caller(
         person=message.asker,
         platform=PLATFORM,
-        audience=own_audience(message.team, message.user, message.outsiders),
+        audience=await place.people.audience(message.team, message.user, message.outsiders),
         admin=await place.people.is_admin(message.team, message.user),
         language=await place.language(message),
         place=where,

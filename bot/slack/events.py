@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from assistant.knowledge.audience import EVERYONE, Audience
+from assistant.knowledge.audience import EVERYONE, Audience, by_email
 
 PLATFORM = "slack"
 
@@ -99,9 +99,12 @@ class Message:
         return asdict(self)
 
 
-def own_audience(team: str, user: str, outsiders: bool = False) -> Audience:
-    """What somebody may read alone. What everyone in the company may read, outsiders may not."""
-    audience = Audience.person(PLATFORM, f"{team}:{user}")
+def own_audience(team: str, user: str, outsiders: bool = False, email: str = "") -> Audience:
+    """What somebody may read alone; by address, too, where that is known, for that is how sources name people.
+
+    What everyone in the company may read, outsiders may not.
+    """
+    audience = Audience.person(PLATFORM, f"{team}:{user}", *by_email(email))
     return Audience(audience.principals - {EVERYONE}) if outsiders else audience
 
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from assistant.database import overview
+from assistant.database import groups, overview
 from assistant.database.overview import AdminView, Asked, PersonView
 from assistant.settings import Settings
 from assistant.strings import DEFAULT, known, say
 from bot.slack import blocks
 from bot.slack.blocks import Block
 from bot.slack.clean import escape, quiet
-from bot.slack.events import own_audience, person
+from bot.slack.events import person
 from bot.slack.sources import age, shortened
 from bot.slack.workplace import Workplace
 
@@ -27,8 +27,9 @@ async def publish(place: Workplace, team: str, user: str) -> None:
     """Show somebody their home as it is now; what cannot be read is said."""
     who = await place.people.get(team, user)
     language = known(who.locale) or DEFAULT
-    audience = own_audience(team, user)
+    audience = await place.people.audience(team, user)
     async with place.services.sessions() as session:
+        audience = await groups.with_groups(session, audience)
         mine = await overview.of_person(session, person(team, user), audience)
         admin = await overview.of_admin(session) if await place.people.is_admin(team, user) else None
     shown = home_blocks(mine, admin, place.services.settings, language)

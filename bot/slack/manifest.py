@@ -29,7 +29,7 @@ SCOPES = {
     "links:write": "their summaries",
     "mpim:history": "follow-ups in group conversations",
     "users:read": "names and languages of askers; workspace administrators",
-    "users:read.email": "owners of documents who are named by their address",
+    "users:read.email": "owners of documents and readers who are named by their address",
 }
 EVENTS = (
     "agent_session_stopped",

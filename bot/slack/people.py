@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import structlog
 
+from assistant.knowledge.audience import Audience
 from assistant.roles import Roles
 from bot.inbox import TryLater
 from bot.slack.api import Api
 from bot.slack.errors import Refused, Unreachable
-from bot.slack.events import person
+from bot.slack.events import own_audience, person
 
 log = structlog.get_logger()
 
@@ -27,11 +28,15 @@ KEPT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """``locale`` is such as ``de-DE``; all of it is empty where Slack does not tell."""
+    """``locale`` is such as ``de-DE``; all of it is empty where Slack does not tell.
+
+    ``email`` is of the workspace's own people only: what another company's Slack says of its people names nobody here.
+    """
 
     name: str = ""
     locale: str | None = None
     admin: bool = False
+    email: str = ""
 
 
 NOBODY = Person()
@@ -77,6 +82,10 @@ class People:
         self._grant(person(team, user), known)
         return known
 
+    async def audience(self, team: str, user: str, outsiders: bool = False) -> Audience:
+        """What somebody may read alone."""
+        return own_audience(team, user, outsiders, (await self.get(team, user)).email)
+
     async def is_admin(self, team: str, user: str) -> bool:
         """Named in the settings, or an administrator of the workspace where those count."""
         name = person(team, user)
@@ -97,4 +106,6 @@ def _person(user: dict[str, object]) -> Person:
     names = (profile.get("display_name"), profile.get("real_name"), user.get("real_name"), user.get("name"))
     name = next((" ".join(str(name).split()) for name in names if name), "")
     admin = not user.get("deleted") and any(user.get(key) for key in ("is_admin", "is_owner", "is_primary_owner"))
-    return Person(name[:80], str(user["locale"]) if user.get("locale") else None, bool(admin))
+    foreign = any(user.get(key) for key in ("is_stranger", "is_bot", "deleted"))
+    email = "" if foreign else str(profile.get("email") or "")
+    return Person(name[:80], str(user["locale"]) if user.get("locale") else None, bool(admin), email)
