@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bench import answers, events, latency, retrieval
+from bench import answers, events, ingestion, kills, latency, retrieval, sync
 from bench.world import DATA
 
 
@@ -16,6 +16,11 @@ def main() -> None:
         retrieval.report(name, asyncio.run(retrieval.measure(name)))
     latency.report(asyncio.run(latency.measure()))
     events.report(asyncio.run(events.measure()))
+    ingestion.report(ingestion.measure())
+    ingestion.report_workers(ingestion.measure_workers())
+    ingestion.report_memory(ingestion.measure_memory())
+    sync.report(asyncio.run(sync.measure()))
+    kills.report(kills.measure())
 
 
 if __name__ == "__main__":
