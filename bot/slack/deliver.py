@@ -77,21 +77,26 @@ class SlackFrontEnd:
         if any(_later(posted.edited, message.edited) for posted in self._found.get(event.id, {}).values()):
             self._superseded.add(event.id)
             return None
-        text = await self._newest(message) or await self._root(message)
+        newest = await self._newest(message)
+        if newest is None:
+            self._superseded.add(event.id)  # by a deletion
+            return None
+        text = newest or await self._root(message)
         if not text:
             return None
         place = self._place
         who, settings = await asyncio.gather(place.people.get(message.team, message.user), place.settings(message))
         private = message.direct or message.kind == "ask"
+        own = own_audience(message.team, message.user, message.outsiders, who.email)
         return Question(
             text=text,
             asker=message.asker,
-            audience=message.audience,
+            audience=own if private else message.audience,
             platform=PLATFORM,
             conversation=message.conversation,
             inbox_id=event.id,
             asker_name=who.name,
-            asker_audience=None if private else own_audience(message.team, message.user, message.outsiders),
+            asker_audience=None if private else own,
             unprompted=message.unprompted,
             language=settings.language,
             locale=who.locale,
@@ -113,7 +118,7 @@ class SlackFrontEnd:
             parts = [str(ts) for ts in sent.get("parts") or ()]
             if sent.get("starting"):  # it died while it began a message
                 taken = self._place.streaming.messages | {(message.channel, ts) for ts in parts}
-                orphan = await nameless(self._place.api, message, taken)
+                orphan = await nameless(self._place.api, message, parts, taken, self._place.inbox)
                 parts += [orphan.ts] if orphan else []
             found = {number: Posted(ts, number, "", True, "") for number, ts in enumerate(parts)}
             found |= await parts_of(self._place.api, message, lambda it: it.get("asked") == message.ts)
@@ -122,15 +127,20 @@ class SlackFrontEnd:
         self._found[event.id] = found
         return uuid.UUID(newest) if newest else None
 
-    async def _newest(self, message: Message) -> str:
-        """What is asked; of an edited question its text as it is now, since edits may come late and out of order."""
+    async def _newest(self, message: Message) -> str | None:
+        """What is asked; of an edited question its text as it is now, since edits may come late and out of order.
+
+        None where the message is gone.
+        """
         if message.kind != "edit":
             return message.text
         try:
             now = await self._place.api.message(message.channel, message.ts, message.thread)
         except (Refused, Unreachable):
-            now = None
-        return plain(str(now.get("text") or ""), message.bot or None) if now else message.text
+            return message.text
+        if now is None or now.get("subtype") == "tombstone":
+            return None
+        return plain(str(now.get("text") or ""), message.bot or None)
 
     async def _root(self, message: Message) -> str:
         """What a thread began with: the question of somebody who only mentions the bot below it."""
@@ -263,7 +273,8 @@ class SlackFrontEnd:
                 writer.shown.append(Shown(posted.ts, certain=False, open=posted.draft, final=final))
         if not writer.shown and message.kind == "regenerate" and (at := event.payload.get("container")):
             writer.shown.append(Shown(str(at), certain=False))
-        if writer.uncertain and (orphan := await nameless(self._place.api, message, self._place.streaming.messages)):
+        known, taken = [item.ts for item in writer.shown], self._place.streaming.messages
+        if writer.uncertain and (orphan := await nameless(self._place.api, message, known, taken, self._place.inbox)):
             log.info("slack.stream_found", inbox_id=str(event.id))
             writer.add([orphan.ts])
 

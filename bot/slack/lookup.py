@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
+from bot.inbox import Inbox
 from bot.slack.api import METADATA, Api
 from bot.slack.errors import UNREADABLE, Refused
 from bot.slack.events import Message
@@ -44,17 +45,31 @@ async def parts_of(api: Api, message: Message, match: Match) -> dict[int, Posted
     return found
 
 
-async def nameless(api: Api, message: Message, taken: set[tuple[str, str]]) -> Posted | None:
-    """A stream of ours that carries no metadata yet and that no other answer holds: begun, its id never learned."""
+async def nameless(
+    api: Api, message: Message, parts: Sequence[str], taken: set[tuple[str, str]], inbox: Inbox
+) -> Posted | None:
+    """A stream of ours that carries no metadata yet and that no other answer holds: begun, its id never learned.
+
+    It is newer than the question, and than the ``parts`` of its answer that are known; and no other question in the
+    thread, as the inbox remembers it, is what it answers.
+    """
+    after = max(float(ts) for ts in (message.ts, *parts))
     candidates: list[Posted] = []
+    asked: list[str] = []
     try:
-        async for posted in api.replies(message.channel, message.thread, message.ts):
+        async for posted in api.replies(message.channel, message.thread, message.thread):
+            ts = str(posted["ts"])
             ours = posted.get("user") == message.bot if message.bot else bool(posted.get("bot_id"))
-            free = (message.channel, str(posted.get("ts"))) not in taken
-            if ours and free and _payload(posted) is None and float(posted["ts"]) > float(message.ts):
+            if not ours:
+                asked.append(ts)
+            elif _payload(posted) is None and float(ts) > after and (message.channel, ts) not in taken:
                 candidates.append(_posted(posted, {}))
     except Refused as error:
         _tell(message, error)
+    for ts in asked if candidates else ():
+        held = await inbox.reply_of(f"{message.team}:{message.channel}:{ts}") if ts != message.ts else None
+        theirs = (held.sent or {}).get("parts") or () if held else ()
+        candidates = [posted for posted in candidates if posted.ts not in theirs]
     return candidates[0] if candidates else None
 
 

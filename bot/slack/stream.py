@@ -301,6 +301,7 @@ class Writer:
             await self._api.delete(self._message.channel, shown.ts, self._claim.check)
         except Refused as error:
             log.warning("slack.not_deleted", event_id=self._event_id, code=error.code)
+        self._streaming.messages.discard((self._message.channel, shown.ts))
 
     def add(self, messages: Iterable[str]) -> None:
         """Take over messages that were begun and not ended; nobody else does from here on."""
