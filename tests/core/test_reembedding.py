@@ -14,13 +14,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 from sqlalchemy import text
+from typer.testing import CliRunner
 
 from assistant.answering.messages import Answer, Done, Question
 from assistant.answering.outcomes import Outcome
 from assistant.database import documents, runs, vectors
-from assistant.database.session import Sessions
+from assistant.database.session import Sessions, create_engine, create_sessions
 from assistant.errors import AlmanacError, SettingsError
 from assistant.knowledge import embedders as knowledge_embedders
 from assistant.knowledge import reembedding
@@ -31,6 +33,7 @@ from assistant.knowledge.embedding import TransformerEmbedder, Vectors
 from assistant.knowledge.search import Searcher
 from assistant.services import Services, open_services
 from assistant.settings import Settings
+from bot.reembedding import app as command
 from tests.core.parts import Page, WordEmbedder, shelve
 from tests.core.small_model import save_small_model
 from workers.execution import execute
@@ -56,11 +59,13 @@ QUESTIONS = {
 class Counting(WordEmbedder):
     """Counts what it embeds."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = 0.0) -> None:
         self.texts: list[str] = []
+        self.seconds = seconds
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         self.texts += texts
+        await asyncio.sleep(self.seconds)
         return await super().embed(texts)
 
 
@@ -333,6 +338,15 @@ async def test_what_moves_is_renamed_or_comes_back_is_not_embedded_again(session
     assert found.hits[0].external_id == "lunch.md"
 
 
+async def test_what_stands_in_many_documents_is_embedded_once(sessions: Sessions) -> None:
+    """Also where the documents are in batches that are embedded at the same time."""
+    embedder = Counting(seconds=0.2)
+    same = {f"{n}.md": item(f"{n}.md", "Notice", "This page is kept by the platform team.") for n in range(250)}
+    report = Report()
+    await Ingestion(sessions, embedder, 100_000).ingest_items(await source(sessions), same, report)
+    assert (report.added, len(embedder.texts)) == (250, 1)
+
+
 async def test_vectors_of_nothing_are_kept_for_a_while_and_purged_at_once_when_a_document_is_forgotten(
     sessions: Sessions,
 ) -> None:
@@ -466,3 +480,37 @@ async def test_an_index_without_documents_follows_the_setting(
     embedder = Embedders(services.sessions, None, 1)
     with contextlib.suppress(AlmanacError):
         await embedder.close()
+
+
+def test_the_command_builds_switches_goes_back_and_drops(
+    database_url: str, small_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In a terminal of its own, with the worker process that it starts."""
+
+    async def fill() -> None:
+        engine = create_engine(database_url)
+        await shelve(create_sessions(engine), Renamed(), Page("a.md", "A", ("Text.", "More text.")))
+        await engine.dispose()
+
+    asyncio.run(fill())
+    monkeypatch.setenv("ALMANAC_DATABASE_URL", database_url)
+    monkeypatch.setenv("ALMANAC_EMBEDDING_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+    def states(*arguments: str) -> dict[str, tuple[str, int, int]]:
+        done = CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        models = orjson.loads(done.stdout)["models"]
+        return {model["name"]: (model["state"], model["vectors"], model["lacking"]) for model in models}
+
+    assert states() == {PACKAGED: ("active", 2, 0)}
+    assert states("--model", str(small_model)) == {PACKAGED: ("active", 2, 0), "small-128": ("standby", 2, 0)}
+    assert states("--switch") == {PACKAGED: ("standby", 2, 0), "small-128": ("active", 2, 0)}
+    assert states("--back") == {PACKAGED: ("active", 2, 0), "small-128": ("standby", 2, 0)}
+    shown = CliRunner().invoke(command, ["--status"]).stdout
+    assert [line.split()[:2] for line in shown.splitlines()[1:]] == [[PACKAGED, "active"], ["small-128", "standby"]]
+    assert states("--drop", "small-128") == {PACKAGED: ("active", 2, 0)}
+    for wrong in (["--back"], ["--switch", "--back"], ["--model", str(tmp_path / "none")], ["--drop", PACKAGED]):
+        with pytest.raises(AlmanacError):
+            CliRunner().invoke(command, wrong, catch_exceptions=False)

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import UUID
 
 from assistant.database import documents as index
 from assistant.database import failures, sightings, sources
@@ -136,18 +137,19 @@ class _Sync:
 
     async def _embed(self, batches: asyncio.Queue[Batch | None], embedded: asyncio.Queue[Embedding | None]) -> None:
         """A few batches at once: the model's threads begin the next one while the last texts of this are encoded."""
-        under_way: set[asyncio.Task[None]] = set()
+        tasks: set[asyncio.Task[None]] = set()
+        texts: set[UUID] = set()
         try:
             while (batch := await batches.get()) is not None:
-                work = embed(self._ingestion.sessions, self._ingestion.embedder, batch)
+                work = embed(self._ingestion.sessions, self._ingestion.embedder, batch, texts)
                 task = asyncio.create_task(work, name="embed")
-                under_way.add(task)
-                task.add_done_callback(under_way.discard)
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
                 await embedded.put((batch, task))
             await embedded.put(None)
-            await asyncio.gather(*under_way, return_exceptions=True)  # whoever writes them sees what went wrong
+            await asyncio.gather(*tasks, return_exceptions=True)  # whoever writes them sees what went wrong
         finally:
-            for task in under_way:
+            for task in tasks:
                 task.cancel()
 
     async def _write(self, embedded: asyncio.Queue[Embedding | None]) -> None:

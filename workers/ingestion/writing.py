@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -27,15 +28,22 @@ BATCH = 100  # documents removed in one transaction
 UNHURRIED = text("SET LOCAL synchronous_commit = off")
 
 
-async def embed(sessions: Sessions, embedder: Embedder, batch: Sequence[Outcome]) -> None:
+async def embed(
+    sessions: Sessions, embedder: Embedder, batch: Sequence[Outcome], under_way: set[UUID] | None = None
+) -> None:
     """Put the vectors of a batch into the index, in one call, so that texts of like length come together.
 
-    A passage that was ever embedded, in this document or in another, has its vector already.
+    A passage that was ever embedded, in this document or in another, has its vector already. ``under_way``: what
+    earlier batches, which are written first, are embedding now.
     """
+    under_way = set() if under_way is None else under_way
     parsed = [outcome for outcome in batch if isinstance(outcome, Parsed)]
     texts = [piece.embedded_text(entry.document.title) for entry in parsed for piece in entry.chunks]
-    if texts:
-        await embed_missing(sessions, embedder, {text_hash(words): words for words in texts})
+    new = {hashed: words for words in texts if (hashed := text_hash(words)) not in under_way}
+    under_way.update(new)
+    if new:
+        await embed_missing(sessions, embedder, new)
+    under_way.difference_update(new)
 
 
 class Writing:
