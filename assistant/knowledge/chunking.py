@@ -20,7 +20,8 @@ from assistant.knowledge.pieces import (
     total_cost,
 )
 
-MIN_TOKENS = 40  # a passage below this says too little by itself
+MIN_TOKENS = 40  # a section below this says too little by itself
+MIN_TAIL = 100  # the last chunk of a section that is cut takes pieces from the one before, up to this
 _MIN_BUDGET = 24  # for text, however long its title and headings are
 _MAX_HEADING = 100  # characters; longer ones are sentences that a parser took for headings
 _MAX_PATH = 4
@@ -100,7 +101,7 @@ class _Budgets:
         return next((path[start:] for start in starts if self.known[path[start:]] >= self.max_tokens // 2), ())
 
 
-def chunk(document: ParsedDocument, count_tokens: CountTokens, max_tokens: int = 220) -> list[Chunk]:
+def chunk(document: ParsedDocument, count_tokens: CountTokens, max_tokens: int = 256) -> list[Chunk]:
     """Passages in reading order; context and text together stay within ``max_tokens``.
 
     ``count_tokens`` is called a few times for a whole document, with all texts at once. Only a title that nearly
@@ -267,13 +268,14 @@ def _carried(current: list[Piece], piece: Piece, budget: int) -> list[Piece]:
 
 
 def _with_fuller_tail(chunks: list[list[Piece]], budget: int) -> list[list[Piece]]:
-    """A last chunk that is very small takes pieces from the one before."""
-    if len(chunks) < 2 or total_cost(chunks[-1]) >= MIN_TOKENS:
+    """A last chunk that is small takes pieces from the one before."""
+    wanted = min(MIN_TAIL, budget // 2)
+    if len(chunks) < 2 or total_cost(chunks[-1]) >= wanted:
         return chunks
     before, tail = list(chunks[-2]), list(chunks[-1])
-    while len(before) > 1 and (total_cost(tail) < MIN_TOKENS or before[-1].leads):
+    while len(before) > 1 and (total_cost(tail) < wanted or before[-1].leads):
         tail.insert(0, before.pop())
-    enough = total_cost(before) >= MIN_TOKENS and total_cost(tail) <= budget
+    enough = total_cost(before) >= min(wanted, MIN_TOKENS) and total_cost(tail) <= budget
     return [*chunks[:-2], before, tail] if enough else chunks
 
 

@@ -126,7 +126,7 @@ def test_what_fits_is_not_cut(count: CountTokens) -> None:
         pieces = chunk(document, count)
         texts = [" ".join(piece.text.split()) for piece in pieces]
         longest = max((count([piece.context(document.title)])[0] for piece in pieces), default=0)
-        room = 220 - longest - 20
+        room = 256 - longest - 20
         for block in document.blocks:
             if block.kind in ("code", "list_item", "paragraph") and count([block.text])[0] <= room:
                 flat = " ".join(block.text.split())
