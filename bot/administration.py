@@ -24,6 +24,7 @@ from assistant.strings import say
 from bot import administration_work as common
 from bot import console as show
 from bot.administration_tables import show_failures, show_runs, show_sources
+from bot.backend import command_settings, open_sessions
 
 sources_app = typer.Typer(help="Where documents come from: list, add, read again, remove.", no_args_is_help=True)
 runs_app = typer.Typer(help="What the workers did and could not do; try it again.", invoke_without_command=True)
@@ -46,10 +47,10 @@ def list_sources(json: JsonFlag = False) -> None:
     """Every source: how many documents, what failed, when it was read last and is read next."""
 
     async def find(settings: Settings) -> list[sources.SourceRow]:
-        async with common.database(settings) as (sessions, _), sessions() as session:
+        async with open_sessions(settings) as (sessions, _), sessions() as session:
             return await sources.listed(session)
 
-    found = common.run(find(common.settings()))
+    found = common.run(find(command_settings()))
     if json:
         show.print_json({"sources": [_as_json(row) for row in found]})
     else:
@@ -76,7 +77,7 @@ def add(
     json: JsonFlag = False,
 ) -> None:
     """Add a source, read it, and keep it in step from then on."""
-    settings, wanted = common.settings(), _place(place)
+    settings, wanted = command_settings(), _place(place)
 
     async def begin(session: AsyncSession) -> tuple[uuid.UUID, dict[str, Any]]:
         source_id, new = await add_source(session, wanted)
@@ -114,7 +115,7 @@ def sync(
     json: JsonFlag = False,
 ) -> None:
     """Read a source again, now: only what has changed."""
-    settings = common.settings()
+    settings = command_settings()
 
     async def begin(session: AsyncSession) -> tuple[uuid.UUID, dict[str, Any]]:
         row = await _source(session, number)
@@ -135,10 +136,10 @@ def remove(
     json: JsonFlag = False,
 ) -> None:
     """Remove a source and all its documents."""
-    settings = common.settings()
+    settings = command_settings()
 
     async def look() -> sources.SourceRow:
-        async with common.database(settings) as (sessions, _), sessions() as session:
+        async with open_sessions(settings) as (sessions, _), sessions() as session:
             return await _source(session, number)
 
     row = common.run(look())
@@ -166,10 +167,10 @@ def list_runs(context: typer.Context, json: JsonFlag = False) -> None:
         return
 
     async def find(settings: Settings) -> tuple[list[runs.RunRow], list[failures.FailureRow]]:
-        async with common.database(settings) as (sessions, _), sessions() as session:
+        async with open_sessions(settings) as (sessions, _), sessions() as session:
             return await runs.recent(session, SHOWN), await failures.failures_listed(session, 1_000 if json else SHOWN)
 
-    found, failed = common.run(find(common.settings()))
+    found, failed = common.run(find(command_settings()))
     if json:
         rows = [{name: value for name, value in asdict(run).items() if name != "checkpoint"} for run in found]
         show.print_json({"runs": rows, "failures": [asdict(failure) for failure in failed]})
@@ -193,13 +194,13 @@ def retry(
     json: JsonFlag = False,
 ) -> None:
     """Try a failed run again, or every document that failed."""
-    settings = common.settings()
+    settings = command_settings()
     if run:
         common.work(settings, lambda session: _retry_run(session, run), wait, json)
         return
 
     async def every() -> list[int]:
-        async with common.database(settings) as (sessions, _), sessions() as session:
+        async with open_sessions(settings) as (sessions, _), sessions() as session:
             return [row.id for row in await sources.listed(session) if row.failures]
 
     results: list[dict[str, Any]] = []
@@ -235,10 +236,10 @@ def forget(
 ) -> None:
     """Remove one document for good: its passages and vectors, and the words of answers that cite it; no sync brings
     it back."""
-    settings = common.settings()
+    settings = command_settings()
 
     async def look() -> list[sources.Named]:
-        async with common.database(settings) as (sessions, _), sessions() as session:
+        async with open_sessions(settings) as (sessions, _), sessions() as session:
             return await sources.named(session, document.strip())
 
     found = common.run(look())
@@ -250,7 +251,7 @@ def forget(
     common.confirm(f"Remove “{found[0].title}” for good?", yes)
 
     async def remove_it() -> int:
-        async with common.database(settings) as (sessions, _), sessions.begin() as session:
+        async with open_sessions(settings) as (sessions, _), sessions.begin() as session:
             answers = await sources.forget(session, found[0], common.person())
             details = {"title": found[0].title, "answers": answers}
             await common.record(session, "forget", found[0].external_id, details)

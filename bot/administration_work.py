@@ -6,46 +6,25 @@ import asyncio
 import getpass
 import sys
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database import audit
-from assistant.database.session import Sessions, create_engine, create_sessions
 from assistant.errors import AlmanacError
-from assistant.services import check_database
-from assistant.settings import Settings, load_settings
-from assistant.telemetry import configure_logs
+from assistant.settings import Settings
 from bot import console as show
 from bot import working
-from bot.backend import open_database
+from bot.backend import open_sessions
 
 T = TypeVar("T")
 Begin = Callable[[AsyncSession], Awaitable[tuple[uuid.UUID, dict[str, Any]]]]
 
 
-def settings() -> Settings:
-    settings = load_settings()
-    configure_logs("WARNING" if settings.log_level == "INFO" else settings.log_level, "console")
-    return settings
-
-
 def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
-
-
-@asynccontextmanager
-async def database(settings: Settings) -> AsyncIterator[tuple[Sessions, str]]:
-    async with open_database(settings) as url:
-        engine = create_engine(url, pool_size=2)
-        try:
-            await check_database(engine)
-            yield create_sessions(engine), url
-        finally:
-            await engine.dispose()
 
 
 def work(settings: Settings, begin: Begin, wait: bool, json: bool) -> None:
@@ -57,7 +36,7 @@ def work(settings: Settings, begin: Begin, wait: bool, json: bool) -> None:
 
 async def worked(settings: Settings, begin: Begin, wait: bool, json: bool) -> dict[str, Any]:
     """Begin a run in one transaction, and, unless nobody waits, follow it to its end with a bar."""
-    async with database(settings) as (sessions, url):
+    async with open_sessions(settings) as (sessions, url):
         async with sessions.begin() as session:
             run_id, about = await begin(session)
         if not wait:

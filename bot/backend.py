@@ -12,12 +12,13 @@ import orjson
 from assistant.answering.messages import Question
 from assistant.answering.serial import event_json, hit_json
 from assistant.database import migrate
-from assistant.database.session import create_engine
+from assistant.database.session import Sessions, create_engine, create_sessions
 from assistant.embedded import embedded_postgres
 from assistant.errors import AlmanacError, QuestionRejected
 from assistant.knowledge.audience import Audience
-from assistant.services import Services, open_services
-from assistant.settings import Settings
+from assistant.services import Services, check_database, open_services
+from assistant.settings import Settings, load_settings
+from assistant.telemetry import configure_logs
 from bot import state
 
 Named = tuple[str, dict[str, Any]]
@@ -124,3 +125,22 @@ async def open_database(settings: Settings) -> AsyncIterator[str]:
 async def open_local(settings: Settings) -> AsyncIterator[Services]:
     async with open_database(settings) as url, open_services(settings, url) as services:
         yield services
+
+
+def command_settings(**overrides: object) -> Settings:
+    """The settings of a command of the terminal, whose log goes to a person: warnings, unless more is asked for."""
+    settings = load_settings(**overrides)
+    configure_logs("WARNING" if settings.log_level == "INFO" else settings.log_level, "console")
+    return settings
+
+
+@asynccontextmanager
+async def open_sessions(settings: Settings) -> AsyncIterator[tuple[Sessions, str]]:
+    """Sessions of a database that is known to be in order, and its URL."""
+    async with open_database(settings) as url:
+        engine = create_engine(url, pool_size=2)
+        try:
+            await check_database(engine)
+            yield create_sessions(engine), url
+        finally:
+            await engine.dispose()

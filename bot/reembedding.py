@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,14 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from assistant.database import runs
-from assistant.database.session import Sessions, create_engine, create_sessions
+from assistant.database.session import Sessions
 from assistant.errors import AlmanacError
 from assistant.knowledge import reembedding
-from assistant.services import check_database
-from assistant.settings import Settings, load_settings
-from assistant.telemetry import configure_logs
+from assistant.settings import Settings
 from bot import console as show
-from bot.backend import open_database
+from bot.backend import command_settings, open_sessions
 from bot.worker_process import Watch, work_off
 
 PACKAGED = "packaged"  # --model packaged: the one that Almanac comes with
@@ -55,8 +51,7 @@ def reembed(
         raise AlmanacError("Do one thing at a time: --model with or without --switch, --back, or --drop.")
     if model not in (None, PACKAGED) and not Path(str(model)).is_dir():
         raise AlmanacError(f"{model} is no folder.")
-    settings = load_settings()
-    configure_logs("WARNING" if settings.log_level == "INFO" else settings.log_level, "console")
+    settings = command_settings()
     states = asyncio.run(_reembed(settings, model, switch, back, drop))
     if json:
         show.print_json({"models": [_row(state) for state in states]})
@@ -67,7 +62,7 @@ def reembed(
 async def _reembed(
     settings: Settings, model: str | None, switch: bool, back: bool, drop: str | None
 ) -> list[reembedding.ModelState]:
-    async with _opened(settings) as (url, sessions):
+    async with open_sessions(settings) as (sessions, url):
         built = None
         if model is not None:
             built = await _build(url, sessions, settings, None if model == PACKAGED else model)
@@ -81,17 +76,6 @@ async def _reembed(
         elif built is not None:
             _tell(f"{built} is complete; `almanac reembed --switch` lets it answer.")
         return await reembedding.states(sessions)
-
-
-@asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[tuple[str, Sessions]]:
-    async with open_database(settings) as url:
-        engine = create_engine(url, pool_size=2)
-        try:
-            await check_database(engine)
-            yield url, create_sessions(engine)
-        finally:
-            await engine.dispose()
 
 
 async def _build(url: str, sessions: Sessions, settings: Settings, folder: str | None) -> str:

@@ -20,18 +20,15 @@ from rich.console import Console
 from rich.text import Text
 
 from assistant.database import migrate, runs, status
-from assistant.database.session import create_engine, create_sessions
 from assistant.errors import AlmanacError, NotRunning
-from assistant.process import PARENT_PIPE
-from assistant.services import check_database
-from assistant.settings import Settings, load_settings
-from assistant.telemetry import configure_logs
+from assistant.settings import Settings
 from bot import administration, reembedding, state, supervisor
 from bot import console as show
-from bot.backend import Backend, open_backend, open_database
+from bot.backend import Backend, command_settings, open_backend, open_sessions
 from bot.checks import run_checks
 from bot.slack.cli import app as slack
 from bot.teams.cli import playground, teams
+from bot.worker_process import Watch, work_off
 
 app = typer.Typer(
     name="almanac",
@@ -61,12 +58,6 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 
-def _settings(**overrides: object) -> Settings:
-    settings = load_settings(**overrides)
-    configure_logs("WARNING" if settings.log_level == "INFO" else settings.log_level, "console")
-    return settings
-
-
 @app.command(epilog="Examples: almanac up  ·  almanac up --port 9000  ·  almanac up --json")
 def up(
     port: Annotated[
@@ -76,7 +67,7 @@ def up(
     json: JsonFlag = False,
 ) -> None:
     """Start everything: Postgres, Valkey, the worker and the bot. Ctrl-C stops all of it."""
-    settings = _settings(**({} if port is None else {"port": port}))
+    settings = command_settings(**({} if port is None else {"port": port}))
     err = show.error_console()
 
     def ready(running: state.Running) -> None:
@@ -122,7 +113,7 @@ def _greet(console: Console, running: state.Running) -> None:
 @app.command(epilog="Example: almanac down")
 def down(json: JsonFlag = False) -> None:
     """Stop the Almanac that runs in this folder."""
-    settings = _settings()
+    settings = command_settings()
     running = state.find(settings.home)
     if running is None:
         raise NotRunning(f"No Almanac runs in {settings.home.resolve()}.")
@@ -144,7 +135,7 @@ def ingest(
     json: JsonFlag = False,
 ) -> None:
     """Read files or folders into the index, and wait until they can be asked about."""
-    settings = _settings()
+    settings = command_settings()
     for path in paths:
         if not path.exists():
             raise AlmanacError(f"{path} does not exist.")
@@ -160,57 +151,19 @@ def ingest(
         show.show_ingested(err, run.result)
 
 
-async def _ingest(settings: Settings, paths: list[Path], watch: supervisor.Watch) -> runs.RunRow:
+async def _ingest(settings: Settings, paths: list[Path], watch: Watch) -> runs.RunRow:
     """A run of its own, worked off beside us by a worker process: the files are on this machine."""
     arguments = {"paths": [str(path.resolve()) for path in paths]}
-    async with open_database(settings) as url:
-        engine = create_engine(url, pool_size=2)
-        try:
-            await check_database(engine)
-            sessions = create_sessions(engine)
-            async with sessions.begin() as session:
-                run_id = await runs.create(session, "ingest", arguments)
-            worker = await _start_worker(url, run_id)
-            try:
-                return await _follow(sessions, run_id, worker, watch)
-            finally:
-                if worker.returncode is None:
-                    worker.terminate()
-                    await worker.wait()
-        finally:
-            await engine.dispose()
-
-
-async def _start_worker(url: str, run_id: uuid.UUID) -> asyncio.subprocess.Process:
-    environment = os.environ | {"ALMANAC_DATABASE_URL": url, PARENT_PIPE: "1"}
-    environment.setdefault("ALMANAC_LOG_LEVEL", "WARNING")
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "workers", "run", str(run_id),
-        env=environment, stdin=asyncio.subprocess.PIPE, stdout=sys.stderr.fileno(), start_new_session=True,
-    )  # fmt: skip
-
-
-async def _follow(
-    sessions: Any, run_id: uuid.UUID, worker: asyncio.subprocess.Process, watch: supervisor.Watch
-) -> runs.RunRow:
-    while True:
-        gone = worker.returncode is not None
-        async with sessions() as session:
-            run = await runs.find(session, run_id)
-        assert run is not None
-        watch(run)
-        if run.finished:
-            return run
-        if gone and run.state == "queued":
-            raise AlmanacError("The worker process died; `almanac status` shows the run.")
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(worker.wait() if not gone else asyncio.sleep(0.5), 0.2)
+    async with open_sessions(settings) as (sessions, url):
+        async with sessions.begin() as session:
+            run_id = await runs.create(session, "ingest", arguments)
+        return await work_off(url, sessions, run_id, watch)
 
 
 @app.command(epilog='Examples: almanac ask "Who is on call for payments?"  ·  almanac ask "..." --json')
 def ask(question: Annotated[str, typer.Argument(help="The question, in quotes.")], json: JsonFlag = False) -> None:
     """Ask one question and get a cited answer."""
-    settings = _settings()
+    settings = command_settings()
     answer = _run(_ask_once(settings, question, json))
     if json:
         show.print_json(answer)
@@ -250,7 +203,7 @@ def search(
     json: JsonFlag = False,
 ) -> None:
     """Show the passages that a question would be answered from."""
-    settings = _settings()
+    settings = command_settings()
 
     async def find() -> list[dict[str, Any]]:
         async with open_backend(settings) as backend:
@@ -266,7 +219,7 @@ def search(
 @app.command(epilog="Example: almanac chat   (an empty line or Ctrl-D ends it)")
 def chat(json: JsonFlag = False) -> None:
     """Hold a conversation: each question may lean on the ones before. With --json, questions come on standard input."""
-    settings = _settings()
+    settings = command_settings()
     turns = _run(_chat(settings, quiet=json))
     if json:
         show.print_json({"turns": turns})
@@ -297,7 +250,7 @@ def _read_question(console: Console | None) -> str:
 @app.command("status", epilog="Examples: almanac status  ·  almanac status --json")
 def show_status(json: JsonFlag = False) -> None:
     """What the index holds, what runs, and whether it is well."""
-    document = _run(_status(_settings()))
+    document = _run(_status(command_settings()))
     if json:
         show.print_json(document)
     else:
@@ -306,15 +259,9 @@ def show_status(json: JsonFlag = False) -> None:
 
 async def _status(settings: Settings) -> dict[str, Any]:
     running = state.find(settings.home)
-    async with open_database(settings) as url:
-        engine = create_engine(url, pool_size=1)
-        try:
-            await check_database(engine)
-            async with create_sessions(engine)() as session:
-                counts = await status.counts(session)
-                recent = await status.recent_runs(session)
-        finally:
-            await engine.dispose()
+    async with open_sessions(settings) as (sessions, _), sessions() as session:
+        counts = await status.counts(session)
+        recent = await status.recent_runs(session)
     packages = ("almanac", "torch", "transformers", "pgvector")
     return {
         **counts,
@@ -328,7 +275,7 @@ async def _status(settings: Settings) -> dict[str, Any]:
 @app.command(epilog="Examples: almanac check  ·  almanac check --json")
 def check(json: JsonFlag = False) -> None:
     """Check settings, connections, migrations and models; not zero when something is wrong."""
-    settings = _settings()
+    settings = command_settings()
     console = Console(highlight=False)
 
     async def collect() -> list[dict[str, Any]]:
