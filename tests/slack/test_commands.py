@@ -82,7 +82,7 @@ async def test_ask_answers_the_asker_alone(slack: SlackDouble, bot: Bot, session
     assert slack.visible == []
     async with sessions() as session:
         answer = (await session.execute(select(Answer))).scalar_one()
-    assert answer.audience == sorted(["everyone", f"user:slack:{TEAM}:{ANNA}"])
+    assert answer.audience == sorted(["everyone", "user:email:anna@example.com", f"user:slack:{TEAM}:{ANNA}"])
 
 
 async def test_search_shows_passages_with_their_place(slack: SlackDouble, bot: Bot) -> None:

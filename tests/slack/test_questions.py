@@ -136,7 +136,7 @@ async def test_a_direct_message_is_answered_with_what_its_writer_may_read(
     assert "Anna's review" not in json.dumps(others)
     async with sessions() as session:
         audiences = (await session.execute(select(Answer.audience).where(Answer.asker.endswith(ANNA)))).scalars().all()
-    assert ["everyone", f"user:slack:{TEAM}:{ANNA}"] in audiences
+    assert ["everyone", "user:email:anna@example.com", f"user:slack:{TEAM}:{ANNA}"] in audiences
 
 
 async def test_outsiders_in_a_shared_channel_see_nothing_internal_and_are_told_why(
