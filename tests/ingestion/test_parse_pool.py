@@ -1,5 +1,6 @@
 """The processes that read files: limits, deaths, replacements, and what such a process can see."""
 
+import contextlib
 import os
 import random
 import signal
@@ -24,8 +25,14 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 def children() -> list[psutil.Process]:
-    found = psutil.Process().children(recursive=True)
-    return [child for child in found if "workers.ingestion.parse.child" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children(recursive=True) if _parses(child)]
+
+
+def _parses(process: psutil.Process) -> bool:
+    try:
+        return "workers.ingestion.parse.child" in " ".join(process.cmdline())
+    except psutil.Error:  # it has died since it was listed
+        return False
 
 
 def reason(pool: ParserPool, name: str, content: bytes) -> str:
@@ -109,7 +116,8 @@ def test_a_file_that_kills_its_process_says_so() -> None:
 def _hunt(stop: threading.Event) -> None:
     while not stop.wait(0.2):
         for child in children():
-            child.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
 
 
 def test_more_callers_than_processes() -> None:
@@ -129,7 +137,8 @@ def test_killed_at_random_while_reading() -> None:
         for _ in range(12):
             time.sleep(generator.random() / 10)
             for child in children()[:1]:
-                child.send_signal(signal.SIGKILL)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.send_signal(signal.SIGKILL)
         outcomes = [future.result(timeout=60) for future in pending]
     assert all(text in (f"text number {number}", "reason") for number, text in enumerate(outcomes))
     assert "reason" not in outcomes[-4:]  # read after the last kill
