@@ -217,7 +217,7 @@ async def test_access_that_goes_while_the_model_writes_takes_its_citation_along(
         numbers = {hit.external_id: n for n, hit in enumerate(brief.passages, start=1)}
         desk.model.text = f"Use ferry [{numbers['rollback.md']}]. Use barge [{numbers['other.md']}]."
         async with desk.sessions.begin() as session:
-            await documents.update_access(session, known["rollback.md"], PRIVATE.item)
+            await documents.update_access(session, known["rollback.md"], PRIVATE.readers, None, None)
 
     answer = await desk.ask(model=FakeModel(before=revoke))
     assert answer.text == "Use ferry . Use barge [1]."

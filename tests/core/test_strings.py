@@ -26,7 +26,8 @@ def test_every_language_says_everything_with_the_same_blanks(area: str) -> None:
         for key, text in texts[language].items():
             assert text.strip(), (language, key)
             assert blanks(text) == blanks(texts["en"][key]), (language, key)
-            assert text.count("|") == texts["en"][key].count("|"), (language, key)
+            if key.endswith("_header"):  # the columns of a table
+                assert text.count("|") == texts["en"][key].count("|"), (language, key)
 
 
 @pytest.mark.parametrize("area", AREAS)

@@ -17,6 +17,7 @@ import pytest
 from assistant.errors import DocumentUnreadable
 from workers.ingestion import parse as package
 from workers.ingestion.parse import Limits, ParserPool, dispatch
+from workers.ingestion.parse import pool as pool_module
 
 from .builders import excel_file, pdf_file, word_file
 
@@ -24,15 +25,20 @@ LONG = b"*a* [b](c) `d`\n\n" * 400_000  # seconds of Markdown
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
+@pytest.fixture(autouse=True)
+def alone() -> None:
+    """The process's own pool, which other tests may have used, is closed: every child is then the test's own."""
+    while pool_module._shared:
+        pool_module._shared.pop().close()
+
+
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if _parses(child)]
-
-
-def _parses(process: psutil.Process) -> bool:
-    try:
-        return "workers.ingestion.parse.child" in " ".join(process.cmdline())
-    except psutil.Error:  # it has died since it was listed
-        return False
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended since it was listed; a zombie is such a one, too
+            if "workers.ingestion.parse.child" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def reason(pool: ParserPool, name: str, content: bytes) -> str:
