@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from sqlalchemy import Boolean, Text, any_, cast, delete, func, literal, literal_column, or_, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -133,10 +134,11 @@ async def replace(session: AsyncSession, source_id: int, prepared: PreparedDocum
         await _remove_chunks(session, [document_id])
     mean = (await session.execute(select(CorpusStatistics.weighted_length))).scalar_one()
     for row in rows:
-        row["document_id"] = document_id
         row["weights"] = sparse_literal(row["terms"], saturate(row["frequencies"], row["length"], mean))
-    if rows:
-        await session.execute(_INSERT_CHUNKS, rows)
+    await session.execute(
+        _INSERT_CHUNKS,
+        {"document_id": document_id, "readers": list(item.readers), "rows": orjson.dumps(rows).decode()},
+    )
     await _count(
         session, Counter(term for row in rows for term in row["terms"]), len(rows), sum(row["length"] for row in rows)
     )
@@ -151,11 +153,13 @@ async def _require_vectors(session: AsyncSession, prepared: PreparedDocument, ha
     await vectors.require(session, hashes)
 
 
+# One statement a document, with its rows as JSON: a third of what one statement a chunk costs the two of us.
 _INSERT_CHUNKS = text(
     "INSERT INTO chunks (document_id, ordinal, text, heading_path, anchor, page, readers, text_hash, terms,"
-    " frequencies, length, weights) VALUES (:document_id, :ordinal, :text, CAST(:heading_path AS text[]), :anchor,"
-    " :page, CAST(:readers AS text[]), :text_hash, CAST(:terms AS integer[]),"
-    " CAST(:frequencies AS integer[]), :length, CAST(:weights AS sparsevec))"
+    " frequencies, length, weights) SELECT :document_id, ordinal, text, heading_path, anchor, page,"
+    " CAST(:readers AS text[]), text_hash, terms, frequencies, length, weights"
+    " FROM json_to_recordset(CAST(:rows AS json)) AS row(ordinal integer, text text, heading_path text[], anchor text,"
+    " page integer, text_hash uuid, terms integer[], frequencies integer[], length integer, weights sparsevec)"
 )
 
 
@@ -171,7 +175,6 @@ def _chunk_row(prepared: PreparedDocument, chunk: types.Chunk) -> dict[str, Any]
         "heading_path": list(chunk.heading_path),
         "anchor": chunk.anchor,
         "page": chunk.page,
-        "readers": list(prepared.item.readers),
         "text_hash": text_hash(chunk.embedded_text(title)),
         "terms": terms,
         "frequencies": values,
@@ -229,19 +232,16 @@ async def _count(session: AsyncSession, terms: Counter[int], chunks: int, length
     if not terms and not chunks:
         return
     ordered = sorted(terms)
-    await session.execute(
-        text(
-            "INSERT INTO terms (term, chunks)"
-            " SELECT * FROM unnest(CAST(:terms AS integer[]), CAST(:counts AS integer[]))"
-            " ON CONFLICT (term) DO UPDATE SET chunks = terms.chunks + excluded.chunks"
-        ),
-        {"terms": ordered, "counts": [terms[term] for term in ordered]},
-    )
-    await session.execute(
-        update(CorpusStatistics).values(
-            chunks=CorpusStatistics.chunks + chunks, length=CorpusStatistics.length + length
-        )
-    )
+    values = {"terms": ordered, "counts": [terms[term] for term in ordered], "added": chunks, "length": length}
+    await session.execute(_COUNT, values)
+
+
+_COUNT = text(
+    "WITH counted AS (INSERT INTO terms (term, chunks)"
+    " SELECT * FROM unnest(CAST(:terms AS integer[]), CAST(:counts AS integer[]))"
+    " ON CONFLICT (term) DO UPDATE SET chunks = terms.chunks + excluded.chunks)"
+    " UPDATE corpus_statistics SET chunks = chunks + :added, length = length + :length"
+)
 
 
 async def reweigh_if_drifted(session: AsyncSession) -> bool:
