@@ -248,6 +248,9 @@ def _padded(rows: Sequence[Sequence[int]], padding: int = 0) -> tuple[npt.NDArra
     return ids, mask
 
 
+_TRACING = threading.Lock()
+
+
 def _as_one_call(model: Any) -> Any:
     """``(ids, mask) -> vectors`` as one TorchScript call, which runs without the interpreter's lock.
 
@@ -266,7 +269,8 @@ def _as_one_call(model: Any) -> Any:
 
     plain = Encoder().eval()
     example, other = (tuple(map(torch.from_numpy, _padded(rows))) for rows in ([[1, 2, 3], [4, 5]], [[7] * 9, [8]]))
-    with warnings.catch_warnings(), torch.inference_mode():
+    # What is caught is the whole process's: two models that load at once would take each other's filter away.
+    with _TRACING, warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # shapes that tracing cannot follow: the comparison below decides
         try:
             traced = torch.jit.freeze(torch.jit.trace(plain, example, check_trace=False))  # type: ignore[no-untyped-call]
