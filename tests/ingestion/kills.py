@@ -60,7 +60,7 @@ def work(database_url: str, redis_url: str, home: str) -> None:
     pipeline.BATCH_CHUNKS = 8
     settings = Settings(_env_file=None, lease_seconds=1.0, home=Path(home))
 
-    def opened(_settings: Settings, url: str) -> _Opened:
+    def opened(_settings: Settings, url: str, _threads: int) -> _Opened:
         return _Opened(settings, url)
 
     worker_settings.open_services = opened  # type: ignore[assignment]
