@@ -70,7 +70,8 @@ async def nameless(
         held = await inbox.reply_of(f"{message.team}:{message.channel}:{ts}") if ts != message.ts else None
         theirs = (held.sent or {}).get("parts") or () if held else ()
         candidates = [posted for posted in candidates if posted.ts not in theirs]
-    return candidates[0] if candidates else None
+    # Asked once more: another question of the thread may have taken one while the inbox was asked.
+    return next((posted for posted in candidates if (message.channel, posted.ts) not in taken), None)
 
 
 def _oldest(message: Message) -> str:
