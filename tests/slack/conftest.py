@@ -7,7 +7,7 @@ import pytest
 
 from assistant.database.session import Sessions
 from tests.slack.double import SlackDouble
-from tests.slack.world import ROLLBACK, Bot, FakeEmbedder, FakeModel, hurry, index, running_bot, settings
+from tests.slack.world import ROLLBACK, Bot, FakeEmbedder, FakeModel, hurry, index, live, running_bot, settings
 
 StartBot = Callable[..., AbstractAsyncContextManager[Bot]]
 
@@ -21,8 +21,9 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries and budgets as in production, sooner."""
+    """Retries and budgets as in production, sooner; answers arrive whole, however slow the machine."""
     hurry(monkeypatch.setattr)
+    live(monkeypatch.setattr, shown=False)
 
 
 @pytest.fixture
