@@ -1,0 +1,130 @@
+"""Hybrid search in SQL: the candidates of BM25 and of the vectors, scored by both and fused, in one statement.
+
+Each arm names its best candidates. The union is then scored by both, so that a passage that only one arm named still
+has its true score in the other; scores are min-max-normalised over the union and added. Scores beat ranks here on
+every collection that was tried (see benchmarks.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from psycopg.errors import UndefinedTable
+from sqlalchemy import TextClause
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from assistant.database.tables import TERM_SPACE
+from assistant.database.vectors import Model
+from assistant.knowledge.audience import Audience
+
+COMMON = 0.1  # terms in more than this share of all chunks name no candidates, unless the question has no other
+
+
+class ModelDropped(Exception):
+    """The table of the model's vectors is gone: another model answers now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is searched for. ``vector``: pgvector's text form; ``share``: of BM25 in the score, 0..1.
+
+    ``candidates``: of each arm; ``sources``: ids, empty for all.
+    """
+
+    terms: Sequence[int]
+    vector: str
+    audience: Audience
+    candidates: int
+    limit: int
+    share: float
+    sources: Sequence[int] = ()
+
+
+_IN_SOURCES = """
+    AND c.document_id IN (SELECT id FROM documents WHERE source_id = ANY(CAST(:sources AS bigint[])))"""
+
+_STATEMENT = """
+WITH corpus AS MATERIALIZED (SELECT greatest(chunks, 1) AS n FROM corpus_statistics),
+question AS MATERIALIZED (
+    SELECT asked.term, least(coalesce(t.chunks, 0), n) AS df, n
+    FROM corpus, unnest(CAST(:terms AS integer[])) AS asked(term) LEFT JOIN terms t USING (term)
+),
+weighted AS MATERIALIZED (SELECT term, ln(1 + (n - df + 0.5) / (df + 0.5)) AS idf FROM question),
+weights AS MATERIALIZED (
+    SELECT CAST('{' || string_agg(term || ':' || idf, ',' ORDER BY term) || '}/@TERM_SPACE' AS sparsevec) AS vector,
+           json_object_agg(term, idf) AS by_term
+    FROM weighted
+),
+rare AS MATERIALIZED (
+    SELECT coalesce(array_agg(term) FILTER (WHERE df <= greatest(:common * n, 100)), CAST(:terms AS integer[])) AS terms
+    FROM question
+),
+lexical AS MATERIALIZED (
+    SELECT c.id, row_number() OVER (ORDER BY c.weights <#> w.vector, c.id) AS rank
+    FROM chunks c, weights w
+    WHERE c.terms && (SELECT terms FROM rare) AND c.readers && CAST(:readers AS text[])@IN_SOURCES
+    ORDER BY c.weights <#> w.vector, c.id LIMIT :candidates
+),
+semantic AS MATERIALIZED (
+    SELECT id, distance, row_number() OVER (ORDER BY distance, id) AS rank
+    FROM (SELECT c.id, v.embedding <=> CAST(:vector AS halfvec) AS distance
+          FROM @VECTORS v JOIN chunks c USING (text_hash)
+          WHERE c.readers && CAST(:readers AS text[])@IN_SOURCES
+          ORDER BY v.embedding <=> CAST(:vector AS halfvec) LIMIT :candidates) AS nearest
+),
+scored AS MATERIALIZED (
+    SELECT id, l.rank AS bm25_rank, s.rank AS vector_rank,
+           coalesce(-(c.weights <#> w.vector), 0) AS bm25,
+           1 - coalesce(s.distance, (SELECT v.embedding <=> CAST(:vector AS halfvec) FROM @VECTORS v
+                                     WHERE v.text_hash = c.text_hash), 1) AS cosine
+    FROM lexical l FULL JOIN semantic s USING (id) JOIN chunks c USING (id), weights w
+),
+fused AS (
+    SELECT scored.*,
+           coalesce(:share * (bm25 - low_bm25) / nullif(high_bm25 - low_bm25, 0), 0)
+           + coalesce((1 - :share) * (cosine - low_cosine) / nullif(high_cosine - low_cosine, 0), 0) AS score
+    FROM scored, (SELECT min(bm25) AS low_bm25, max(bm25) AS high_bm25, min(cosine) AS low_cosine,
+                         max(cosine) AS high_cosine FROM scored) AS range
+),
+best AS (SELECT * FROM fused ORDER BY score DESC, id LIMIT :limit)
+SELECT c.id, c.document_id, d.external_id, d.title, d.url, c.text, c.heading_path, c.anchor, c.page, c.ordinal,
+       b.bm25, b.cosine, b.bm25_rank, b.vector_rank, b.score, d.details, d.indexed_at,
+       CASE WHEN row_number() OVER () = 1 THEN w.by_term END
+FROM best b JOIN chunks c USING (id) JOIN documents d ON d.id = c.document_id, weights w
+ORDER BY b.score DESC, b.id
+"""
+
+
+@cache
+def _statement(model: Model, in_sources: bool) -> TextClause:
+    condition = _IN_SOURCES if in_sources else ""
+    statement: TextClause = model.sql(
+        _STATEMENT.replace("@TERM_SPACE", str(TERM_SPACE)).replace("@IN_SOURCES", condition)
+    )
+    return statement
+
+
+async def find(session: AsyncSession, model: Model, request: Request) -> Sequence[Any]:
+    """Rows best first, each with the fields of ``assistant.knowledge.search.Hit`` in their order, and the terms' idf
+    (a dictionary, in the first row only). Raises ``ModelDropped``."""
+    parameters: dict[str, Any] = {
+        "terms": list(request.terms),
+        "vector": request.vector,
+        "readers": sorted(request.audience.principals),
+        "candidates": request.candidates,
+        "common": COMMON,
+        "share": request.share,
+        "limit": request.limit,
+    }
+    if request.sources:
+        parameters["sources"] = list(request.sources)
+    try:
+        return (await session.execute(_statement(model, bool(request.sources)), parameters)).all()
+    except ProgrammingError as error:
+        if not isinstance(error.orig, UndefinedTable):
+            raise
+        raise ModelDropped(model.name) from None
