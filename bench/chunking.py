@@ -27,7 +27,8 @@ from assistant.knowledge import lexical
 from assistant.knowledge.chunking import chunk
 from assistant.knowledge.documents import ParsedDocument
 from assistant.knowledge.embedding import MAX_TOKENS, TransformerEmbedder
-from assistant.knowledge.search import BM25_SHARE, CANDIDATES
+from assistant.knowledge.ranking import BM25_SHARE
+from assistant.knowledge.search import CANDIDATES
 from bench.world import DATA, HOME, ROOT, jsonl, qrels
 from workers.ingestion.parse import parse
 

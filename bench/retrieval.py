@@ -11,10 +11,10 @@ from ir_measures import RR, R, nDCG
 
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.embedding import TransformerEmbedder
-from assistant.knowledge.search import BM25_SHARE, Searcher
+from assistant.knowledge.ranking import ARMS, Ranking
+from assistant.knowledge.search import Searcher
 from bench.world import DATA, Corpus, corpus, jsonl, qrels, server
 
-ARMS = {"bm25": 1.0, "vectors": 0.0, "hybrid": BM25_SHARE}
 MEASURES = [nDCG @ 10, R @ 10, RR @ 10]
 DEPTH = 60  # passages, from which the best of each document is taken
 
@@ -27,7 +27,7 @@ async def measure(name: str, most: int = 1_000) -> dict[str, dict[str, float]]:
     with server() as url:
         embedder = TransformerEmbedder(None, threads=2)
         async with corpus(url, name, embedder) as filled:
-            results = {arm: await _run(filled, embedder, share, queries, judged) for arm, share in ARMS.items()}
+            results = {arm: await _run(filled, embedder, ranking, queries, judged) for arm, ranking in ARMS.items()}
         await embedder.close()
     return results
 
@@ -35,11 +35,11 @@ async def measure(name: str, most: int = 1_000) -> dict[str, dict[str, float]]:
 async def _run(
     filled: Corpus,
     embedder: TransformerEmbedder,
-    share: float,
+    ranking: Ranking,
     queries: dict[str, str],
     judged: dict[str, dict[str, int]],
 ) -> dict[str, float]:
-    searcher = Searcher(filled.sessions, embedder, share)
+    searcher = Searcher(filled.sessions, embedder, ranking)
     run: dict[str, dict[str, float]] = {}
     times = []
     for query_id, text in queries.items():

@@ -17,10 +17,10 @@ from assistant.knowledge.audience import Audience
 from assistant.knowledge.embedders import Embedders, pinned
 from assistant.knowledge.embedding import Embedder, halfvec_literal
 from assistant.knowledge.lexical import query_terms
+from assistant.knowledge.ranking import FINAL, Ranking
 
 CANDIDATES = 60  # of each arm; more change nothing in the first ten (see benchmarks.md)
 ATTEMPTS = 3  # to find the model that is active, while models change
-BM25_SHARE = 0.4  # of the fused score; the rest is the vectors' (see benchmarks.md)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,12 @@ class SearchResult:
 
 
 class Searcher:
-    """Finds passages. Cannot be called without an audience. ``share``: how much of the score is BM25's, 0..1."""
+    """Finds passages. Cannot be called without an audience. ``ranking``: the stages that put them in order."""
 
-    def __init__(self, sessions: Sessions, embedder: Embedder, share: float = BM25_SHARE) -> None:
+    def __init__(self, sessions: Sessions, embedder: Embedder, ranking: Ranking = FINAL) -> None:
         self._sessions = sessions
         self._embedder = embedder
-        self._share = share
+        self._ranking = ranking
         self._models: dict[str, Model] = {}
 
     async def search(
@@ -89,7 +89,7 @@ class Searcher:
             embedder = pinned(self._embedder)
             vector = halfvec_literal(await embedder.embed_query(query))
             request = Request(
-                query_terms(query), vector, audience, max(CANDIDATES, limit), limit, self._share, sources
+                query_terms(query), vector, audience, max(CANDIDATES, limit), limit, self._ranking.share, sources
             )  # fmt: skip
             rows = await self._rows_of(embedder.name, request)
             if rows is not None:

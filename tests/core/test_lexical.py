@@ -15,6 +15,7 @@ from assistant.database.session import Sessions
 from assistant.database.tables import TERM_SPACE
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.lexical import frequencies, query_terms, saturate, sparse_literal, term_id, tokens
+from assistant.knowledge.ranking import BM25
 from assistant.knowledge.search import Searcher
 from tests.core.parts import Page, WordEmbedder, shelve
 
@@ -157,7 +158,7 @@ async def test_postgres_scores_as_the_formula_says(sessions: Sessions, seed: int
     await shelve(sessions, WordEmbedder(), *pages)
     async with sessions.begin() as session:
         assert await documents.reweigh_if_drifted(session)
-    searcher = Searcher(sessions, WordEmbedder(), share=1.0)
+    searcher = Searcher(sessions, WordEmbedder(), BM25)
     for _ in range(8):
         question = " ".join(random_.sample([*WORDS, "unheard"], random_.randint(1, 4)))
         plain = plain_bm25(pages, question)

@@ -30,6 +30,7 @@ from assistant.knowledge.audience import Audience
 from assistant.knowledge.documents import Chunk, ParsedDocument, SourceItem, text_hash
 from assistant.knowledge.embedders import Embedders
 from assistant.knowledge.embedding import TransformerEmbedder, Vectors
+from assistant.knowledge.ranking import DENSE
 from assistant.knowledge.search import Searcher
 from assistant.services import Services, open_services
 from assistant.settings import Settings
@@ -278,10 +279,10 @@ async def test_a_document_that_is_on_its_way_when_a_model_comes_gets_its_vectors
     """The model is registered after the document was embedded and before it is written."""
     embedder = Counting()
     source_id = await source(sessions)
-    real = documents.replace
+    real = documents.replace_all
     second: list[vectors.Model] = []
 
-    async def replace(session: object, *rest: object) -> None:
+    async def replace_all(session: object, *rest: object) -> None:
         if not second:
             async with sessions.begin() as other:
                 second.append(await vectors.add(other, "second", 384, "building"))
@@ -290,7 +291,7 @@ async def test_a_document_that_is_on_its_way_when_a_model_comes_gets_its_vectors
     async def embedder_of(given: object, model: vectors.Model) -> Counting:
         return embedder
 
-    monkeypatch.setattr(documents, "replace", replace)
+    monkeypatch.setattr(documents, "replace_all", replace_all)
     monkeypatch.setattr(knowledge_embedders, "embedder_of", embedder_of)
     report = Report()
     await Ingestion(sessions, embedder, 100_000).ingest_items(source_id, items(), report)
@@ -413,7 +414,7 @@ async def test_a_model_of_the_same_name_and_other_files_is_refused(
 async def test_the_index_finds_what_the_exact_scan_finds(sessions: Sessions, rows: int) -> None:
     pages = [Page(f"{n}.md", f"Page {n}", (f"word{n} alpha", f"word{n} beta")) for n in range(rows)]
     await shelve(sessions, WordEmbedder(), *pages)
-    searcher = Searcher(sessions, WordEmbedder(), share=0.0)
+    searcher = Searcher(sessions, WordEmbedder(), DENSE)
     exact = await searcher.search("word7 alpha", audience=Audience.everyone())
     async with sessions.begin() as session:
         (model,) = await vectors.models(session)
