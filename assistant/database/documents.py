@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Boolean, Text, any_, cast, delete, func, literal, literal_column, or_, select, text, update
+from sqlalchemy import Text, any_, cast, delete, func, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database import vectors
-from assistant.database.failures import forget_failure
+from assistant.database.failures import forget_failure, forget_failures
 from assistant.database.tables import Chunk, CorpusStatistics, Document, Source
 from assistant.database.vectors import STATISTICS_LOCK
 from assistant.errors import SettingsError
@@ -111,55 +111,76 @@ def by_external_id(rows: Iterable[Any]) -> dict[str, IndexedDocument]:
 
 async def replace(session: AsyncSession, source_id: int, prepared: PreparedDocument) -> None:
     """Put a document's new version in the place of the old one. Readers see either, never half."""
-    rows = [
-        _chunk_row(prepared, chunk) for chunk in prepared.chunks
-    ]  # before the lock: others wait for what is under it
+    await replace_all(session, source_id, [prepared])
+
+
+async def replace_all(session: AsyncSession, source_id: int, prepared: Sequence[PreparedDocument]) -> None:
+    """Put new versions of some documents, no two with one id, in the places of the old ones, all or none.
+
+    Together they take as many statements as one.
+    """
+    rows = {  # before the lock: others wait for what is under it
+        one.item.external_id: [_chunk_row(one, chunk) for chunk in one.chunks] for one in prepared
+    }
+    if len(rows) < len(prepared):
+        raise ValueError("a document cannot be replaced twice at once")
     await _lock(session)
+    documents = orjson.dumps([_document_row(one) for one in prepared]).decode()
+    written = (await session.execute(_UPSERT_DOCUMENTS, {"source_id": source_id, "rows": documents})).all()
+    for one in prepared:
+        await _write_vectors(session, one, [row["text_hash"] for row in rows[one.item.external_id]])
+    await vectors.require(session, list({row["text_hash"] for some in rows.values() for row in some}))
+    if known := [row.id for row in written if not row.is_new]:
+        await _remove_chunks(session, known)
+    mean = (await session.execute(select(CorpusStatistics.weighted_length))).scalar_one()
+    every = [row | {"document_id": document.id} for document in written for row in rows[document.external_id]]
+    for row in every:
+        row["weights"] = sparse_literal(row["terms"], saturate(row["frequencies"], row["length"], mean))
+    await session.execute(_INSERT_CHUNKS, {"rows": orjson.dumps(every).decode()})
+    terms = Counter(term for row in every for term in row["terms"])
+    await _count(session, terms, len(every), sum(row["length"] for row in every))
+    await forget_failures(session, source_id, list(rows))
+
+
+async def _write_vectors(session: AsyncSession, prepared: PreparedDocument, hashes: Sequence[uuid.UUID]) -> None:
+    """The vectors of the active model, where they come with the document."""
+    if prepared.vectors is not None:
+        active = next(model for model in await vectors.models(session) if model.state == "active")
+        await vectors.write(session, active, hashes, prepared.vectors)
+
+
+def _document_row(prepared: PreparedDocument) -> dict[str, Any]:
     item, document = prepared.item, prepared.document
-    values = {
+    return {
+        "external_id": item.external_id,
         "title": document.title,
         "url": item.url,
         "content_hash": item.content_hash,
         "version": prepared.version,
         "readers": list(item.readers),
         "details": dict(document.metadata),
-        "indexed_at": func.now(),
     }
-    upsert = insert(Document).values(source_id=source_id, external_id=item.external_id, **values)
-    upsert = upsert.on_conflict_do_update(index_elements=[Document.source_id, Document.external_id], set_=values)
-    written = await session.execute(upsert.returning(Document.id, literal_column("xmax = 0", Boolean).label("is_new")))
-    document_id, is_new = written.one()
-    await _require_vectors(session, prepared, [row["text_hash"] for row in rows])
-    if not is_new:
-        await _remove_chunks(session, [document_id])
-    mean = (await session.execute(select(CorpusStatistics.weighted_length))).scalar_one()
-    for row in rows:
-        row["weights"] = sparse_literal(row["terms"], saturate(row["frequencies"], row["length"], mean))
-    await session.execute(
-        _INSERT_CHUNKS,
-        {"document_id": document_id, "readers": list(item.readers), "rows": orjson.dumps(rows).decode()},
-    )
-    await _count(
-        session, Counter(term for row in rows for term in row["terms"]), len(rows), sum(row["length"] for row in rows)
-    )
-    await forget_failure(session, source_id, item.external_id)
 
 
-async def _require_vectors(session: AsyncSession, prepared: PreparedDocument, hashes: Sequence[uuid.UUID]) -> None:
-    """Raise ``VectorsMissing`` unless each chunk has the vectors of every model."""
-    if prepared.vectors is not None:
-        active = next(model for model in await vectors.models(session) if model.state == "active")
-        await vectors.write(session, active, hashes, prepared.vectors)
-    await vectors.require(session, hashes)
+_UPSERT_DOCUMENTS = text(
+    "INSERT INTO documents (source_id, external_id, title, url, content_hash, version, readers, details, indexed_at)"
+    " SELECT :source_id, external_id, title, url, content_hash, version, readers, details, now()"
+    " FROM json_to_recordset(CAST(:rows AS json)) AS row(external_id text, title text, url text, content_hash text,"
+    " version text, readers text[], details jsonb)"
+    " ON CONFLICT (source_id, external_id) DO UPDATE SET title = excluded.title, url = excluded.url,"
+    " content_hash = excluded.content_hash, version = excluded.version, readers = excluded.readers,"
+    " details = excluded.details, indexed_at = excluded.indexed_at"
+    " RETURNING id, external_id, xmax = 0 AS is_new"
+)
 
-
-# One statement a document, with its rows as JSON: a third of what one statement a chunk costs the two of us.
+# The rows as JSON, in one statement: a third of what one statement a chunk costs the two of us.
 _INSERT_CHUNKS = text(
     "INSERT INTO chunks (document_id, ordinal, text, heading_path, anchor, page, readers, text_hash, terms,"
-    " frequencies, length, weights) SELECT :document_id, ordinal, text, heading_path, anchor, page,"
-    " CAST(:readers AS text[]), text_hash, terms, frequencies, length, weights"
-    " FROM json_to_recordset(CAST(:rows AS json)) AS row(ordinal integer, text text, heading_path text[], anchor text,"
-    " page integer, text_hash uuid, terms integer[], frequencies integer[], length integer, weights sparsevec)"
+    " frequencies, length, weights) SELECT document_id, ordinal, text, heading_path, anchor, page,"
+    " readers, text_hash, terms, frequencies, length, weights"
+    " FROM json_to_recordset(CAST(:rows AS json)) AS row(document_id bigint, ordinal integer, text text,"
+    " heading_path text[], anchor text, page integer, readers text[], text_hash uuid, terms integer[],"
+    " frequencies integer[], length integer, weights sparsevec)"
 )
 
 
@@ -175,6 +196,7 @@ def _chunk_row(prepared: PreparedDocument, chunk: types.Chunk) -> dict[str, Any]
         "heading_path": list(chunk.heading_path),
         "anchor": chunk.anchor,
         "page": chunk.page,
+        "readers": list(prepared.item.readers),
         "text_hash": text_hash(chunk.embedded_text(title)),
         "terms": terms,
         "frequencies": values,

@@ -113,11 +113,12 @@ async def failures_listed(session: AsyncSession, limit: int, source_id: int | No
 
 
 async def forget_failure(session: AsyncSession, source_id: int, external_id: str) -> None:
-    await session.execute(
-        delete(DocumentFailure).where(
-            DocumentFailure.source_id == source_id, DocumentFailure.external_id == external_id
-        )
-    )
+    await forget_failures(session, source_id, [external_id])
+
+
+async def forget_failures(session: AsyncSession, source_id: int, external_ids: Sequence[str]) -> None:
+    named = DocumentFailure.external_id == any_(cast(list(external_ids), ARRAY(Text)))
+    await session.execute(delete(DocumentFailure).where(DocumentFailure.source_id == source_id, named))
 
 
 async def forget_unseen_failures(session: AsyncSession, source_id: int, prefix: str, listing: uuid.UUID) -> None:

@@ -15,6 +15,7 @@ import logging
 import os
 import threading
 import warnings
+from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,6 +40,8 @@ BATCH_TOKENS = 2_048  # padded tokens in one forward pass: what it works on stay
 FINGERPRINT_BLOCK = 1 << 16  # bytes
 FINGERPRINT_BLOCKS = 64  # of each file, evenly spread
 QUERY_CACHE = 2_048
+WORTH_KEEPING = 40  # tokens
+COUNTED = 2_048  # texts that were counted and may be embedded next, kept as tokens
 
 
 class Embedder(Protocol):
@@ -106,6 +109,7 @@ class TransformerEmbedder:
         self._model: Any = None
         self._counter: Any = None
         self._counter_lock = threading.Lock()
+        self._counted: OrderedDict[str, array[int]] = OrderedDict()
 
     async def load(self) -> None:
         """Load the model now rather than with the first text."""
@@ -165,7 +169,13 @@ class TransformerEmbedder:
         with self._counter_lock:
             if self._counter is None:
                 self._counter = _load_tokenizer(self._path)
-            return [len(encoding.ids) for encoding in self._counter.encode_batch(_encodable(texts))]
+            rows = [encoding.ids for encoding in self._counter.encode_batch(_encodable(texts))]
+            for text, row in zip(texts, rows, strict=True):
+                if WORTH_KEEPING < len(row) <= self.max_tokens:
+                    self._counted[text] = array("l", row)
+            while len(self._counted) > COUNTED:
+                self._counted.popitem(last=False)
+        return [len(row) for row in rows]
 
     async def close(self) -> None:
         for executor in (self._executor, self._encoders):
@@ -224,11 +234,16 @@ class TransformerEmbedder:
             self._encode_batch(rows, batch, vectors)
         return vectors
 
-    def _tokenized(self, texts: list[str]) -> list[list[int]]:
+    def _tokenized(self, texts: list[str]) -> list[Sequence[int]]:
+        """Token ids, those of passages that the chunker has just counted taken from there."""
         self._load()
-        return [encoding.ids for encoding in self._tokenizer.encode_batch(_encodable(texts))]
+        with self._counter_lock:
+            rows: list[Sequence[int] | None] = [self._counted.pop(text, None) for text in texts]
+        fresh = [text for text, row in zip(texts, rows, strict=True) if row is None]
+        encoded = iter(self._tokenizer.encode_batch(_encodable(fresh))) if fresh else iter(())
+        return [next(encoded).ids if row is None else row for row in rows]
 
-    def _encode_batch(self, rows: list[list[int]], batch: list[int], vectors: Vectors) -> None:
+    def _encode_batch(self, rows: list[Sequence[int]], batch: list[int], vectors: Vectors) -> None:
         """Put the vectors of the rows whose indices are in ``batch`` into their places."""
         import torch
 

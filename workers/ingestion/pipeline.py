@@ -31,6 +31,7 @@ from workers.ingestion.writing import Writing, embed
 __all__ = ["Ingestion", "Report"]
 
 BATCH_CHUNKS = 192  # embedded together: enough to group texts by length, small enough to show progress
+FIRST_CHUNKS = 48  # of the first batch, so that the model need not wait for long
 BATCH_SECONDS = 2.0  # what a slow source gives is written that often
 
 Batch = list[Outcome]
@@ -123,15 +124,15 @@ class _Sync:
 
     async def _collect(self, start: Cursor | None, batches: asyncio.Queue[Batch | None]) -> None:
         batch: Batch = []
-        chunks, begun = 0, time.monotonic()
+        chunks, begun, enough = 0, time.monotonic(), FIRST_CHUNKS
         async with aclosing(self._outcomes(start)) as outcomes:
             async for outcome in outcomes:
                 batch.append(outcome)
                 chunks += len(outcome.chunks) if isinstance(outcome, Parsed) else 0
-                full = chunks >= BATCH_CHUNKS or len(batch) >= BATCH_CHUNKS or isinstance(outcome, Flush)
+                full = chunks >= enough or len(batch) >= BATCH_CHUNKS or isinstance(outcome, Flush)
                 if full or time.monotonic() - begun > BATCH_SECONDS:
                     await batches.put(batch)
-                    batch, chunks, begun = [], 0, time.monotonic()
+                    batch, chunks, begun, enough = [], 0, time.monotonic(), BATCH_CHUNKS
         await batches.put(batch)
         await batches.put(None)
 
@@ -156,11 +157,12 @@ class _Sync:
         while (entry := await embedded.get()) is not None:
             batch, embedding = entry
             await embedding
-            for outcome in batch:
-                await self._writing.write(outcome)
-                if isinstance(outcome, PageEnd):
-                    self._on_the_way.pop(0)
+            await self._writing.write_all(batch, self._was_written)
             self._written.set()
+
+    def _was_written(self, outcome: Outcome) -> None:
+        if isinstance(outcome, PageEnd):
+            self._on_the_way.pop(0)
 
     async def _outcomes(self, start: Cursor | None) -> AsyncGenerator[Outcome, None]:
         cursor = start

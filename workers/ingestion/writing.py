@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from workers.ingestion.outcomes import Failed, Flush, Mended, Outcome, PageEnd, 
 from workers.ingestion.report import Report
 
 BATCH = 100  # documents removed in one transaction
+DOCUMENTS, CHUNKS = 16, 128  # written in one: a fifth of the statements, and others wait for a few milliseconds
 
 # Postgres need not wait for its disk at every document: what a crash of its machine could take is the last moments of
 # the log, documents, progress and cursor alike, and the run goes on from there. The end of a sync does wait.
@@ -46,6 +47,31 @@ async def embed(
     under_way.difference_update(new)
 
 
+def grouped(outcomes: Sequence[Outcome]) -> Iterator[list[Outcome]]:
+    """Groups in order: documents that follow one another, no two with one id; everything else by itself."""
+    group: list[Outcome] = []
+    ids: set[str] = set()
+    chunks = 0
+    for outcome in outcomes:
+        joins = isinstance(outcome, Parsed) and outcome.item.external_id not in ids
+        if group and not (joins and len(ids) < DOCUMENTS and chunks < CHUNKS):
+            yield group
+            group, ids, chunks = [], set(), 0
+        group.append(outcome)
+        if isinstance(outcome, Parsed):
+            ids.add(outcome.item.external_id)
+            chunks += len(outcome.chunks)
+        else:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _prepared(outcome: Parsed) -> PreparedDocument:
+    return PreparedDocument(outcome.item, outcome.document, outcome.chunks, version=outcome.version)
+
+
 class Writing:
     """Writes to one source. ``prefix``: the part of it that a listing of everything is about.
 
@@ -66,47 +92,63 @@ class Writing:
         self._keep = keep
         self._place = place
 
-    async def write(self, outcome: Outcome) -> None:
+    async def write_all(self, outcomes: Sequence[Outcome], written: Callable[[Outcome], None]) -> None:
+        """Write outcomes in their order; ``written`` hears of each. Documents that follow one another go together."""
+        for group in grouped(outcomes):
+            if len(group) > 1:
+                await self._retried(group)
+            else:
+                await self._write_one(group[0])
+            for outcome in group:
+                written(outcome)
+
+    async def _write_one(self, outcome: Outcome) -> None:
         if isinstance(outcome, PageEnd):
             await self._end_page(outcome)
         elif isinstance(outcome, Unchanged | Flush):
             return
         elif isinstance(outcome, Failed) and outcome.told:
             self._report.fail(outcome.external_id, outcome.reason)
-        elif not await self._written(outcome):
-            await embed(self._sessions, self._embedder, [outcome])
-            if not await self._written(outcome):
-                raise VectorsMissing("The embedding models changed twice while a document was written.")
+        else:
+            await self._retried([outcome])
 
-    async def _written(self, outcome: Parsed | Touched | Mended | Failed) -> bool:
-        """False when a model has come to the index since the document was embedded."""
+    async def _retried(self, group: Sequence[Outcome]) -> None:
+        if await self._written(group):
+            return
+        await embed(self._sessions, self._embedder, group)
+        if not await self._written(group):
+            raise VectorsMissing("The embedding models changed twice while a document was written.")
+
+    async def _written(self, group: Sequence[Outcome]) -> bool:
+        """False when a model has come to the index since the documents were embedded."""
         try:
             async with self._sessions.begin() as session:
                 await session.execute(UNHURRIED)
-                await self._write(session, outcome)
-                self._count(outcome)
+                if documents := [outcome for outcome in group if isinstance(outcome, Parsed)]:
+                    await index.replace_all(session, self._source_id, [_prepared(one) for one in documents])
+                for outcome in group:
+                    await self._write(session, outcome)
+                    self._count(outcome)
                 await self._lease.advance(session, self._report)
         except VectorsMissing:
             return False
         return True
 
-    async def _write(self, session: AsyncSession, outcome: Parsed | Touched | Mended | Failed) -> None:
-        if isinstance(outcome, Parsed):
-            prepared = PreparedDocument(outcome.item, outcome.document, outcome.chunks, version=outcome.version)
-            await index.replace(session, self._source_id, prepared)
-        elif isinstance(outcome, Touched):
+    async def _write(self, session: AsyncSession, outcome: Outcome) -> None:
+        """What is no document."""
+        if isinstance(outcome, Touched):
             await index.update_access(session, outcome.document_id, outcome.readers, outcome.url, outcome.version)
             if outcome.counted:
                 await failures.forget_failure(session, self._source_id, outcome.external_id)
         elif isinstance(outcome, Mended):
             await failures.forget_failure(session, self._source_id, outcome.external_id)
-        else:
+        elif isinstance(outcome, Failed):
             await failures.record_failure(
                 session, self._source_id, outcome.external_id, outcome.content_hash, outcome.reason,
                 version=outcome.version, transient=outcome.transient, retry_after=outcome.retry_after,
             )  # fmt: skip
 
-    def _count(self, outcome: Parsed | Touched | Mended | Failed) -> None:
+    def _count(self, outcome: Outcome) -> None:
         report = self._report
         if isinstance(outcome, Failed):
             report.fail(outcome.external_id, outcome.reason)
@@ -120,7 +162,7 @@ class Writing:
         report.done += 1
         if isinstance(outcome, Mended):
             report.unchanged += 1
-        else:
+        elif isinstance(outcome, Parsed):
             report.chunks += len(outcome.chunks)
             report.updated += outcome.known
             report.added += not outcome.known
