@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from alembic import context
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, text
 
 from assistant.database.session import psycopg_url
 from assistant.database.tables import Base
@@ -18,8 +18,11 @@ def _ours(name: str | None, kind: str, _parents: object) -> bool:
 
 
 def _migrate(connection: Connection) -> None:
+    schema = connection.execute(text("SELECT current_schema()")).scalar_one()
     context.configure(
-        connection=connection, target_metadata=Base.metadata, compare_type=True, include_name=_ours
+        connection=connection, target_metadata=Base.metadata, compare_type=True, include_name=_ours,
+        # A scratch schema has a version of its own, though that of ``public`` can be seen from it.
+        version_table_schema=None if schema == "public" else schema,
     )  # fmt: skip
     with context.begin_transaction():
         context.run_migrations()
@@ -29,7 +32,7 @@ def _connect_and_migrate() -> None:
     url = load_settings().database_url
     if url is None:
         raise SystemExit("Set ALMANAC_DATABASE_URL to migrate by hand; `almanac up` migrates the embedded database.")
-    with create_engine(psycopg_url(url.get_secret_value())).connect() as connection:
+    with create_engine(psycopg_url(url.get_secret_value())).begin() as connection:
         _migrate(connection)
 
 

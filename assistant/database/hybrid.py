@@ -67,14 +67,14 @@ lexical AS MATERIALIZED (
     SELECT c.id, row_number() OVER (ORDER BY c.weights <#> w.vector, c.id) AS rank
     FROM chunks c, weights w
     WHERE c.terms && (SELECT terms FROM rare) AND c.readers && CAST(:readers AS text[])@IN_SOURCES
-    ORDER BY c.weights <#> w.vector, c.id LIMIT :candidates
+    ORDER BY c.weights <#> w.vector, c.id LIMIT :lexical_candidates
 ),
 semantic AS MATERIALIZED (
     SELECT id, distance, row_number() OVER (ORDER BY distance, id) AS rank
     FROM (SELECT c.id, v.embedding <=> CAST(:vector AS halfvec) AS distance
           FROM @VECTORS v JOIN chunks c USING (text_hash)
           WHERE c.readers && CAST(:readers AS text[])@IN_SOURCES
-          ORDER BY v.embedding <=> CAST(:vector AS halfvec) LIMIT :candidates) AS nearest
+          ORDER BY v.embedding <=> CAST(:vector AS halfvec) LIMIT :semantic_candidates) AS nearest
 ),
 scored AS MATERIALIZED (
     SELECT id, l.rank AS bm25_rank, s.rank AS vector_rank,
@@ -115,7 +115,9 @@ async def find(session: AsyncSession, model: Model, request: Request) -> Sequenc
         "terms": list(request.terms),
         "vector": request.vector,
         "readers": sorted(request.audience.principals),
-        "candidates": request.candidates,
+        # An arm that has no share in the score names nothing: BM25 alone is BM25, and costs what it costs.
+        "lexical_candidates": request.candidates if request.share > 0 else 0,
+        "semantic_candidates": request.candidates if request.share < 1 else 0,
         "common": COMMON,
         "share": request.share,
         "limit": request.limit,

@@ -226,7 +226,7 @@ async def index_all(session: AsyncSession, more_than: int = EXACT_UP_TO) -> None
 
 async def index(session: AsyncSession, model: Model, more_than: int = EXACT_UP_TO) -> None:
     """Build the HNSW index of a table that has outgrown exact scans and has none yet."""
-    exists = model.sql("SELECT to_regclass('@VECTORS_hnsw') IS NOT NULL")
+    exists = model.sql("SELECT to_regclass(current_schema() || '.@VECTORS_hnsw') IS NOT NULL")
     if (await session.execute(exists)).scalar_one() or await count(session, model) <= more_than:
         return
     await lock(session)  # two that build at once

@@ -75,6 +75,10 @@ class Searcher:
         self._ranking = ranking
         self._models: dict[str, Model] = {}
 
+    def ranked(self, ranking: Ranking) -> Searcher:
+        """The same search with other stages."""
+        return Searcher(self._sessions, self._embedder, ranking)
+
     async def search(
         self, query: str, *, audience: Audience, limit: int = 10, sources: Sequence[int] = ()
     ) -> SearchResult:

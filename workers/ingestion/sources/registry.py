@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from workers.ingestion.sources.collection import Collection
 from workers.ingestion.sources.confluence import Confluence
 from workers.ingestion.sources.folder import open_folder
 from workers.ingestion.sources.git import open_repository
@@ -15,6 +16,7 @@ from workers.ingestion.sources.uploads import Uploads
 from workers.ingestion.sources.website import Website
 
 KINDS: Mapping[str, Callable[[Setting], Source]] = {
+    "collection": Collection,
     "confluence": Confluence,
     "folder": open_folder,
     "git": open_repository,
