@@ -22,7 +22,7 @@ from rich.text import Text
 from assistant.database import migrate, runs, status
 from assistant.errors import AlmanacError, NotRunning
 from assistant.settings import Settings
-from bot import administration, reembedding, state, supervisor
+from bot import administration, evaluating, reembedding, state, supervisor
 from bot import console as show
 from bot.backend import Backend, command_settings, open_backend, open_sessions
 from bot.checks import run_checks
@@ -307,6 +307,7 @@ def learn(context: typer.Context) -> None:
 
 administration.mount(app)
 app.add_typer(reembedding.app, name="reembed")
+app.add_typer(evaluating.app, name="eval")
 for group in (slack, teams, playground):
     app.add_typer(group)
 
