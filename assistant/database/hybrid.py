@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from psycopg.errors import UndefinedTable
@@ -17,6 +17,7 @@ from sqlalchemy import TextClause
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from assistant.database.conditions import EVERY, Condition
 from assistant.database.tables import TERM_SPACE
 from assistant.database.vectors import Model
 from assistant.knowledge.audience import Audience
@@ -32,7 +33,7 @@ class ModelDropped(Exception):
 class Request:
     """What is searched for. ``vector``: pgvector's text form; ``share``: of BM25 in the score, 0..1.
 
-    ``candidates``: of each arm; ``sources``: ids, empty for all.
+    ``candidates``: of each arm; ``documents``: which ones may be found, beside their readers.
     """
 
     terms: Sequence[int]
@@ -41,11 +42,11 @@ class Request:
     candidates: int
     limit: int
     share: float
-    sources: Sequence[int] = ()
+    documents: Condition = EVERY
 
 
-_IN_SOURCES = """
-    AND c.document_id IN (SELECT id FROM documents WHERE source_id = ANY(CAST(:sources AS bigint[])))"""
+_OF_DOCUMENTS = """
+    AND c.document_id IN (SELECT d.id FROM documents d WHERE @CONDITION)"""
 
 _STATEMENT = """
 WITH corpus AS MATERIALIZED (SELECT greatest(chunks, 1) AS n FROM corpus_statistics),
@@ -66,14 +67,14 @@ rare AS MATERIALIZED (
 lexical AS MATERIALIZED (
     SELECT c.id, row_number() OVER (ORDER BY c.weights <#> w.vector, c.id) AS rank
     FROM chunks c, weights w
-    WHERE c.terms && (SELECT terms FROM rare) AND c.readers && CAST(:readers AS text[])@IN_SOURCES
+    WHERE c.terms && (SELECT terms FROM rare) AND c.readers && CAST(:readers AS text[])@OF_DOCUMENTS
     ORDER BY c.weights <#> w.vector, c.id LIMIT :lexical_candidates
 ),
 semantic AS MATERIALIZED (
     SELECT id, distance, row_number() OVER (ORDER BY distance, id) AS rank
     FROM (SELECT c.id, v.embedding <=> CAST(:vector AS halfvec) AS distance
           FROM @VECTORS v JOIN chunks c USING (text_hash)
-          WHERE c.readers && CAST(:readers AS text[])@IN_SOURCES
+          WHERE c.readers && CAST(:readers AS text[])@OF_DOCUMENTS
           ORDER BY v.embedding <=> CAST(:vector AS halfvec) LIMIT :semantic_candidates) AS nearest
 ),
 scored AS MATERIALIZED (
@@ -99,11 +100,11 @@ ORDER BY b.score DESC, b.id
 """
 
 
-@cache
-def _statement(model: Model, in_sources: bool) -> TextClause:
-    condition = _IN_SOURCES if in_sources else ""
+@lru_cache(maxsize=256)
+def _statement(model: Model, of_documents: str) -> TextClause:
+    condition = _OF_DOCUMENTS.replace("@CONDITION", of_documents) if of_documents else ""
     statement: TextClause = model.sql(
-        _STATEMENT.replace("@TERM_SPACE", str(TERM_SPACE)).replace("@IN_SOURCES", condition)
+        _STATEMENT.replace("@TERM_SPACE", str(TERM_SPACE)).replace("@OF_DOCUMENTS", condition)
     )
     return statement
 
@@ -121,11 +122,10 @@ async def find(session: AsyncSession, model: Model, request: Request) -> Sequenc
         "common": COMMON,
         "share": request.share,
         "limit": request.limit,
+        **dict(request.documents.parameters),
     }
-    if request.sources:
-        parameters["sources"] = list(request.sources)
     try:
-        return (await session.execute(_statement(model, bool(request.sources)), parameters)).all()
+        return (await session.execute(_statement(model, request.documents.sql), parameters)).all()
     except ProgrammingError as error:
         if not isinstance(error.orig, UndefinedTable):
             raise

@@ -10,12 +10,14 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database import hybrid
+from assistant.database.conditions import Condition, condition, look_up
 from assistant.database.hybrid import Request
 from assistant.database.session import Sessions
 from assistant.database.vectors import Model, models
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.embedders import Embedders, pinned
 from assistant.knowledge.embedding import Embedder, halfvec_literal
+from assistant.knowledge.filters import NO_FILTERS, Filters
 from assistant.knowledge.lexical import query_terms
 from assistant.knowledge.ranking import FINAL, Ranking
 
@@ -80,20 +82,35 @@ class Searcher:
         return Searcher(self._sessions, self._embedder, ranking)
 
     async def search(
-        self, query: str, *, audience: Audience, limit: int = 10, sources: Sequence[int] = ()
+        self,
+        query: str,
+        *,
+        audience: Audience,
+        limit: int = 10,
+        sources: Sequence[int] = (),
+        filters: Filters = NO_FILTERS,
     ) -> SearchResult:
-        """The best passages for ``query`` that the audience may read, of ``sources`` (ids) where some are named."""
-        rows = await self._rows(query, audience, limit, sources)
+        """The best passages for ``query`` that the audience may read, of ``sources`` (ids) where some are named.
+
+        Raises ``FilterError`` where ``filters`` name a source that holds nothing for the audience.
+        """
+        rows = await self._rows(query, audience, limit, await self._condition(filters, audience, sources))
         weights: dict[str, float] = next((row[-1] for row in rows if row[-1]), {})
         return SearchResult(tuple(map(_hit, rows)), {int(term): idf for term, idf in weights.items()})
 
-    async def _rows(self, query: str, audience: Audience, limit: int, sources: Sequence[int]) -> Sequence[Any]:
+    async def _condition(self, filters: Filters, audience: Audience, sources: Sequence[int]) -> Condition:
+        if not filters.names_sources:
+            return condition(filters, within=sources)
+        async with self._sessions() as session:
+            return await look_up(session, filters, audience, sources)
+
+    async def _rows(self, query: str, audience: Audience, limit: int, only: Condition) -> Sequence[Any]:
         """What is found with the active model; with the next one, if that one is dropped in this very moment."""
         for _ in range(ATTEMPTS):
             embedder = pinned(self._embedder)
             vector = halfvec_literal(await embedder.embed_query(query))
             request = Request(
-                query_terms(query), vector, audience, max(CANDIDATES, limit), limit, self._ranking.share, sources
+                query_terms(query), vector, audience, max(CANDIDATES, limit), limit, self._ranking.share, only
             )  # fmt: skip
             rows = await self._rows_of(embedder.name, request)
             if rows is not None:
