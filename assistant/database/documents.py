@@ -187,7 +187,7 @@ _INSERT_CHUNKS = text(
 def _chunk_row(prepared: PreparedDocument, chunk: types.Chunk) -> dict[str, Any]:
     """The columns of a chunk but for its document and its weights, which wait for the mean length."""
     title = prepared.document.title
-    counts = frequencies(chunk.text, chunk.context(title))
+    counts = frequencies(chunk.found_by, chunk.context(title))
     terms = sorted(counts)
     values = [counts[term] for term in terms]
     return {

@@ -52,12 +52,13 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """A passage that a model has no vector of."""
+    """A passage that a model has no vector of. ``previous`` is the text of the chunk before it in its document."""
 
     text_hash: uuid.UUID
     title: str
     heading_path: tuple[str, ...]
     text: str
+    previous: str
 
 
 _COLUMNS = (
@@ -206,13 +207,17 @@ async def lacking(session: AsyncSession, model: Model, after: int, limit: int) -
     In the order of the documents, because a table filled in another one is searched a third slower.
     """
     rows = (await session.execute(model.sql(_LACKING), {"after": after, "limit": limit})).all()
-    found = {row.text_hash: Lacking(row.text_hash, row.title, tuple(row.heading_path), row.text) for row in rows}
+    found = {
+        row.text_hash: Lacking(row.text_hash, row.title, tuple(row.heading_path), row.text, row.previous)
+        for row in rows
+    }
     return list(found.values()), rows[-1].id if rows else after
 
 
 _LACKING = """
-    SELECT c.id, c.text_hash, d.title, c.heading_path, c.text
+    SELECT c.id, c.text_hash, d.title, c.heading_path, c.text, coalesce(p.text, '') AS previous
     FROM chunks c JOIN documents d ON d.id = c.document_id
+    LEFT JOIN chunks p ON p.document_id = c.document_id AND p.ordinal = c.ordinal - 1
     WHERE c.id > :after AND NOT EXISTS (SELECT 1 FROM @VECTORS v WHERE v.text_hash = c.text_hash)
     ORDER BY c.id LIMIT :limit"""
 

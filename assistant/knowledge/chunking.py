@@ -1,6 +1,7 @@
 """Cuts a parsed document into passages along its structure: sections first, then blocks, then sentences.
 
 A chunk belongs to one section. Small neighbours of one parent share a chunk, their headings kept as lines of text.
+What a chunk is found by repeats the end of the one before it (``overlap``).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from assistant.knowledge.documents import Block, Chunk, ParsedDocument
+from assistant.knowledge.overlap import overlapped
 from assistant.knowledge.pieces import (
     CountTokens,
     Piece,
@@ -102,7 +104,7 @@ class _Budgets:
 
 
 def chunk(document: ParsedDocument, count_tokens: CountTokens, max_tokens: int = 256) -> list[Chunk]:
-    """Passages in reading order; context and text together stay within ``max_tokens``.
+    """Passages in reading order; what is embedded of each stays within ``max_tokens``.
 
     ``count_tokens`` is called a few times for a whole document, with all texts at once. Only a title that nearly
     fills the budget by itself can make a chunk exceed it.
@@ -115,10 +117,12 @@ def chunk(document: ParsedDocument, count_tokens: CountTokens, max_tokens: int =
     groups = _merged([_Group([section], section.path, total_cost(section.pieces)) for section in sections], budgets)
     drafts = [draft for group in groups for draft in _packed(group, budgets)]
     drafts = _within(drafts, document.title, max_tokens, count_tokens)
-    return [
+    chunks = [
         Chunk(ordinal, render(draft.pieces), draft.path, draft.anchor, draft.pieces[0].page)
         for ordinal, draft in enumerate(drafts)
     ]
+    rooms = [draft.budget - total_cost(draft.pieces) for draft in drafts]
+    return overlapped(chunks, rooms, document.title, count_tokens, max_tokens)
 
 
 def _context(title: str, path: Path) -> str:

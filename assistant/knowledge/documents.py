@@ -41,7 +41,8 @@ class ParsedDocument:
 class Chunk:
     """A passage small enough for the embedding model, with its place in the document.
 
-    ``text`` is what is shown and quoted; ``heading_path`` says where it stands ("Deploy > Roll back").
+    ``text`` is what is shown and quoted; ``heading_path`` says where it stands ("Deploy > Roll back"). ``before`` is
+    how the chunk before it ends: embedded and indexed with the text, neither shown nor stored.
     """
 
     ordinal: int
@@ -49,6 +50,12 @@ class Chunk:
     heading_path: tuple[str, ...] = ()
     anchor: str | None = None
     page: int | None = None
+    before: str = ""
+
+    @property
+    def found_by(self) -> str:
+        """The text with what it repeats of the chunk before it."""
+        return f"{self.before}\n{self.text}" if self.before else self.text
 
     def context(self, title: str) -> str:
         """The title and headings that precede the text when it is embedded and indexed."""
@@ -57,7 +64,7 @@ class Chunk:
 
     def embedded_text(self, title: str) -> str:
         """What the embedding model is given."""
-        return f"{self.context(title)}\n{self.text}"
+        return f"{self.context(title)}\n{self.found_by}"
 
 
 def text_hash(embedded: str) -> uuid.UUID:

@@ -16,11 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database import vectors
 from assistant.database.session import Sessions
-from assistant.database.vectors import Model
+from assistant.database.vectors import Lacking, Model
 from assistant.errors import AlmanacError
 from assistant.knowledge.documents import Chunk
 from assistant.knowledge.embedders import embedder_of
 from assistant.knowledge.embedding import Embedder, TransformerEmbedder
+from assistant.knowledge.overlap import embedded_as
 
 BATCH = 512  # passages in one transaction: what a killed run loses at most
 RUN = "reembed"  # the kind of the run
@@ -91,11 +92,15 @@ async def fill(sessions: Sessions, embedder: Embedder, name: str, done: Done) ->
                 some, after = await vectors.lacking(session, model, after, BATCH)
             if not some:
                 break
-            rows = await own.embed([Chunk(0, one.text, one.heading_path).embedded_text(one.title) for one in some])
+            rows = await own.embed([_embedded(one) for one in some])
             there += len(some)
             async with sessions.begin() as session:
                 await vectors.write(session, model, [one.text_hash for one in some], rows)
                 await done(session, there, max(there, total))
+
+
+def _embedded(one: Lacking) -> str:
+    return embedded_as(one.text_hash, Chunk(0, one.text, one.heading_path), one.title, one.previous)
 
 
 async def _complete(sessions: Sessions, model: Model) -> bool:

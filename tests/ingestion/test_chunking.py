@@ -194,8 +194,8 @@ def test_the_tokenizer_is_called_a_few_times_only() -> None:
         calls.append(len(texts))
         return words(texts)
 
-    chunk(ParsedDocument("Doc", tuple(prose(50) for _ in range(1000))), counting)
-    assert len(calls) == 3  # contexts, blocks, finished chunks
+    chunk(ParsedDocument("Doc", tuple(prose(150) for _ in range(1000))), counting)
+    assert len(calls) == 5  # contexts, blocks, finished chunks, what each may repeat, and those with it
 
 
 def test_a_large_document_takes_no_longer_by_chunk() -> None:

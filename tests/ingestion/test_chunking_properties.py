@@ -89,7 +89,7 @@ def test_nothing_is_lost_and_every_chunk_fits(count: CountTokens, limit: int) ->
         document = Maker(seed).document()
         pieces = chunk(document, count, limit)
         assert [piece.ordinal for piece in pieces] == list(range(len(pieces)))
-        sizes = count([f"{piece.context(document.title)}\n{piece.text}" for piece in pieces])
+        sizes = count([piece.embedded_text(document.title) for piece in pieces])
         assert max(sizes, default=0) <= limit, seed
         everything = {mark for piece in pieces for mark in marks(shown(piece))}
         for block in document.blocks:

@@ -1,0 +1,74 @@
+"""What is embedded and indexed with a chunk besides its own text: how the chunk before it ends.
+
+A passage that opens with "It also takes ..." is found by what "it" is. Only what the model sees is longer: what is
+shown and quoted says nothing twice. A chunk takes as much as its own text leaves room for, so that none is cut
+differently for it. Nothing more is stored, either: which ending was taken is told by the hash of what was embedded.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+
+from assistant.knowledge.documents import Chunk, text_hash
+from assistant.knowledge.pieces import CountTokens
+from assistant.knowledge.sentences import sentence_spans
+
+MOST_TOKENS = 50
+_MOST_CHARACTERS = 300
+_RUNS = (200, 150, 100, 50)  # characters taken of a last sentence that is longer than that
+_WORD = re.compile(r"\w")
+
+
+def overlapped(
+    chunks: Sequence[Chunk], rooms: Sequence[int], title: str, count_tokens: CountTokens, max_tokens: int
+) -> list[Chunk]:
+    """The chunks of one document, each but the first with the longest ending of the one before it that fits.
+
+    ``rooms``: about how many tokens each leaves free. The finished texts are counted, and none exceeds ``max_tokens``
+    for what it repeats.
+    """
+    if len(chunks) < 2:
+        return list(chunks)
+    candidates: list[list[str]] = [[], *(endings(chunk.text) for chunk in chunks[:-1])]
+    empty, *counts = count_tokens(["", *(ending for some in candidates for ending in some)])
+    sizes = iter(counts)
+    done = []
+    for chunk, some, room in zip(chunks, candidates, rooms, strict=True):
+        most = min(room, MOST_TOKENS)
+        fits = [ending for ending, size in zip(some, sizes, strict=False) if size - empty <= most]
+        done.append(replace(chunk, before=fits[0]) if fits else chunk)
+    return _within(done, title, count_tokens, max_tokens)
+
+
+def _within(chunks: list[Chunk], title: str, count_tokens: CountTokens, max_tokens: int) -> list[Chunk]:
+    places = [place for place, chunk in enumerate(chunks) if chunk.before]
+    counts = count_tokens([chunks[place].embedded_text(title) for place in places]) if places else []
+    for place, count in zip(places, counts, strict=True):
+        if count > max_tokens:
+            chunks[place] = replace(chunks[place], before="")
+    return chunks
+
+
+def endings(text: str) -> list[str]:
+    """What may be repeated of a chunk's text, the longest first: whole sentences or lines; of a long one its words."""
+    starts = sorted({start for start, _ in sentence_spans(text)}, reverse=True)
+    found = [text[start:].strip() for start in starts if len(text) - start <= _MOST_CHARACTERS]
+    if not found:
+        found = [text[-size:].partition(" ")[2].strip() for size in reversed(_RUNS)]
+    return [ending for ending in dict.fromkeys(reversed(found)) if _WORD.search(ending)]
+
+
+def embedded_as(hashed: uuid.UUID, chunk: Chunk, title: str, previous: str) -> str:
+    """The text that was embedded for a stored chunk: the one with this hash.
+
+    ``previous`` is the text of the chunk before it, or empty. A hash that fits nothing (it was made by other rules)
+    gives the text without what it may have repeated.
+    """
+    plain = chunk.embedded_text(title)
+    if not previous or text_hash(plain) == hashed:
+        return plain
+    texts = (replace(chunk, before=ending).embedded_text(title) for ending in endings(previous))
+    return next((text for text in texts if text_hash(text) == hashed), plain)
