@@ -9,13 +9,15 @@ from typing import Any, Protocol
 import aiohttp
 import orjson
 
+from assistant.answering import filtering
 from assistant.answering.messages import Question
-from assistant.answering.serial import event_json, hit_json
+from assistant.answering.serial import event_json, found_json
 from assistant.database import migrate
 from assistant.database.session import Sessions, create_engine, create_sessions
 from assistant.embedded import embedded_postgres
 from assistant.errors import AlmanacError, QuestionRejected
 from assistant.knowledge.audience import Audience
+from assistant.knowledge.filters import NO_FILTERS, Filters
 from assistant.services import Services, check_database, open_services
 from assistant.settings import Settings, load_settings
 from assistant.telemetry import configure_logs
@@ -27,9 +29,11 @@ Named = tuple[str, dict[str, Any]]
 class Backend(Protocol):
     """Events are (name, data) pairs as ``assistant.answering.serial.event_json`` makes them."""
 
-    def ask(self, question: str, conversation: str) -> AsyncGenerator[Named, None]: ...
+    def ask(self, question: str, conversation: str, filters: Filters = NO_FILTERS) -> AsyncGenerator[Named, None]: ...
 
-    async def search(self, query: str, limit: int) -> list[dict[str, Any]]: ...
+    async def search(self, query: str, limit: int, filters: Filters = NO_FILTERS) -> dict[str, Any]:
+        """As ``assistant.answering.serial.found_json`` makes it."""
+        ...
 
 
 class LocalBackend:
@@ -38,16 +42,20 @@ class LocalBackend:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def ask(self, question: str, conversation: str) -> AsyncGenerator[Named, None]:
-        asked = Question(question, "terminal", Audience.everyone(), "terminal", conversation)
+    async def ask(self, question: str, conversation: str, filters: Filters = NO_FILTERS) -> AsyncGenerator[Named, None]:
+        asked = Question(
+            question, "terminal", Audience.everyone(), "terminal", conversation, filters=filters
+        )  # fmt: skip
         async for event in self._services.answering.ask(asked):
             yield event_json(event)
 
-    async def search(self, query: str, limit: int) -> list[dict[str, Any]]:
+    async def search(self, query: str, limit: int, filters: Filters = NO_FILTERS) -> dict[str, Any]:
         if not query.strip():
             raise QuestionRejected("The query is empty.")
-        result = await self._services.searcher.search(query, audience=Audience.everyone(), limit=limit)
-        return [hit_json(hit) for hit in result.hits]
+        searcher = self._services.searcher
+        return found_json(
+            await filtering.search(searcher, query, audience=Audience.everyone(), limit=limit, given=filters)
+        )
 
 
 class RemoteBackend:
@@ -56,8 +64,8 @@ class RemoteBackend:
     def __init__(self, client: aiohttp.ClientSession) -> None:
         self._client = client
 
-    async def ask(self, question: str, conversation: str) -> AsyncGenerator[Named, None]:
-        body = {"question": question, "conversation": conversation}
+    async def ask(self, question: str, conversation: str, filters: Filters = NO_FILTERS) -> AsyncGenerator[Named, None]:
+        body = {"question": question, "conversation": conversation, **filters.arguments()}
         async with self._client.post("/api/ask", json=body) as response:
             await _check(response)
             name = ""
@@ -68,11 +76,12 @@ class RemoteBackend:
                 elif line.startswith("data: "):
                     yield name, orjson.loads(line.removeprefix("data: "))
 
-    async def search(self, query: str, limit: int) -> list[dict[str, Any]]:
-        async with self._client.get("/api/search", params={"q": query, "k": str(limit)}) as response:
+    async def search(self, query: str, limit: int, filters: Filters = NO_FILTERS) -> dict[str, Any]:
+        given = [(name, value) for name, values in filters.arguments().items() for value in values]
+        async with self._client.get("/api/search", params=[("q", query), ("k", str(limit)), *given]) as response:
             await _check(response)
-            hits: list[dict[str, Any]] = (await response.json())["hits"]
-            return hits
+            found: dict[str, Any] = await response.json()
+            return found
 
 
 async def _check(response: aiohttp.ClientResponse) -> None:

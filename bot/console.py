@@ -91,10 +91,13 @@ def _show_sources(console: Console, title: str, citations: Sequence[dict[str, An
     console.print(Padding(Group(*lines), (1, 0, 1, 0)))
 
 
-def show_hits(console: Console, hits: Sequence[dict[str, Any]]) -> None:
+def show_hits(console: Console, hits: Sequence[dict[str, Any]], note: str = "") -> None:
+    """``note``: a sentence on the filters."""
     if not hits:
-        console.print(Text("Nothing was found.", style="yellow"))
+        console.print(Text(note or "Nothing was found.", style="yellow"))
         return
+    if note:
+        console.print(Text(note, style="dim"))
     for number, hit in enumerate(hits, start=1):
         head = Text(f"{number}. ", style="cyan")
         head.append(" › ".join([hit["title"], *hit["heading_path"]]), style="bold")

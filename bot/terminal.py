@@ -21,6 +21,7 @@ from rich.text import Text
 
 from assistant.database import migrate, runs, status
 from assistant.errors import AlmanacError, NotRunning
+from assistant.knowledge.filters import NO_FILTERS, Filters, from_arguments
 from assistant.settings import Settings
 from bot import administration, evaluating, reembedding, state, supervisor
 from bot import console as show
@@ -41,6 +42,13 @@ app = typer.Typer(
 )
 T = TypeVar("T")
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")]
+SourceOption = Annotated[
+    list[str] | None, typer.Option("--source", help="Only this source (its name, kind or place); several: any of them.")
+]
+TitleOption = Annotated[list[str] | None, typer.Option("--title", help="Only documents with these words in the title.")]
+AuthorOption = Annotated[list[str] | None, typer.Option("--author", help="Only documents by this person, or theirs.")]
+AfterOption = Annotated[str | None, typer.Option("--after", help="Changed since 2026-05-01, 2026-05, 7d, …")]
+BeforeOption = Annotated[str | None, typer.Option("--before", help="Last changed before that day.")]
 
 
 def main() -> None:
@@ -160,30 +168,51 @@ async def _ingest(settings: Settings, paths: list[Path], watch: Watch) -> runs.R
         return await work_off(url, sessions, run_id, watch)
 
 
-@app.command(epilog='Examples: almanac ask "Who is on call for payments?"  ·  almanac ask "..." --json')
-def ask(question: Annotated[str, typer.Argument(help="The question, in quotes.")], json: JsonFlag = False) -> None:
-    """Ask one question and get a cited answer."""
+@app.command(
+    epilog='Examples: almanac ask "Who is on call for payments?"  ·  almanac ask "..." --source runbooks --json'
+)
+def ask(
+    question: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    source: SourceOption = None,
+    title: TitleOption = None,
+    author: AuthorOption = None,
+    after: AfterOption = None,
+    before: BeforeOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Ask one question and get a cited answer. Filters may stand in the question: source:runbooks"""
     settings = command_settings()
-    answer = _run(_ask_once(settings, question, json))
+    filters = _filters(source, title, author, after, before)
+    answer = _run(_ask_once(settings, question, json, filters))
     if json:
         show.print_json(answer)
     if answer["outcome"] == "failed":
         raise typer.Exit(1)
 
 
-async def _ask_once(settings: Settings, question: str, quiet: bool) -> dict[str, Any]:
+def _filters(
+    source: list[str] | None, title: list[str] | None, author: list[str] | None, after: str | None, before: str | None
+) -> Filters:
+    days = {"after": [after] if after is not None else [], "before": [before] if before is not None else []}
+    return from_arguments({"source": source or [], "title": title or [], "author": author or [], **days})
+
+
+async def _ask_once(settings: Settings, question: str, quiet: bool, filters: Filters) -> dict[str, Any]:
     if not question.strip():
         raise AlmanacError("The question is empty.")
+    console = None if quiet else Console(highlight=False)
     async with open_backend(settings) as backend:
-        return await _answer(backend, question, str(uuid.uuid4()), None if quiet else Console(highlight=False))
+        return await _answer(backend, question, str(uuid.uuid4()), console, filters)
 
 
-async def _answer(backend: Backend, question: str, conversation: str, console: Console | None) -> dict[str, Any]:
+async def _answer(
+    backend: Backend, question: str, conversation: str, console: Console | None, filters: Filters = NO_FILTERS
+) -> dict[str, Any]:
     """The final answer; shown as it comes where there is a console."""
     view = show.AnswerView(console) if console is not None else contextlib.nullcontext()
     answer: dict[str, Any] = {}
     with view as shown:
-        async with aclosing(backend.ask(question, conversation)) as events:
+        async with aclosing(backend.ask(question, conversation, filters)) as events:
             async for name, data in events:
                 if name == "done":
                     answer = data
@@ -196,24 +225,32 @@ async def _answer(backend: Backend, question: str, conversation: str, console: C
     return answer
 
 
-@app.command(epilog='Examples: almanac search "rollback payments"  ·  almanac search "SEV1" -k 3 --json')
+@app.command(
+    epilog='Examples: almanac search "rollback payments" --after 30d  ·  almanac search "SEV1 title:log" -k 3 --json'
+)
 def search(
     query: Annotated[str, typer.Argument(help="Words to search for, in quotes.")],
     limit: Annotated[int, typer.Option("-k", "--limit", min=1, max=100, help="How many passages.")] = 10,
+    source: SourceOption = None,
+    title: TitleOption = None,
+    author: AuthorOption = None,
+    after: AfterOption = None,
+    before: BeforeOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Show the passages that a question would be answered from."""
+    """Show the passages that a question would be answered from. Filters may stand in the words: title:deploy"""
     settings = command_settings()
+    filters = _filters(source, title, author, after, before)
 
-    async def find() -> list[dict[str, Any]]:
+    async def find() -> dict[str, Any]:
         async with open_backend(settings) as backend:
-            return await backend.search(query, limit)
+            return await backend.search(query, limit, filters)
 
-    hits = _run(find())
+    found = _run(find())
     if json:
-        show.print_json({"query": query, "hits": hits})
+        show.print_json({"query": query, **found})
     else:
-        show.show_hits(Console(highlight=False), hits)
+        show.show_hits(Console(highlight=False), found["hits"], found["note"])
 
 
 @app.command(epilog="Example: almanac chat   (an empty line or Ctrl-D ends it)")

@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.answering import citations as citing
+from assistant.answering import filtering
 from assistant.answering.confidence import SURE, worth_asking, worth_speaking_up
 from assistant.answering.history import TURNS, standalone
 from assistant.answering.messages import (
@@ -35,6 +36,7 @@ from assistant.database import answers, groups, passages
 from assistant.database.session import Sessions
 from assistant.errors import AlmanacError, QuestionRejected
 from assistant.knowledge.audience import Audience
+from assistant.knowledge.filters import NO_FILTERS, FilterError, Filters
 from assistant.knowledge.search import Hit, Searcher, SearchResult
 from assistant.models.port import Brief, Model, Written
 from assistant.strings import detect, known, say
@@ -55,6 +57,8 @@ class _Work:
     answer_id: uuid.UUID
     watch: Stopwatch
     language: str
+    asked: str = ""  # the question without its filters
+    filters: Filters = NO_FILTERS
     query: str = ""
     turns: Sequence[Turn] = ()
     result: SearchResult | None = None
@@ -126,11 +130,14 @@ class Answering:
             limits = {"length": f"{len(question.text):,}", "limit": f"{self._max_chars:,}"}
             yield self._ended(work, Outcome.OVER_LIMIT, say("common.too_long", work.language, **limits))
             return
+        work.asked, work.filters = filtering.read(question)
         yield Progress("searching")
         async with self._sessions() as session:
             question = work.question = await _with_groups(session, question)
-            work.turns = await answers.turns(session, question, TURNS)
-        work.query = standalone(question.text, work.turns, question.asker)
+            work.turns = filtering.without_filters(await answers.turns(session, question, TURNS))
+        if (before := filtering.lifted(work.asked, work.turns, question.asker)) is not None:
+            work.asked = before
+        work.query = standalone(work.asked, work.turns, question.asker)
         work.result = await self._search(work, question.audience)
         answer = self._not_found(work)
         async with aclosing(self._attempt(work, question.audience)) as events:
@@ -146,7 +153,7 @@ class Answering:
     async def _search(self, work: _Work, audience: Audience) -> SearchResult:
         with work.watch.stage("search"):
             return await self._searcher.search(
-                work.query, audience=audience, limit=SNAPSHOT, sources=work.question.sources
+                work.query, audience=audience, limit=SNAPSHOT, sources=work.question.sources, filters=work.filters
             )
 
     async def _attempt(self, work: _Work, audience: Audience) -> AsyncGenerator[Progress | Delta | Answer, None]:
@@ -160,7 +167,7 @@ class Answering:
         work.numbering = numbering = citing.Renumbering(len(hits))
         started = time.perf_counter()
         brief = Brief(
-            question.text, work.query, hits, work.turns, work.result.term_weights,
+            work.asked, work.query, hits, work.turns, work.result.term_weights,
             asker_name=question.asker_name, persona=question.persona, language=question.language,
         )  # fmt: skip
         async with aclosing(self._model.write(brief)) as stream:
@@ -232,6 +239,8 @@ class Answering:
         return replace(answer, nearest=_nearest(work.hits))
 
     def _failed(self, work: _Work, error: Exception) -> Answer:
+        if isinstance(error, FilterError):
+            return self._ended(work, Outcome.FAILED, error.sentence(work.language))
         reference = work.answer_id.hex[:8]
         expected = isinstance(error, AlmanacError)
         if isinstance(error, TimeoutError):
@@ -247,6 +256,7 @@ class Answering:
         return replace(answer, nearest=_nearest(work.hits), reference=reference)
 
     def _ended(self, work: _Work, outcome: Outcome, text: str) -> Answer:
+        text = filtering.noted(text, outcome, work.filters, work.language, bool(work.hits))
         return Answer(work.answer_id, outcome, text, language=work.language)
 
     async def _keep(self, work: _Work, answer: Answer) -> Answer:

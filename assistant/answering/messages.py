@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from assistant.answering.outcomes import Outcome
 from assistant.knowledge.audience import Audience
+from assistant.knowledge.filters import NO_FILTERS, Filters
 
 
 def storable(text: str) -> str:
@@ -46,6 +47,7 @@ class Question:
     persona: str = ""  # how the channel wants to be spoken to
     sources: tuple[int, ...] = ()  # where to search; empty: everywhere
     replaces: uuid.UUID | None = None  # the answer that this one takes the place of
+    filters: Filters = NO_FILTERS  # beside those in the text
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from assistant.answering.filtering import Found
 from assistant.answering.messages import Answer, AnswerEvent, Citation, Delta, Progress
 from assistant.knowledge.search import Hit
 
@@ -34,6 +35,11 @@ def event_json(event: AnswerEvent) -> tuple[str, dict[str, Any]]:
     if isinstance(event, Delta):
         return "delta", {"text": event.text}
     return "done", answer_json(event.answer)
+
+
+def found_json(found: Found) -> dict[str, Any]:
+    """``filters`` as they would be written in the query; ``note`` says them in words."""
+    return {"hits": [hit_json(hit) for hit in found.hits], "filters": found.filters.text(), "note": found.note}
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:

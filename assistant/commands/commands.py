@@ -36,7 +36,7 @@ async def _help(_context: Context, caller: Caller, _rest: str, _confirmed: bool)
         found = ((name, command) for name, command in _COMMANDS.items() if command.admin is admin)
         return [f"- `{command.usage}` – {say(f'commands.{name}_help', caller.language)}" for name, command in found]
 
-    text = [say("commands.help_intro", caller.language), "", *lines(False)]
+    text = [say("commands.help_intro", caller.language), "", *lines(False), "", say("filters.help", caller.language)]
     if caller.admin:
         text += ["", say("commands.help_admin", caller.language), "", *lines(True)]
     return Reply("\n".join(text))

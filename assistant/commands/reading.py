@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import func, select
 
+from assistant.answering import filtering
 from assistant.commands.context import Context, ago, header
 from assistant.commands.replies import Caller, Refused, Reply, Table
 from assistant.database import audit, groups
@@ -29,10 +30,13 @@ async def search(context: Context, caller: Caller, rest: str, _confirmed: bool) 
         raise Refused(say("common.too_long", caller.language, length=f"{len(rest):,}", limit=f"{limit:,}"))
     async with context.sessions() as session:
         audience = await groups.with_groups(session, caller.audience)
-    result = await context.searcher.search(rest, audience=audience, limit=HITS)
-    if not result.hits:
-        return Reply(say("commands.no_hits", caller.language))
-    return Reply(say("commands.hits", caller.language, count=len(result.hits)), hits=result.hits)
+    found = await filtering.search(
+        context.searcher, rest, audience=audience, limit=HITS, language=caller.language
+    )  # fmt: skip
+    if not found.hits:
+        return Reply(found.note or say("commands.no_hits", caller.language))
+    text = say("commands.hits", caller.language, count=len(found.hits))
+    return Reply(f"{text} *{found.note}*" if found.note else text, hits=found.hits)
 
 
 async def status(context: Context, caller: Caller, _rest: str, _confirmed: bool) -> Reply:

@@ -79,6 +79,13 @@ class Filters:
         words += [f"after:{self.after}"] if self.after else []
         return " ".join(words + ([f"before:{self.before}"] if self.before else []))
 
+    def arguments(self) -> dict[str, list[str]]:
+        """As the API takes them, which knows no exclusions; ``from_arguments`` reads them back."""
+        days = {"after": self.after, "before": self.before}
+        given = {"source": list(self.sources), "title": list(self.titles), "author": list(self.authors)}
+        given |= {name: [day.isoformat()] for name, day in days.items() if day}
+        return {name: values for name, values in given.items() if values}
+
     def described(self, language: str) -> str:
         """``source runbooks, after 2026-05-01``; values of one name are joined by "or"."""
         joint = f" {say('filters.or', language)} "

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 from aiohttp import web
 
 from assistant.errors import AlmanacError, NotFound
+from assistant.knowledge.filters import NAMES, FilterError, Filters, from_arguments
 
 MAX_REASON = 2_000
 MAX_HITS = 50
@@ -58,6 +60,30 @@ def text_field(body: dict[str, Any], name: str, *, limit: int | None = None) -> 
     if limit is not None and len(value) > limit:
         raise Refused(400, f'"{name}" is longer than {limit:,} characters.')
     return value.replace("\0", " ")
+
+
+def filters_of(body: Mapping[str, Any]) -> Filters:
+    """``source``, ``title``, ``author``, ``after`` and ``before`` of a JSON body: each a text, or a list of them."""
+    given: dict[str, list[str]] = {}
+    for name in NAMES:
+        value = body.get(name)
+        values = [] if value is None else value if isinstance(value, list) else [value]
+        if not all(isinstance(each, str) for each in values):
+            raise Refused(400, f'"{name}" must be a text or a list of texts.')
+        given[name] = [each.replace("\0", " ") for each in values]
+    return _filters(given)
+
+
+def query_filters(request: web.Request) -> Filters:
+    """The same of a query string, where a name may stand several times."""
+    return _filters({name: request.query.getall(name, []) for name in NAMES})
+
+
+def _filters(given: Mapping[str, Sequence[str]]) -> Filters:
+    try:
+        return from_arguments(given)
+    except FilterError as error:
+        raise Refused(400, str(error)) from None
 
 
 def uuid_field(value: object, name: str) -> uuid.UUID:

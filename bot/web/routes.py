@@ -11,8 +11,9 @@ import structlog
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
+from assistant.answering import filtering
 from assistant.answering.messages import AnswerEvent, Question, Vote
-from assistant.answering.serial import answer_json, event_json, hit_json
+from assistant.answering.serial import answer_json, event_json, found_json
 from assistant.database import answers, passages
 from assistant.errors import NotFound
 from assistant.services import Services
@@ -118,15 +119,21 @@ class Api:
             raise Refused(400, '"q" is empty; say what to search for.')
         if len(query) > self._services.settings.question_max_chars:
             raise Refused(400, f'"q" is longer than {self._services.settings.question_max_chars:,} characters.')
-        result = await self._services.searcher.search(query, audience=person_of(request).audience, limit=count)
-        return _json({"hits": [hit_json(hit) for hit in result.hits]})
+        found = await filtering.search(
+            self._services.searcher, query, audience=person_of(request).audience, limit=count,
+            given=parsing.query_filters(request),
+        )  # fmt: skip
+        return _json(found_json(found))
 
 
 def _question(body: dict[str, object], person: Person) -> Question:
     text = parsing.text_field(body, "question")
     conversation = body.get("conversation")
     conversation_id = uuid.uuid4() if conversation is None else parsing.uuid_field(conversation, "conversation")
-    return Question(text, person.name, person.audience, PLATFORM, person.conversation(conversation_id))
+    return Question(
+        text, person.name, person.audience, PLATFORM, person.conversation(conversation_id),
+        filters=parsing.filters_of(body),
+    )  # fmt: skip
 
 
 async def _stream(stream: EventStream, first: AnswerEvent, events: AsyncGenerator[AnswerEvent, None]) -> None:
