@@ -20,6 +20,7 @@ from assistant.database.scratch import scratch_schema
 from assistant.database.session import create_engine, create_sessions
 from assistant.errors import AlmanacError
 from assistant.evaluation.collection import Collection, read_collection
+from assistant.knowledge.embedding import Embedder
 from assistant.services import open_services
 from assistant.settings import Settings
 from bot import console as show
@@ -40,8 +41,8 @@ def evaluation() -> None:
 
 
 @app.command(
-    epilog="Examples: almanac eval retrieval scifact/  ·  almanac eval retrieval nfcorpus/ --split dev --plot ranking.png"
-    "  ·  almanac eval retrieval scifact/ --json"
+    epilog="Examples: almanac eval retrieval scifact/  ·  almanac eval retrieval nfcorpus/ --split dev --json  ·  "
+    "almanac eval retrieval scifact/ --plot ranking.png"
 )
 def retrieval(
     folder: Annotated[Path, typer.Argument(help="corpus.jsonl, queries.jsonl and qrels.tsv (or qrels/test.tsv).")],
@@ -96,11 +97,20 @@ async def _stoppable(settings: Settings, collection: Collection, err: Console) -
 
 
 async def _evaluate(settings: Settings, collection: Collection, err: Console) -> dict[str, Any]:
-    began = time.monotonic()
-    async with _filled(settings, collection, err) as (url, loaded):
-        from assistant.evaluation.report import document  # numpy and the measures: half a second
-        from assistant.evaluation.retrieval import evaluate
+    from assistant.evaluation.report import document  # numpy and the measures: half a second
+    from assistant.evaluation.retrieval import evaluate
 
+    began = time.monotonic()
+    async with (
+        open_database(settings) as database,
+        scratch_schema(database) as url,
+        open_services(settings, url) as services,
+        _loading(services.embedder),
+    ):
+        with show.ingest_bar(err) as bar:
+            loaded = await _load(url, collection, bar, bar.add_task("Reading", total=None, detail=""))
+        for failure in loaded["failed"]:
+            err.print(Text(f"{failure['path']} was not read: {failure['reason']}.", style="yellow"))
         ready = time.monotonic()
         with show.ingest_bar(err) as bar:
             task = bar.add_task("Starting the model", total=None, detail="")
@@ -108,21 +118,21 @@ async def _evaluate(settings: Settings, collection: Collection, err: Console) ->
             def tell(stage: str, done: int, total: int) -> None:
                 bar.update(task, description=stage, completed=done, total=total)
 
-            async with open_services(settings, url) as services:
-                found = await evaluate(services.searcher, services.embedder, collection, tell)
+            found = await evaluate(services.searcher, services.embedder, collection, tell)
     seconds = {"load": round(ready - began, 1), "search": round(time.monotonic() - ready, 1)}
     return document(collection, found, chunks=loaded["chunks"], failed_documents=loaded["failed"], seconds=seconds)
 
 
 @asynccontextmanager
-async def _filled(settings: Settings, collection: Collection, err: Console) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-    """The URL of a scratch index that holds the documents, and what the run that read them says."""
-    async with open_database(settings) as database, scratch_schema(database) as url:
-        with show.ingest_bar(err) as bar:
-            loaded = await _load(url, collection, bar, bar.add_task("Reading", total=None, detail=""))
-        for failure in loaded["failed"]:
-            err.print(Text(f"{failure['path']} was not read: {failure['reason']}.", style="yellow"))
-        yield url, loaded
+async def _loading(embedder: Embedder) -> AsyncIterator[None]:
+    """Loads our model beside the worker's: both take seconds of one core, and there are two."""
+    warm = asyncio.create_task(embedder.embed_query("warm"), name="load-model")
+    try:
+        yield
+        await warm
+    finally:
+        warm.cancel()
+        await asyncio.gather(warm, return_exceptions=True)
 
 
 async def _load(url: str, collection: Collection, bar: Progress, task: TaskID) -> dict[str, Any]:

@@ -27,7 +27,8 @@ def show_retrieval(console: Console, result: Mapping[str, Any]) -> None:
     embedding, seconds = result["embedding"], result["seconds"]
     notes = (
         "Milliseconds of one search for 10 passages, without the question's embedding, which adds "
-        f"{embedding['p50_ms']:.1f} (p95: {embedding['p95_ms']:.1f}). Differences with 95 % paired bootstrap intervals. "
+        f"{embedding['p50_ms']:.1f} (p95: {embedding['p95_ms']:.1f}). "
+        "Differences with 95 % paired bootstrap intervals. "
         f"Loaded in {seconds['load']:.0f} s, searched in {seconds['search']:.0f} s."
     )
     console.print(Text(notes, style="dim"))

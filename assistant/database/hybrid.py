@@ -33,7 +33,8 @@ class ModelDropped(Exception):
 class Request:
     """What is searched for. ``vector``: pgvector's text form; ``share``: of BM25 in the score, 0..1.
 
-    ``candidates``: of each arm; ``documents``: which ones may be found, beside their readers.
+    ``candidates``: of each arm; ``documents``: which ones may be found, beside their readers. A ``limit`` beyond the
+    candidates adds deeper ones behind them, and changes nothing about what comes first.
     """
 
     terms: Sequence[int]
@@ -85,18 +86,23 @@ scored AS MATERIALIZED (
     FROM lexical l FULL JOIN semantic s USING (id) JOIN chunks c USING (id), weights w
 ),
 fused AS (
-    SELECT scored.*,
+    SELECT scored.*, least(bm25_rank, vector_rank) > :candidates AS deeper,
            coalesce(:share * (bm25 - low_bm25) / nullif(high_bm25 - low_bm25, 0), 0)
            + coalesce((1 - :share) * (cosine - low_cosine) / nullif(high_cosine - low_cosine, 0), 0) AS score
     FROM scored, (SELECT min(bm25) AS low_bm25, max(bm25) AS high_bm25, min(cosine) AS low_cosine,
-                         max(cosine) AS high_cosine FROM scored) AS range
+                         max(cosine) AS high_cosine FROM scored
+                  WHERE least(bm25_rank, vector_rank) <= :candidates) AS range
 ),
-best AS (SELECT * FROM fused ORDER BY score DESC, id LIMIT :limit)
+best AS (
+    SELECT *, CASE WHEN deeper THEN greatest(least(score, min(score) FILTER (WHERE NOT deeper) OVER ()), 0)
+                   ELSE score END AS shown
+    FROM fused ORDER BY deeper, score DESC, id LIMIT :limit
+)
 SELECT c.id, c.document_id, d.external_id, d.title, d.url, c.text, c.heading_path, c.anchor, c.page, c.ordinal,
-       b.bm25, b.cosine, b.bm25_rank, b.vector_rank, b.score, d.details, d.indexed_at,
+       b.bm25, b.cosine, b.bm25_rank, b.vector_rank, b.shown, d.details, d.indexed_at,
        CASE WHEN row_number() OVER () = 1 THEN w.by_term END
 FROM best b JOIN chunks c USING (id) JOIN documents d ON d.id = c.document_id, weights w
-ORDER BY b.score DESC, b.id
+ORDER BY b.deeper, b.score DESC, b.id
 """
 
 
@@ -112,13 +118,15 @@ def _statement(model: Model, of_documents: str) -> TextClause:
 async def find(session: AsyncSession, model: Model, request: Request) -> Sequence[Any]:
     """Rows best first, each with the fields of ``assistant.knowledge.search.Hit`` in their order, and the terms' idf
     (a dictionary, in the first row only). Raises ``ModelDropped``."""
+    deep = max(request.candidates, request.limit)
     parameters: dict[str, Any] = {
         "terms": list(request.terms),
         "vector": request.vector,
         "readers": sorted(request.audience.principals),
         # An arm that has no share in the score names nothing: BM25 alone is BM25, and costs what it costs.
-        "lexical_candidates": request.candidates if request.share > 0 else 0,
-        "semantic_candidates": request.candidates if request.share < 1 else 0,
+        "lexical_candidates": deep if request.share > 0 else 0,
+        "semantic_candidates": deep if request.share < 1 else 0,
+        "candidates": request.candidates,
         "common": COMMON,
         "share": request.share,
         "limit": request.limit,

@@ -1,7 +1,7 @@
 """Every way of ranking on a judged collection, through the search that answers questions.
 
-The arms are ``assistant.knowledge.ranking.ARMS``: a stage that is added there is measured here. ``final`` is the searcher
-that answers use, whatever its settings; the others are it with other stages. Two passes:
+The arms are ``assistant.knowledge.ranking.ARMS``: a stage that is added there is measured here. ``final`` is the
+searcher that answers use, whatever its settings; the others are it with other stages. Two passes:
 
     ranking    deep enough for the measures, several searches at once
     timing     what a question costs: one search at a time, as many passages as an answer asks for, the arms in turn
@@ -27,7 +27,7 @@ from assistant.knowledge.search import Hit, Searcher
 
 FINAL = "final"
 PASSAGES = 10  # of one timed search
-TIMED = 200  # searches of each arm
+TIMED = 100  # searches of each arm
 BLOCK = 1_000  # queries whose embeddings are kept (the embedder's cache holds twice as many)
 FIRST_DEPTH, LAST_DEPTH = 200, 6_400  # passages, until they hold DEEPEST documents
 
@@ -95,7 +95,7 @@ async def _rank(
         tell("Ranking", done, len(queries))
 
     for block in _blocks(list(queries)):
-        await asyncio.gather(*(embedder.embed_query(queries[query]) for query in block))  # in as few batches as it takes
+        await asyncio.gather(*(embedder.embed_query(queries[query]) for query in block))  # in a few batches
         async with asyncio.TaskGroup() as group:
             for query in block:
                 group.create_task(rank(query, queries[query]))
@@ -115,7 +115,7 @@ async def _documents(searcher: Searcher, text: str) -> list[str]:
 
 async def _time_embedding(embedder: Embedder, texts: Sequence[str], tell: Tell) -> Floats:
     """Milliseconds of each text alone; none of them may have been embedded before."""
-    await embedder.embed_query("warm-up: the model is loaded with its first question")
+    await embedder.embed_query("The model is loaded with its first question.")
     times = np.zeros(len(texts))
     for place, text in enumerate(texts):
         tell("Embedding the questions", place, len(texts))

@@ -110,7 +110,7 @@ class Searcher:
             embedder = pinned(self._embedder)
             vector = halfvec_literal(await embedder.embed_query(query))
             request = Request(
-                query_terms(query), vector, audience, max(CANDIDATES, limit), limit, self._ranking.share, only
+                query_terms(query), vector, audience, CANDIDATES, limit, self._ranking.share, only
             )  # fmt: skip
             rows = await self._rows_of(embedder.name, request)
             if rows is not None:

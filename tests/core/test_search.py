@@ -14,7 +14,8 @@ from assistant.database import documents
 from assistant.database.session import Sessions
 from assistant.database.tables import Chunk, CorpusStatistics, Term
 from assistant.knowledge.audience import Audience
-from assistant.knowledge.search import Hit, Searcher
+from assistant.knowledge.ranking import BM25, DENSE
+from assistant.knowledge.search import CANDIDATES, Hit, Searcher
 from tests.core.parts import Page, WordEmbedder, document_ids, hit, prepared, shelve
 
 EMBEDDER = WordEmbedder()
@@ -121,6 +122,29 @@ async def test_the_limit_holds(sessions: Sessions) -> None:
     await shelve(sessions, EMBEDDER, *(Page(f"{n}.md", "Guide", (f"How to deploy {n}.",)) for n in range(12)))
     assert len(await found(sessions, "deploy", limit=5)) == 5
     assert len(await found(sessions, "deploy", limit=50)) == 12
+
+
+async def test_a_larger_limit_only_adds_behind_and_an_arm_alone_finds_alone(sessions: Sessions) -> None:
+    random_ = random.Random(9)
+    library = [
+        Page(f"{number}.md", "Guide", (" ".join(random_.choices(WORDS, k=random_.randint(3, 12))),))
+        for number in range(200)
+    ]
+    await shelve(sessions, EMBEDDER, *library)
+    searcher = Searcher(sessions, EMBEDDER)
+    for question in ("deploy rollback", "ledger cache token"):
+        deep = await found(sessions, question, limit=200)
+        for limit in (5, 60, 120):
+            fewer = await found(sessions, question, limit=limit)
+            assert [(hit.chunk_id, hit.score) for hit in fewer] == [(hit.chunk_id, hit.score) for hit in deep[:limit]]
+        assert len(deep) > CANDIDATES * 2
+        assert [hit.score for hit in deep] == sorted((hit.score for hit in deep), reverse=True)
+        assert deep[-1].score >= 0
+        words = await searcher.ranked(BM25).search(question, audience=EVERYONE, limit=200)
+        assert {hit.bm25_rank for hit in words.hits} == set(range(1, len(words.hits) + 1))
+        assert 0 < len(words.hits) < 200
+        near = await searcher.ranked(DENSE).search(question, audience=EVERYONE, limit=200)
+        assert [hit.vector_rank for hit in near.hits] == list(range(1, 201))
 
 
 ODD = ["'; DROP TABLE chunks; --", "{1:2}/3", "\\", "%_%", "🙂 🚢", "x" * 20_000, "deploy\ud800", "deploy\0"]
