@@ -16,7 +16,7 @@ from assistant.database.documents import ensure_statistics, folder_source
 from assistant.database.migrate import upgrade
 from assistant.database.session import Sessions, create_engine, create_sessions
 from assistant.embedded import embedded_postgres
-from assistant.knowledge.documents import SourceItem
+from assistant.evaluation.collection import items
 from assistant.knowledge.embedding import TransformerEmbedder
 from assistant.telemetry import configure_logs
 from workers.ingestion.pipeline import Ingestion, Report
@@ -64,20 +64,10 @@ async def corpus(server_url: str, name: str, embedder: TransformerEmbedder) -> A
     else:
         async with sessions.begin() as session:
             source_id, _ = await folder_source(session, f"/{name}")
-        await ingestion.ingest_items(source_id, beir_items(DATA / name), report)
+        documents = {item.external_id: item for item, _ in items(DATA / name)}
+        await ingestion.ingest_items(source_id, documents, report)
     yield Corpus(url, sessions, report)
     await engine.dispose()
-
-
-def beir_items(folder: Path) -> dict[str, SourceItem]:
-    """The documents of a BEIR-style folder as Markdown files; empty ones are left out."""
-    items = {}
-    for row in jsonl(folder / "corpus.jsonl"):
-        body = row["text"].strip() or row["title"].strip()
-        if body:
-            front = f"---\ntitle: {json.dumps(row['title'])}\n---\n\n" if row["title"].strip() else ""
-            items[row["id"]] = SourceItem(row["id"], "passage.md", (front + body).encode(), url=row.get("url"))
-    return items
 
 
 def jsonl(path: Path) -> list[dict[str, Any]]:
