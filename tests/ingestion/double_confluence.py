@@ -12,6 +12,7 @@ from aiohttp import web
 from tests.ingestion.source_station import Faults
 
 TOKEN = "confluence-s3cret"
+CREATED = "2026-05-04T10:11:12.345Z"
 AUTHORIZATION = "Basic " + base64.b64encode(f"bot@acme.example:{TOKEN}".encode()).decode()
 
 
@@ -35,6 +36,7 @@ class Confluence:
         self.spaces = {"ENG": "11", "OPS": "12"}
         self.permissions: dict[str, list[tuple[str, str]]] = {"11": [("group", "g-all")], "12": [("user", "u-tom")]}
         self.people = {"u-mia": "Mia@acme.example", "u-tom": "tom@acme.example", "u-shy": ""}
+        self.names = {"u-mia": "Mia Marsh", "u-tom": "Tom Tide"}
         self.members = {"g-all": ["u-mia", "u-tom", "u-shy"], "g-leads": ["u-mia"]}
         self.pages: dict[str, Page] = {}
         self.attachments: dict[str, tuple[str, str, bytes, int]] = {}  # id -> page, title, content, version
@@ -92,14 +94,15 @@ class Confluence:
             case ["attachments"]:
                 return self._listing(request, [
                     {"id": one, "title": title, "pageId": page, "fileSize": len(content),
-                     "version": {"number": version},
+                     "version": {"number": version, "authorId": "u-shy", "createdAt": CREATED},
                      "downloadLink": f"/download/{one}/{title}", "webuiLink": f"/pages/{page}?preview={one}"}
                     for one, (page, title, content, version) in self.attachments.items()
                 ])  # fmt: skip
             case ["users-bulk"]:
                 asked = (await request.json())["accountIds"]
                 return web.json_response({"results": [
-                    {"accountId": one, "email": self.people[one]} for one in asked if one in self.people
+                    {"accountId": one, "email": self.people[one], "displayName": self.names.get(one)}
+                    for one in asked if one in self.people
                 ]})  # fmt: skip
         return web.Response(status=404)
 
@@ -137,7 +140,8 @@ class Confluence:
     def _summary(self, page: Page) -> dict[str, Any]:
         return {
             "id": page.id, "title": page.title, "status": "current", "parentId": page.parent,
-            "version": {"number": page.version}, "_links": {"webui": f"/spaces/{page.space}/pages/{page.id}"},
+            "authorId": "u-mia", "version": {"number": page.version, "authorId": "u-tom", "createdAt": CREATED},
+            "_links": {"webui": f"/spaces/{page.space}/pages/{page.id}"},
         }  # fmt: skip
 
     def _listing(self, request: web.Request, results: list[Any]) -> web.Response:

@@ -167,6 +167,8 @@ class Graph:
         }  # fmt: skip
         if item.content is None:
             return found | {"folder": {"childCount": 1}} | ({"root": {}} if item.parent is None else {})
+        who = {"createdBy": {"user": {"displayName": "Mia Marsh"}}, "lastModifiedBy": {"user": {"displayName": "Tom"}}}
+        found |= who | {"lastModifiedDateTime": "2026-05-04T10:11:12Z"}
         return found | {"file": {}, "cTag": f"c{item.id}{item.version}", "size": len(item.content)}
 
     def _path(self, item: Item) -> str:

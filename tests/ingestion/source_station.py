@@ -116,6 +116,12 @@ class Station:
                 found[external_id] = tuple(readers)
         return found
 
+    async def details(self, source_id: int) -> dict[str, dict[str, Any]]:
+        """External id -> what is known of the document."""
+        async with self.sessions() as session:
+            wanted = select(Document.external_id, Document.details).where(Document.source_id == source_id)
+            return {row.external_id: row.details for row in await session.execute(wanted)}
+
     async def urls(self, source_id: int) -> dict[str, str | None]:
         async with self.sessions() as session:
             known = await documents.documents_of(session, source_id)

@@ -50,6 +50,9 @@ async def test_pages_posts_and_attachments_are_read_once(desk: Station, site: Co
     held = await desk.held(source)
     assert set(held) == {"page/1", "page/2", "blogpost/3", "page/4", "attachment/att1"}
     assert held["page/2"] == "Roll back with barge."
+    details = await desk.details(source)
+    assert details["page/2"] == {"author": "Mia Marsh", "last_edited_by": "Tom Tide", "updated": "2026-05-04"}
+    assert details["attachment/att1"] == {"updated": "2026-05-04"}
     assert (await desk.urls(source))["page/2"] == f"{base}/wiki/spaces/ENG/pages/2"
     site.bodies.clear()
     embedded = len(desk.embedder.texts)

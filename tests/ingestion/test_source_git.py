@@ -84,6 +84,8 @@ async def test_the_index_follows_the_commits(desk: Station, remote: Remote) -> N
     assert (result["added"], result["removed"]) == (1, 1)
     held = await desk.held(source)
     assert set(held) == {"docs/moved.md", "c.txt", "new.md"}
+    committed = remote.git("show", "--no-patch", "--format=%cs").strip()
+    assert (await desk.details(source))["new.md"] == {"modified": committed}
     after = await desk.ids(source)
     assert after["docs/moved.md"] == ids["docs/b.md"]  # votes and citations stay with the document
     assert after["c.txt"] == ids["docs/c.md"]

@@ -62,6 +62,8 @@ async def test_all_that_a_repository_holds_is_read_and_then_only_what_changes(
     assert set(held) == ISSUES | DISCUSSIONS | {"docs/README.md", "wiki/Home.md"}
     assert all(f"Comment {n}." in held["issues/2"] for n in range(3))
     assert all(word in held["discussions/11"] for word in ("One.", "Reply to Two.", "Three."))
+    details = await desk.details(source)
+    assert details["issues/2"] == {"author": "mia", "updated": "2024-01-02"}
     urls = await desk.urls(source)
     assert urls["docs/README.md"] == "https://github.com/acme/ferry/blob/main/README.md"
     assert urls["wiki/Home.md"] == "https://github.com/acme/ferry/wiki/Home"

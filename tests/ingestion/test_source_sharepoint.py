@@ -52,6 +52,8 @@ async def test_a_library_is_read_and_then_only_its_changes(desk: Station, graph:
     assert await desk.sync(source) == {"added": 4}
     assert set(await desk.held(source)) == {"d1/a", "d1/b", "d1/c", "d1/e"}
     assert (await desk.urls(source))["d1/b"] == "https://acme.sharepoint.com/root/Runbooks/deploy.md"
+    known = {"author": "Mia Marsh", "last_edited_by": "Tom", "updated": "2026-05-04"}
+    assert (await desk.details(source))["d1/b"] == known
     graph.loaded.clear()
     calls, embedded = graph.permission_calls, len(desk.embedder.texts)
     assert await desk.sync(source) == {}

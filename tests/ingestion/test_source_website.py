@@ -133,6 +133,8 @@ async def test_dated_pages_are_asked_for_when_their_date_changes_and_every_night
     site.sitemap(base, dates | {"/3": "2024-02-02"})
     assert await desk.sync(source) == {"updated": 1, "unchanged": 6}
     assert site.taken() == ["/3"]
+    details = await desk.details(source)
+    assert (details[f"{base}/3"], details[f"{base}/4"]) == ({"modified": "2024-02-02"}, {"modified": "2024-01-01"})
     await desk.sync(source, "reconcile")
     assert "sitemap does not" in (await desk.held(source))[f"{base}/5"]
     row = await desk.row(source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
@@ -38,6 +39,7 @@ class Fetched:
     content: bytes
     url: str
     version: str = ""
+    modified: str = ""  # the day that the server gives
 
 
 class Fetcher:
@@ -68,7 +70,7 @@ async def fetch(
         return NOT_MODIFIED
     if response.status != 200:
         raise DocumentUnreadable(f"the server answered {response.status}")
-    return Fetched(file_name(response), response.body, response.url, version_of(response))
+    return Fetched(file_name(response), response.body, response.url, version_of(response), modified_of(response))
 
 
 def version_of(response: Response) -> str:
@@ -76,6 +78,14 @@ def version_of(response: Response) -> str:
     if etag := response.headers.get("etag"):
         return f"etag {etag}"
     return f"date {date}" if (date := response.headers.get("last-modified")) else ""
+
+
+def modified_of(response: Response) -> str:
+    """The day of ``Last-Modified`` (ISO); empty where there is none to understand."""
+    try:
+        return parsedate_to_datetime(response.headers.get("last-modified", "")).date().isoformat()
+    except (ValueError, OverflowError):
+        return ""
 
 
 def conditions(version: str) -> dict[str, str]:

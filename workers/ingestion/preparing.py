@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -110,13 +110,14 @@ class Preparing:
         if failure is not None and failure.content_hash == content_hash and not failure.transient and not self._again:
             return Failed(entry.external_id, failure.reason, content_hash, version, told=failure.version == version)
         try:
-            document, chunks = self._parse(item)
+            document, chunks = self._parse(item, loaded.details)
         except DocumentUnreadable as error:
             return Failed(entry.external_id, str(error), content_hash, version)
         return Parsed(item, document, chunks, version, known is not None)
 
-    def _parse(self, item: SourceItem) -> tuple[ParsedDocument, list[Chunk]]:
+    def _parse(self, item: SourceItem, details: Mapping[str, str]) -> tuple[ParsedDocument, list[Chunk]]:
         document = parse(item.name, item.content)
+        document = replace(document, metadata={**details, **document.metadata})
         chunks = chunk(document, self._count_tokens)
         if not chunks:
             raise DocumentUnreadable("the file holds no text")

@@ -20,7 +20,11 @@ _DROP = "nav, footer, script, style, aside, noscript, template, svg, form, butto
     "[role=navigation], [role=banner], [role=contentinfo], [role=search], .headerlink, .mw-editsection, a.anchor"
 )
 _HIDDEN = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
-_META = {"author": "author", "last-modified": "updated", "article:modified_time": "updated", "owner": "owner"}
+_META = {
+    "author": "author", "article:author": "author", "dc.creator": "author", "dcterms.creator": "author",
+    "last-modified": "updated", "article:modified_time": "updated", "og:updated_time": "updated",
+    "dcterms.modified": "updated", "owner": "owner",
+}  # fmt: skip
 _BLOCKS = frozenset(
     "address article blockquote body caption center dd details div dl dt figcaption figure hr html li main ol p pre "
     "section summary table tbody td tfoot th thead tr ul header".split()

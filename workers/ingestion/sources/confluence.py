@@ -17,7 +17,7 @@ from workers.ingestion.page import file_name
 from workers.ingestion.parse.formats import reader_of
 from workers.ingestion.sources.confluence_api import api_of
 from workers.ingestion.sources.confluence_readers import Readers
-from workers.ingestion.sources.port import Changes, Cursor, Entry, Load, Loaded, Setting, slices
+from workers.ingestion.sources.port import Changes, Cursor, Entry, Load, Loaded, Setting, known_of, slices
 
 PAGE = 100
 
@@ -35,6 +35,7 @@ class Confluence:
         self._setting = setting
         self._api = api_of(setting)
         self._outline: _Outline | None = None
+        self._readers = Readers(self._api)
 
     async def list_changes(self, cursor: Cursor | None) -> Changes:
         if self._outline is None or cursor is None:
@@ -60,6 +61,7 @@ class Confluence:
 
     async def _read(self) -> _Outline:
         api, readers = self._api, Readers(self._api)
+        self._readers = readers
         entries: dict[str, Entry] = {}
         pages: dict[str, tuple[str, ...]] = {}
         spaces = await self._spaces()
@@ -99,7 +101,13 @@ class Confluence:
             body = found["body"]["export_view"]["value"]
             version = f"{found['version']['number']} {found['title']}"
             content = f"<html><head><title>{html.escape(found['title'])}</title></head><body>{body}</body></html>"
-            return Loaded("page.html", content.encode(), version=version)
+            last = found["version"]
+            details = known_of(
+                author=await self._readers.name_of(found.get("authorId")),
+                last_edited_by=await self._readers.name_of(last.get("authorId")),
+                updated=last.get("createdAt"),
+            )
+            return Loaded("page.html", content.encode(), version=version, details=details)
 
         return load
 
@@ -109,7 +117,9 @@ class Confluence:
                 limit = self._setting.client.max_bytes / 2**20
                 raise DocumentUnreadable(f"the file is too large (ALMANAC_FILE_MAX_MB is {limit:g})")
             response = expect(await self._api.fetch(self._api.link(attachment["downloadLink"])))
-            return Loaded(attachment["title"] or file_name(response), response.body)
+            last = attachment["version"]
+            details = known_of(author=await self._readers.name_of(last.get("authorId")), updated=last.get("createdAt"))
+            return Loaded(attachment["title"] or file_name(response), response.body, details=details)
 
         url = self._api.link(attachment.get("webuiLink") or attachment["downloadLink"])
         version = f"{attachment['version']['number']} {attachment['title']}"

@@ -23,6 +23,15 @@ class Readers:
         self._ancestors: dict[str, list[str]] = {}
         self._members: dict[str, frozenset[str]] = {}
         self._addresses: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+
+    async def name_of(self, account: str | None) -> str:
+        """What somebody is called; empty where Confluence does not tell."""
+        if not account:
+            return ""
+        if account not in self._names:
+            await self._look_up([account])
+        return self._names[account]
 
     def groups(self) -> dict[str, list[str]]:
         return {group: sorted(members) for group, members in self._members.items()}
@@ -77,12 +86,17 @@ class Readers:
         """Each by account, and by address where Confluence tells it."""
         unknown = sorted(set(accounts) - set(self._addresses))
         for start in range(0, len(unknown), BULK):
-            asked = unknown[start : start + BULK]
-            answer = await self._api.post("/api/v2/users-bulk", {"accountIds": asked})
-            self._addresses |= dict.fromkeys(asked, "")
-            self._addresses |= {user["accountId"]: user.get("email") or "" for user in answer["results"]}
+            await self._look_up(unknown[start : start + BULK])
         addresses = {f"user:email:{self._addresses[one].lower()}" for one in accounts if self._addresses[one]}
         return frozenset(addresses | {f"user:confluence:{one}" for one in accounts})
+
+    async def _look_up(self, accounts: list[str]) -> None:
+        """Addresses and names. What a listing has told of an address before stays."""
+        found = (await self._api.post("/api/v2/users-bulk", {"accountIds": accounts}))["results"]
+        addresses = dict.fromkeys(accounts, "") | {user["accountId"]: user.get("email") or "" for user in found}
+        self._addresses = addresses | self._addresses
+        self._names |= dict.fromkeys(accounts, "")
+        self._names |= {user["accountId"]: user.get("displayName") or user.get("publicName") or "" for user in found}
 
     async def _learn_members(self, group: str) -> None:
         principal = f"group:confluence:{group}"

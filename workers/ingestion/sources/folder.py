@@ -7,10 +7,11 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from assistant.errors import AlmanacError, DocumentUnreadable
-from workers.ingestion.sources.port import Changes, Cursor, Entry, Loaded, Setting, slices
+from workers.ingestion.sources.port import Changes, Cursor, Entry, Loaded, Setting, known_of, slices
 
 IGNORED_FOLDERS = frozenset({"node_modules", "__pycache__"})
 PAGE = 500
@@ -119,6 +120,7 @@ def read(path: Path, max_bytes: int) -> Loaded:
             raise DocumentUnreadable(
                 f"the file is too large ({size / 2**20:.1f} MiB; ALMANAC_FILE_MAX_MB is {limit:g})"
             )
-        return Loaded(readable_name(path.name), path.read_bytes())
+        changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        return Loaded(readable_name(path.name), path.read_bytes(), details=known_of(modified=changed.isoformat()))
     except OSError as error:
         raise DocumentUnreadable(f"the file cannot be read ({error.strerror or type(error).__name__})") from error

@@ -16,7 +16,7 @@ from yarl import URL
 from assistant.errors import DocumentUnreadable
 from workers.ingestion.parse.formats import reader_of
 from workers.ingestion.sources.git_command import Git
-from workers.ingestion.sources.port import Changes, Cursor, Entry, Loaded, Setting, slices
+from workers.ingestion.sources.port import Changes, Cursor, Entry, Loaded, Setting, known_of, slices
 
 PAGE = 200
 FILE_MODES = ("100644", "100755")  # no links, no submodules
@@ -79,6 +79,7 @@ class Repository:
     async def _between(self, before: str, after: str) -> Changes:
         """One page: a commit's worth of changes; of a rename, the document goes along."""
         entries, gone, moves = [], [], []
+        day = await self._git.day(after)
         for change in await self._git.difference(before, after, self._path):
             old, new = change.old, change.new
             if old and new and self._wanted(old) and self._wanted(new):
@@ -87,7 +88,7 @@ class Repository:
                 gone.append(self._prefix + old)
             if new and self._wanted(new):
                 if change.mode in FILE_MODES:
-                    entries.append(self._entry(new, change.blob))
+                    entries.append(self._entry(new, change.blob, day))
                 else:  # it has become a link or a submodule
                     gone.append(self._prefix + new)
         return Changes(entries, gone, {"commit": after}, moves=moves)
@@ -95,12 +96,14 @@ class Repository:
     def _wanted(self, path: str) -> bool:
         return wanted(path, self._include)
 
-    def _entry(self, path: str, blob: str) -> Entry:
+    def _entry(self, path: str, blob: str, day: str = "") -> Entry:
+        """``day``: of its change, where a commit has told of it; a clone without its history knows no other."""
+
         async def load(_known: str | None) -> Loaded:
             content = await self._git.blob(blob, self._max_bytes)
             if content is None:
                 raise DocumentUnreadable(f"the file is too large (ALMANAC_FILE_MAX_MB is {self._max_bytes / 2**20:g})")
-            return Loaded(PurePosixPath(path).name, content)
+            return Loaded(PurePosixPath(path).name, content, details=known_of(modified=day))
 
         ref = quote(self._branch or "HEAD")
         page = quote(PurePosixPath(path).stem)

@@ -69,6 +69,10 @@ class Git:
             return False
         return True
 
+    async def day(self, commit: str) -> str:
+        """The day of the commit (ISO), in its committer's time."""
+        return (await self._run("show", "--no-patch", "--format=%cs", commit)).decode().strip()
+
     async def tree(self, commit: str, path: str) -> list[tuple[str, str]]:
         """The files under ``path`` (or the file): path and blob, in git's order."""
         where = ["--", path] if path else []

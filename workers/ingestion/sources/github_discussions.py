@@ -7,7 +7,7 @@ from typing import Any
 from assistant.errors import DocumentUnreadable
 from workers.ingestion.sources.github_api import Api, Expired
 from workers.ingestion.sources.github_issues import thread
-from workers.ingestion.sources.port import Changes, Cursor, Entry, Load, Loaded
+from workers.ingestion.sources.port import Changes, Cursor, Entry, Load, Loaded, known_of
 
 LIST = """
 query($owner: String!, $name: String!, $after: String) {
@@ -91,6 +91,7 @@ class Discussions:
             author = (found.get("author") or {}).get("login", "somebody")
             facts = f"Discussion #{number} by {author}, in {found['category']['name']}"
             text = thread(found["title"], found["body"], facts, comments)
-            return Loaded("discussion.md", text.encode(), version=found["updatedAt"])
+            details = known_of(author=(found.get("author") or {}).get("login"), updated=found["updatedAt"])
+            return Loaded("discussion.md", text.encode(), version=found["updatedAt"], details=details)
 
         return load

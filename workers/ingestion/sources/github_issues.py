@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from assistant.errors import DocumentUnreadable
 from workers.ingestion.sources.github_api import Api, Expired
-from workers.ingestion.sources.port import Changes, Cursor, Entry, Load, Loaded
+from workers.ingestion.sources.port import Changes, Cursor, Entry, Load, Loaded, known_of
 
 
 class Issues:
@@ -52,7 +52,9 @@ class Issues:
                     comments = [comment async for comment in self._api.all(path)]
                 except Expired:
                     raise DocumentUnreadable("the issue was deleted while it was read") from None
-            return Loaded("issue.md", thread(issue["title"], issue.get("body"), _facts(issue), comments).encode())
+            details = known_of(author=(issue.get("user") or {}).get("login"), updated=issue["updated_at"])
+            content = thread(issue["title"], issue.get("body"), _facts(issue), comments).encode()
+            return Loaded("issue.md", content, details=details)
 
         return load
 

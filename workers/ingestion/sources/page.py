@@ -5,7 +5,7 @@ from __future__ import annotations
 from assistant.errors import DocumentUnreadable
 from workers.ingestion.credentials import headers_for
 from workers.ingestion.page import NOT_MODIFIED, Fetched, fetch
-from workers.ingestion.sources.port import Changes, Cursor, Entry, Load, Loaded, Setting
+from workers.ingestion.sources.port import Changes, Cursor, Entry, Load, Loaded, Setting, known_of
 
 
 class Page:
@@ -36,7 +36,7 @@ def given(page: Fetched) -> Load:
     async def load(_known: str | None) -> Loaded | None:
         if page is NOT_MODIFIED:
             return None
-        return Loaded(page.name, page.content, page.url, page.version)
+        return Loaded(page.name, page.content, page.url, page.version, known_of(modified=page.modified))
 
     return load
 

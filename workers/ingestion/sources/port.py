@@ -32,12 +32,17 @@ Cursor = dict[str, Any]  # JSON; only the source that made it reads it
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A document's bytes. ``name`` ends in the extension that chooses the parser; None leaves what the entry says."""
+    """A document's bytes. ``name`` ends in the extension that chooses the parser; None leaves what the entry says.
+
+    ``details`` is what the source knows of it (``author``, ``last_edited_by``, ``updated``; ``modified`` where that may
+    be no more than when it was copied); what the document says of itself counts more.
+    """
 
     name: str
     content: bytes
     url: str | None = None
     version: str | None = None
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 Load = Callable[[str | None], Awaitable[Loaded | None]]
@@ -110,6 +115,12 @@ class Setting:
     known_ids: Callable[[], Awaitable[list[str]]]
     sessions: Sessions
     thorough: bool = False
+
+
+def known_of(**details: str | None) -> dict[str, str]:
+    """Details without those that are not known; of times, the day."""
+    days = ("updated", "modified")
+    return {name: value[:10] if name in days else value for name, value in details.items() if value}
 
 
 def slices(items: Sequence[Any], start: int, size: int) -> tuple[Sequence[Any], bool]:

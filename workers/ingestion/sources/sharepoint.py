@@ -21,7 +21,7 @@ from workers.ingestion.http import expect
 from workers.ingestion.parse.formats import reader_of
 from workers.ingestion.sources.graph_api import Graph
 from workers.ingestion.sources.graph_readers import Readers
-from workers.ingestion.sources.port import Changes, Cursor, Entry, Load, Loaded, Setting
+from workers.ingestion.sources.port import Changes, Cursor, Entry, Load, Loaded, Setting, known_of
 
 
 class SharePoint:
@@ -131,9 +131,18 @@ class SharePoint:
             response = await self._graph.request("GET", f"/drives/{drive}/items/{item['id']}/content")
             if response.status == 404:
                 raise DocumentUnreadable("the file was deleted while it was read")
-            return Loaded(item["name"], expect(response).body)
+            return Loaded(item["name"], expect(response).body, details=_details(item))
 
         return load
+
+
+def _details(item: Mapping[str, Any]) -> dict[str, str]:
+    def person(action: str) -> str | None:
+        return ((item.get(action) or {}).get("user") or {}).get("displayName")
+
+    return known_of(
+        author=person("createdBy"), last_edited_by=person("lastModifiedBy"), updated=item.get("lastModifiedDateTime")
+    )
 
 
 def _folder_state(item: Mapping[str, Any], readers: tuple[str, ...]) -> list[str]:

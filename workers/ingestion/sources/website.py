@@ -21,7 +21,7 @@ from workers.ingestion.credentials import headers_for
 from workers.ingestion.page import NOT_MODIFIED, Fetched, fetch
 from workers.ingestion.sources.links import links_of
 from workers.ingestion.sources.page import failing, given
-from workers.ingestion.sources.port import Changes, Cursor, Entry, Load, Loaded, Setting
+from workers.ingestion.sources.port import Changes, Cursor, Entry, Load, Loaded, Setting, known_of
 from workers.ingestion.sources.robots import Robots, robots_of
 from workers.ingestion.sources.sitemap import pages_of, plain, within
 
@@ -157,7 +157,8 @@ class Website:
             page = await self._fetch(address, "")
             if page is None:
                 raise DocumentUnreadable("the page is gone")
-            return Loaded(page.name, page.content, address, _version(dated, page.version))
+            details = known_of(modified=dated or page.modified)
+            return Loaded(page.name, page.content, address, _version(dated, page.version), details)
 
         return load
 
@@ -187,7 +188,8 @@ class Website:
                 found.gone.append(place)
                 return
         found.bytes += len(page.content)
-        fetched = Fetched(page.name, page.content, place, _version(dated, page.version))
+        version = _version(dated, page.version)
+        fetched = Fetched(page.name, page.content, place, version, dated or page.modified)
         found.entries[place] = Entry(place, given(fetched), url=place)
 
     async def _moved(self, found: _Found, old: str, new: str) -> None:
