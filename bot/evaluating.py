@@ -16,7 +16,7 @@ from rich.progress import Progress, TaskID
 from rich.text import Text
 
 from assistant.database import runs, sources
-from assistant.database.scratch import scratch_schema
+from assistant.database.scratch import scratch_schema, settle
 from assistant.database.session import create_engine, create_sessions
 from assistant.errors import AlmanacError
 from assistant.evaluation.collection import Collection, read_collection
@@ -67,14 +67,14 @@ def retrieval(
     for remark in collection.remarks:
         err.print(Text(remark, style="yellow"))
     result = asyncio.run(_stoppable(settings, collection, err))
-    if plot is not None:
-        from assistant.evaluation.plot import draw  # matplotlib takes a second to import
-
-        draw(result, plot)
     if json:
         show.print_json(result)
     else:
         show_retrieval(Console(highlight=False), result)
+    if plot is not None:
+        from assistant.evaluation.plot import draw  # matplotlib takes a second to import
+
+        draw(result, plot)
 
 
 def _check_plot(path: Path) -> None:
@@ -148,8 +148,11 @@ async def _load(url: str, collection: Collection, bar: Progress, task: TaskID) -
             )
             run_id = await runs.create(session, "ingest", {"source": source_id})
         run = await work_off(url, sessions, run_id, lambda run: show.update_bar(bar, task, run.progress))
+    except AlmanacError:  # its sentence names `almanac status`, which sees nothing of a scratch schema
+        raise AlmanacError("The worker process died while it read the documents.") from None
     finally:
         await engine.dispose()
     if run.state != "succeeded" or run.result is None:
         raise AlmanacError(run.error or "The documents were not read to the end.")
+    await settle(url)
     return run.result

@@ -45,6 +45,12 @@ async def scratch_schema(url: str) -> AsyncIterator[str]:
             await _drop(connection, name)
 
 
+async def settle(url: str) -> None:
+    """What autovacuum does to tables that have been filled, now: plans and pending lists as in an index at rest."""
+    async with await _connect(url) as connection:
+        await connection.execute("VACUUM (ANALYZE) documents, chunks, terms, corpus_statistics")
+
+
 def within(url: str, schema: str) -> str:
     """The URL with ``schema`` before all others, for every process that connects by it."""
     parsed = make_url(psycopg_url(url))
