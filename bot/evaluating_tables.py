@@ -13,7 +13,7 @@ HEADS = {
     "ndcg@10": "nDCG@10", "ndcg@5": "nDCG@5", "recall@5": "R@5", "recall@10": "R@10", "recall@100": "R@100",
     "mrr@10": "MRR@10",
 }  # fmt: skip
-COMPARED = {"ndcg@10": "nDCG@10", "recall@100": "Recall@100", "mrr@10": "MRR@10"}
+COMPARED = {"ndcg@10": "nDCG@10", "recall@100": "Recall@100"}
 
 
 def show_retrieval(console: Console, result: Mapping[str, Any]) -> None:
@@ -38,7 +38,7 @@ def _measures(arms: Mapping[str, Mapping[str, Any]]) -> Table:
     """The best value of each column is bold."""
     table = Table("Arm", box=None, pad_edge=False, header_style="dim")
     for head in (*HEADS.values(), "p50 ms", "p95 ms"):
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", no_wrap=True)
     best = {measure: max(arm[measure] for arm in arms.values()) for measure in HEADS}
     for name, arm in arms.items():
         cells = [Text(_short(arm[key]), style="bold" if arm[key] == best[key] else "") for key in HEADS]
@@ -50,7 +50,7 @@ def _measures(arms: Mapping[str, Mapping[str, Any]]) -> Table:
 def _comparison(final_minus: Mapping[str, Mapping[str, Any]]) -> Table:
     table = Table("final minus", box=None, pad_edge=False, header_style="dim")
     for head in COMPARED.values():
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", no_wrap=True)
     for name, differences in final_minus.items():
         table.add_row(name, *(_difference(differences[measure]) for measure in COMPARED))
     return table

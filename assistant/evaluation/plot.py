@@ -76,6 +76,7 @@ def _differences(axis: Any, final_minus: Mapping[str, Any], names: list[str]) ->
         axis.annotate(
             f"{found['difference']:+.3f}", (found["difference"], row), xytext=(0, 8),
             textcoords="offset points", ha="center", fontsize=8, color=colour,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         )  # fmt: skip
     axis.margins(x=0.12)
     axis.set_title("final minus the arm: nDCG@10, paired", fontsize=10, loc="left")
