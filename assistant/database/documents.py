@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from sqlalchemy import Text, any_, cast, delete, func, literal, or_, select, tex
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from assistant.database import vectors
+from assistant.database import statistics, vectors
 from assistant.database.failures import forget_failure, forget_failures
 from assistant.database.tables import Chunk, CorpusStatistics, Document, Source
 from assistant.database.vectors import STATISTICS_LOCK
@@ -21,10 +20,7 @@ from assistant.errors import SettingsError
 from assistant.knowledge import documents as types
 from assistant.knowledge.documents import text_hash
 from assistant.knowledge.embedding import Vectors
-from assistant.knowledge.lexical import frequencies, saturate, sparse_literal
-
-FIRST_MEAN_LENGTH = 100.0  # until the first run ends and the weights are computed with the real one
-MEAN_LENGTH_DRIFT = 0.05  # weights are computed anew when the mean has moved by more than this share
+from assistant.knowledge.lexical import frequencies
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +128,12 @@ async def replace_all(session: AsyncSession, source_id: int, prepared: Sequence[
     await vectors.require(session, list({row["text_hash"] for some in rows.values() for row in some}))
     if known := [row.id for row in written if not row.is_new]:
         await _remove_chunks(session, known)
-    mean = (await session.execute(select(CorpusStatistics.weighted_length))).scalar_one()
+    mean = await statistics.mean_length(session)
     every = [row | {"document_id": document.id} for document in written for row in rows[document.external_id]]
     for row in every:
-        row["weights"] = sparse_literal(row["terms"], saturate(row["frequencies"], row["length"], mean))
+        row |= statistics.weighed(row["terms"], row["frequencies"], row["length"], mean)
     await session.execute(_INSERT_CHUNKS, {"rows": orjson.dumps(every).decode()})
-    terms = Counter(term for row in every for term in row["terms"])
-    await _count(session, terms, len(every), sum(row["length"] for row in every))
+    await statistics.count(session, ((row["terms"], row["heavy"], row["length"]) for row in every), 1)
     await forget_failures(session, source_id, list(rows))
 
 
@@ -176,18 +171,19 @@ _UPSERT_DOCUMENTS = text(
 # The rows as JSON, in one statement: a third of what one statement a chunk costs the two of us.
 _INSERT_CHUNKS = text(
     "INSERT INTO chunks (document_id, ordinal, text, heading_path, anchor, page, readers, text_hash, terms,"
-    " frequencies, length, weights) SELECT document_id, ordinal, text, heading_path, anchor, page,"
-    " readers, text_hash, terms, frequencies, length, weights"
+    " frequencies, length, weights, heavy) SELECT document_id, ordinal, text, heading_path, anchor, page,"
+    " readers, text_hash, terms, frequencies, length, weights, heavy"
     " FROM json_to_recordset(CAST(:rows AS json)) AS row(document_id bigint, ordinal integer, text text,"
     " heading_path text[], anchor text, page integer, readers text[], text_hash uuid, terms integer[],"
-    " frequencies integer[], length integer, weights sparsevec)"
+    " frequencies integer[], length integer, weights sparsevec,"
+    " heavy integer[])"
 )
 
 
 def _chunk_row(prepared: PreparedDocument, chunk: types.Chunk) -> dict[str, Any]:
     """The columns of a chunk but for its document and its weights, which wait for the mean length."""
     title = prepared.document.title
-    counts = frequencies(chunk.found_by, chunk.context(title))
+    counts = frequencies(chunk.text, chunk.context(title))
     terms = sorted(counts)
     values = [counts[term] for term in terms]
     return {
@@ -238,65 +234,9 @@ async def remove(session: AsyncSession, document_ids: Sequence[int]) -> None:
 
 
 async def _remove_chunks(session: AsyncSession, document_ids: Sequence[int]) -> None:
-    removed = delete(Chunk).where(Chunk.document_id.in_(document_ids)).returning(Chunk.terms, Chunk.length)
-    rows = (await session.execute(removed)).all()
-    if rows:
-        counts = Counter(term for terms, _ in rows for term in terms)
-        await _count(
-            session,
-            Counter({term: -count for term, count in counts.items()}),
-            -len(rows),
-            -sum(length for _, length in rows),
-        )
-
-
-async def _count(session: AsyncSession, terms: Counter[int], chunks: int, length: int) -> None:
-    if not terms and not chunks:
-        return
-    ordered = sorted(terms)
-    values = {"terms": ordered, "counts": [terms[term] for term in ordered], "added": chunks, "length": length}
-    await session.execute(_COUNT, values)
-
-
-_COUNT = text(
-    "WITH counted AS (INSERT INTO terms (term, chunks)"
-    " SELECT * FROM unnest(CAST(:terms AS integer[]), CAST(:counts AS integer[]))"
-    " ON CONFLICT (term) DO UPDATE SET chunks = terms.chunks + excluded.chunks)"
-    " UPDATE corpus_statistics SET chunks = chunks + :added, length = length + :length"
-)
-
-
-async def reweigh_if_drifted(session: AsyncSession) -> bool:
-    """Compute every chunk's BM25 weights anew when the mean length has moved away from the one they were made with."""
-    await _lock(session)
-    row = (await session.execute(select(CorpusStatistics).with_for_update())).scalar_one()
-    if row.chunks == 0 or row.length == 0:  # nothing, or nothing but words that are too common to count
-        return False
-    mean = row.length / row.chunks
-    if abs(mean - row.weighted_length) <= MEAN_LENGTH_DRIFT * row.weighted_length:
-        return False
-    row.weighted_length = mean
-    await session.flush()
-    last = 0
-    while batch := await _chunks_after(session, last):
-        last = batch[-1].id
-        await session.execute(
-            text("UPDATE chunks SET weights = CAST(:weights AS sparsevec) WHERE id = :id"),
-            [
-                {
-                    "id": chunk.id,
-                    "weights": sparse_literal(chunk.terms, saturate(chunk.frequencies, chunk.length, mean)),
-                }
-                for chunk in batch
-            ],
-        )
-    await session.execute(text("DELETE FROM terms WHERE chunks <= 0"))
-    return True
-
-
-async def _chunks_after(session: AsyncSession, last: int) -> Sequence[Any]:
-    statement = select(Chunk.id, Chunk.terms, Chunk.frequencies, Chunk.length).where(Chunk.id > last)
-    return (await session.execute(statement.order_by(Chunk.id).limit(2_000))).all()
+    removed = delete(Chunk).where(Chunk.document_id.in_(document_ids))
+    rows = await session.execute(removed.returning(Chunk.terms, Chunk.heavy, Chunk.length))
+    await statistics.count(session, ((row.terms, row.heavy, row.length) for row in rows), -1)
 
 
 async def _lock(session: AsyncSession) -> None:

@@ -21,8 +21,7 @@ from assistant.database.conditions import EVERY, Condition
 from assistant.database.tables import TERM_SPACE
 from assistant.database.vectors import Model
 from assistant.knowledge.audience import Audience
-
-COMMON = 0.1  # terms in more than this share of all chunks name no candidates, unless the question has no other
+from assistant.knowledge.impact import CEILINGS
 
 
 class ModelDropped(Exception):
@@ -49,6 +48,8 @@ class Request:
 _OF_DOCUMENTS = """
     AND c.document_id IN (SELECT d.id FROM documents d WHERE @CONDITION)"""
 
+_DOCUMENT_IDS = """(SELECT coalesce(array_agg(d.id), '{}') FROM documents d WHERE @CONDITION)"""
+
 _STATEMENT = """
 WITH corpus AS MATERIALIZED (SELECT greatest(chunks, 1) AS n FROM corpus_statistics),
 question AS MATERIALIZED (
@@ -58,18 +59,15 @@ question AS MATERIALIZED (
 weighted AS MATERIALIZED (SELECT term, ln(1 + (n - df + 0.5) / (df + 0.5)) AS idf FROM question),
 weights AS MATERIALIZED (
     SELECT CAST('{' || string_agg(term || ':' || idf, ',' ORDER BY term) || '}/@TERM_SPACE' AS sparsevec) AS vector,
-           json_object_agg(term, idf) AS by_term
+           json_object_agg(term, idf) AS by_term, array_agg(term) AS terms, array_agg(idf) AS idfs
     FROM weighted
 ),
-rare AS MATERIALIZED (
-    SELECT coalesce(array_agg(term) FILTER (WHERE df <= greatest(:common * n, 100)), CAST(:terms AS integer[])) AS terms
-    FROM question
-),
 lexical AS MATERIALIZED (
-    SELECT c.id, row_number() OVER (ORDER BY c.weights <#> w.vector, c.id) AS rank
-    FROM chunks c, weights w
-    WHERE c.terms && (SELECT terms FROM rare) AND c.readers && CAST(:readers AS text[])@OF_DOCUMENTS
-    ORDER BY c.weights <#> w.vector, c.id LIMIT :lexical_candidates
+    SELECT l.id, l.bm25, row_number() OVER (ORDER BY l.bm25 DESC, l.id) AS rank
+    FROM weights w, lexical_candidates(
+        w.terms, w.idfs, w.vector, CAST(:ceilings AS float8[]), CAST(:readers AS text[]), @DOCUMENT_IDS,
+        CAST(:lexical_candidates AS integer)) AS l
+    WHERE w.terms IS NOT NULL
 ),
 semantic AS MATERIALIZED (
     SELECT id, distance, row_number() OVER (ORDER BY distance, id) AS rank
@@ -80,7 +78,7 @@ semantic AS MATERIALIZED (
 ),
 scored AS MATERIALIZED (
     SELECT id, l.rank AS bm25_rank, s.rank AS vector_rank,
-           coalesce(-(c.weights <#> w.vector), 0) AS bm25,
+           coalesce(l.bm25, -(c.weights <#> w.vector), 0) AS bm25,
            1 - coalesce(s.distance, (SELECT v.embedding <=> CAST(:vector AS halfvec) FROM @VECTORS v
                                      WHERE v.text_hash = c.text_hash), 1) AS cosine
     FROM lexical l FULL JOIN semantic s USING (id) JOIN chunks c USING (id), weights w
@@ -109,8 +107,11 @@ ORDER BY b.deeper, b.score DESC, b.id
 @lru_cache(maxsize=256)
 def _statement(model: Model, of_documents: str) -> TextClause:
     condition = _OF_DOCUMENTS.replace("@CONDITION", of_documents) if of_documents else ""
+    ids = _DOCUMENT_IDS.replace("@CONDITION", of_documents) if of_documents else "NULL"
     statement: TextClause = model.sql(
-        _STATEMENT.replace("@TERM_SPACE", str(TERM_SPACE)).replace("@OF_DOCUMENTS", condition)
+        _STATEMENT.replace("@TERM_SPACE", str(TERM_SPACE))
+        .replace("@OF_DOCUMENTS", condition)
+        .replace("@DOCUMENT_IDS", ids)
     )
     return statement
 
@@ -127,7 +128,7 @@ async def find(session: AsyncSession, model: Model, request: Request) -> Sequenc
         "lexical_candidates": deep if request.share > 0 else 0,
         "semantic_candidates": deep if request.share < 1 else 0,
         "candidates": request.candidates,
-        "common": COMMON,
+        "ceilings": list(CEILINGS),
         "share": request.share,
         "limit": request.limit,
         **dict(request.documents.parameters),

@@ -115,14 +115,16 @@ class Chunk(Base):
     """A passage and its BM25 weights. Its vectors lie in the tables of the embedding models, under ``text_hash``.
 
     ``terms`` and ``frequencies`` run in parallel; ``weights`` holds each term's saturated frequency (the document's
-    side of BM25), so that its inner product with the query's idf vector is the BM25 score. ``readers`` repeats the
-    document's, so that one index scan can filter.
+    side of BM25), so that its inner product with the query's idf vector is the BM25 score. ``heavy`` marks the terms
+    that weigh more than usual (``assistant.knowledge.impact``). ``readers`` repeats the document's, so that one index
+    scan can filter.
     """
 
     __tablename__ = "chunks"
     __table_args__ = (
         UniqueConstraint("document_id", "ordinal"),
         Index("ix_chunks_terms", "terms", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
+        Index("ix_chunks_heavy", "heavy", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
         Index("ix_chunks_text_hash", "text_hash"),
     )
 
@@ -139,15 +141,21 @@ class Chunk(Base):
     frequencies: Mapped[list[int]]
     length: Mapped[int]
     weights: Mapped[Any] = mapped_column(SPARSEVEC(TERM_SPACE))
+    heavy: Mapped[list[int]]
 
 
 class Term(Base):
-    """How many chunks hold a term; kept exact by the transaction that writes chunks."""
+    """How many chunks hold a term, and how many of them in each tier above the lowest (``assistant.knowledge.impact``);
+    kept exact by the transaction that writes chunks."""
 
     __tablename__ = "terms"
 
     term: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     chunks: Mapped[int]
+    tier_1: Mapped[int]
+    tier_2: Mapped[int]
+    tier_3: Mapped[int]
+    tier_4: Mapped[int]
 
 
 class CorpusStatistics(Base):

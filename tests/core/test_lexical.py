@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from assistant.database import documents
+from assistant.database import documents, statistics
 from assistant.database.session import Sessions
 from assistant.database.tables import TERM_SPACE
 from assistant.knowledge.audience import Audience
@@ -157,7 +157,7 @@ async def test_postgres_scores_as_the_formula_says(sessions: Sessions, seed: int
     pages = library(random_)
     await shelve(sessions, WordEmbedder(), *pages)
     async with sessions.begin() as session:
-        assert await documents.reweigh_if_drifted(session)
+        assert await statistics.reweigh_if_drifted(session)
     searcher = Searcher(sessions, WordEmbedder(), BM25)
     for _ in range(8):
         question = " ".join(random_.sample([*WORDS, "unheard"], random_.randint(1, 4)))

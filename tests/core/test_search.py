@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select, text
 
-from assistant.database import documents
+from assistant.database import documents, statistics
 from assistant.database.session import Sessions
 from assistant.database.tables import Chunk, CorpusStatistics, Term
 from assistant.knowledge.audience import Audience
@@ -216,11 +216,11 @@ async def test_weights_that_drifted_are_what_a_new_index_would_hold(sessions: Se
     await shelve(sessions, EMBEDDER, *library)
     before = await weights(sessions)
     async with sessions.begin() as session:
-        assert await documents.reweigh_if_drifted(session)
+        assert await statistics.reweigh_if_drifted(session)
     after = await weights(sessions)
     assert after != before
     async with sessions.begin() as session:
-        assert not await documents.reweigh_if_drifted(session)  # nothing has moved since
+        assert not await statistics.reweigh_if_drifted(session)  # nothing has moved since
     await shelve(sessions, EMBEDDER, *library)  # written with the real mean from the start
     assert await weights(sessions) == after
 
@@ -241,7 +241,7 @@ async def test_writers_at_the_same_time_wait_for_each_other(sessions: Sessions) 
             ids = await document_ids(sessions, source_id)
             async with sessions.begin() as session:
                 await documents.remove(session, sorted(ids.values(), reverse=True)[:3])
-                await documents.reweigh_if_drifted(session)
+                await statistics.reweigh_if_drifted(session)
 
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         for _ in range(4):

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database import documents as index
-from assistant.database import failures, groups, sightings, sources, vectors
+from assistant.database import failures, groups, sightings, sources, statistics, vectors
 from assistant.database.documents import PreparedDocument
 from assistant.database.session import Sessions
 from assistant.database.vectors import VectorsMissing
@@ -228,7 +228,7 @@ class Writing:
         if not (report.added or report.updated or report.removed):
             return
         async with self._sessions.begin() as session:
-            await index.reweigh_if_drifted(session)
+            await statistics.reweigh_if_drifted(session)
         async with self._sessions.begin() as session:
             await vectors.sweep(session)
         async with self._sessions.begin() as session:
