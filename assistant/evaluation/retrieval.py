@@ -64,7 +64,10 @@ async def evaluate(
     rankings: Mapping[str, Ranking] = ARMS,
 ) -> Evaluation:
     """Run every arm on every query. ``embedder`` is the searchers'."""
-    searchers = {name: final.ranked(ranking) for name, ranking in rankings.items() if name != FINAL} | {FINAL: final}
+    named = {name: ranking for name, ranking in rankings.items() if name != FINAL} | {FINAL: final.ranking}
+    # Arms of equal stages are one: `final` is often another's, too.
+    same = {name: next(first for first in named if named[first] == ranking) for name, ranking in named.items()}
+    searchers = {name: final.ranked(named[name]) for name in dict.fromkeys(same.values())} | {same[FINAL]: final}
     queries = list(collection.queries)
     timed = random.Random(1).sample(queries, min(TIMED, len(queries)))  # noqa: S311 - which are timed is no secret
     texts = [collection.queries[query] for query in timed]
@@ -75,7 +78,7 @@ async def evaluate(
         name: Arm(per_query(collection.judged, ranked[name], queries), search_ms[name])
         for name in searchers
     }  # fmt: skip
-    return Evaluation(arms, embed_ms)
+    return Evaluation({name: arms[same[name]] for name in named}, embed_ms)
 
 
 async def _rank(

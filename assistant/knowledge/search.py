@@ -77,6 +77,10 @@ class Searcher:
         self._ranking = ranking
         self._models: dict[str, Model] = {}
 
+    @property
+    def ranking(self) -> Ranking:
+        return self._ranking
+
     def ranked(self, ranking: Ranking) -> Searcher:
         """The same search with other stages."""
         return Searcher(self._sessions, self._embedder, ranking)
