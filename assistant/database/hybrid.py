@@ -33,7 +33,8 @@ class Request:
     """What is searched for. ``vector``: pgvector's text form; ``share``: of BM25 in the score, 0..1.
 
     ``candidates``: of each arm; ``documents``: which ones may be found, beside their readers. A ``limit`` beyond the
-    candidates adds deeper ones behind them, and changes nothing about what comes first.
+    candidates adds deeper ones behind them, and changes nothing about what comes first. ``boosts``: what each term
+    counts for beside its rarity; empty: 1 each.
     """
 
     terms: Sequence[int]
@@ -43,6 +44,7 @@ class Request:
     limit: int
     share: float
     documents: Condition = EVERY
+    boosts: Sequence[float] = ()
 
 
 _OF_DOCUMENTS = """
@@ -53,10 +55,11 @@ _DOCUMENT_IDS = """(SELECT coalesce(array_agg(d.id), '{}') FROM documents d WHER
 _STATEMENT = """
 WITH corpus AS MATERIALIZED (SELECT greatest(chunks, 1) AS n FROM corpus_statistics),
 question AS MATERIALIZED (
-    SELECT asked.term, least(coalesce(t.chunks, 0), n) AS df, n
-    FROM corpus, unnest(CAST(:terms AS integer[])) AS asked(term) LEFT JOIN terms t USING (term)
+    SELECT asked.term, asked.boost, least(coalesce(t.chunks, 0), n) AS df, n
+    FROM corpus, unnest(CAST(:terms AS integer[]), CAST(:boosts AS float8[])) AS asked(term, boost)
+         LEFT JOIN terms t USING (term)
 ),
-weighted AS MATERIALIZED (SELECT term, ln(1 + (n - df + 0.5) / (df + 0.5)) AS idf FROM question),
+weighted AS MATERIALIZED (SELECT term, boost * ln(1 + (n - df + 0.5) / (df + 0.5)) AS idf FROM question),
 weights AS MATERIALIZED (
     SELECT CAST('{' || string_agg(term || ':' || idf, ',' ORDER BY term) || '}/@TERM_SPACE' AS sparsevec) AS vector,
            json_object_agg(term, idf) AS by_term, array_agg(term) AS terms, array_agg(idf) AS idfs
@@ -122,6 +125,7 @@ async def find(session: AsyncSession, model: Model, request: Request) -> Sequenc
     deep = max(request.candidates, request.limit)
     parameters: dict[str, Any] = {
         "terms": list(request.terms),
+        "boosts": list(request.boosts) or [1.0] * len(request.terms),
         "vector": request.vector,
         "readers": sorted(request.audience.principals),
         # An arm that has no share in the score names nothing: BM25 alone is BM25, and costs what it costs.
