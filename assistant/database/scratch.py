@@ -60,12 +60,12 @@ def within(url: str, schema: str) -> str:
 
 
 async def _connect(url: str) -> psycopg.AsyncConnection:
-    plain = make_url(psycopg_url(url)).set(drivername="postgresql").render_as_string(hide_password=False)
+    parsed = make_url(psycopg_url(url))
+    _, given = parsed.get_dialect()().create_connect_args(parsed)  # libpq reads URLs a little differently
     try:
-        return await psycopg.AsyncConnection.connect(plain, autocommit=True, connect_timeout=5)
+        return await psycopg.AsyncConnection.connect(**{"connect_timeout": 5, **given}, autocommit=True)
     except psycopg.OperationalError as error:
-        shown = make_url(psycopg_url(url)).render_as_string()
-        raise DatabaseUnavailable(f"Postgres cannot be reached at {shown}.") from error
+        raise DatabaseUnavailable(f"Postgres cannot be reached at {parsed.render_as_string()}.") from error
 
 
 async def _create(connection: psycopg.AsyncConnection, name: str) -> None:
