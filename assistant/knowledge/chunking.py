@@ -1,7 +1,7 @@
 """Cuts a parsed document into passages along its structure: sections first, then blocks, then sentences.
 
 A chunk belongs to one section. Small neighbours of one parent share a chunk, their headings kept as lines of text.
-What a chunk is found by repeats the end of the one before it (``overlap``).
+What is embedded of a chunk repeats the end of the one before it (``overlap``).
 """
 
 from __future__ import annotations

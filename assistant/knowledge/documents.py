@@ -42,7 +42,7 @@ class Chunk:
     """A passage small enough for the embedding model, with its place in the document.
 
     ``text`` is what is shown and quoted; ``heading_path`` says where it stands ("Deploy > Roll back"). ``before`` is
-    how the chunk before it ends: embedded and indexed with the text, neither shown nor stored.
+    how the chunk before it ends: embedded with the text, neither shown nor stored.
     """
 
     ordinal: int
@@ -52,11 +52,6 @@ class Chunk:
     page: int | None = None
     before: str = ""
 
-    @property
-    def found_by(self) -> str:
-        """The text with what it repeats of the chunk before it."""
-        return f"{self.before}\n{self.text}" if self.before else self.text
-
     def context(self, title: str) -> str:
         """The title and headings that precede the text when it is embedded and indexed."""
         path = [part for part in self.heading_path if part.casefold() != title.casefold()]
@@ -64,7 +59,8 @@ class Chunk:
 
     def embedded_text(self, title: str) -> str:
         """What the embedding model is given."""
-        return f"{self.context(title)}\n{self.found_by}"
+        repeated = f"{self.before}\n" if self.before else ""
+        return f"{self.context(title)}\n{repeated}{self.text}"
 
 
 def text_hash(embedded: str) -> uuid.UUID:

@@ -1,4 +1,4 @@
-"""What a chunk is found by repeats the end of the one before it; what is shown does not."""
+"""What is embedded of a chunk repeats the end of the one before it; what is shown does not."""
 
 import uuid
 from dataclasses import replace
@@ -41,7 +41,7 @@ def test_of_a_sentence_that_is_too_long_its_last_words() -> None:
     assert long.endswith(before)
     assert before.split()[0] in long.split()
     assert 15 <= words([before])[0] <= MOST_TOKENS
-    assert repeated("語" * 400, "It ends.") == ["", ""]  # no blank to cut at
+    assert repeated("語" * 900, "It ends.") == ["", ""]  # no blank to cut at
 
 
 def test_marks_alone_are_not_repeated() -> None:
