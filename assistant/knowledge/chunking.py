@@ -22,7 +22,7 @@ from assistant.knowledge.pieces import (
     total_cost,
 )
 
-MIN_TOKENS = 40  # a section below this says too little by itself
+MIN_TOKENS = 60  # a section below this says too little by itself
 MIN_TAIL = 100  # the last chunk of a section that is cut takes pieces from the one before, up to this
 _MIN_BUDGET = 24  # for text, however long its title and headings are
 _MAX_HEADING = 100  # characters; longer ones are sentences that a parser took for headings

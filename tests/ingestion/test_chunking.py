@@ -29,11 +29,11 @@ def size(piece: Chunk, title: str = "Doc") -> int:
 
 def test_a_chunk_belongs_to_one_section() -> None:
     found = cut(
-        prose(50),
+        prose(70),
         heading("Deploy", 2, anchor="deploy"),
-        prose(60),
+        prose(80),
         heading("Roll back", 3, anchor="roll-back", page=2),
-        Block("paragraph", "back " * 59 + "end.", page=2),
+        Block("paragraph", "back " * 79 + "end.", page=2),
         heading("Owners", 2),
         prose(70),
     )
@@ -48,7 +48,7 @@ def test_a_chunk_belongs_to_one_section() -> None:
 def test_small_siblings_share_a_chunk_under_their_parent() -> None:
     blocks = [heading("FAQ", 2, anchor="faq")]
     for name in ("One", "Two", "Three", "Four"):
-        blocks += [heading(name, 3, anchor=name.lower()), prose(20)]
+        blocks += [heading(name, 3, anchor=name.lower()), prose(32)]
     found = cut(*blocks)
     assert [(c.heading_path, c.anchor) for c in found] == [(("FAQ",), "one"), (("FAQ",), "three")]
     assert found[0].text.split("\n\n")[::2] == ["One", "Two"]

@@ -59,7 +59,7 @@ def test_a_text_that_is_counted_too_long_repeats_nothing() -> None:
 def test_a_document_repeats_from_section_to_section_and_shows_nothing_twice() -> None:
     blocks = []
     for number, step in enumerate(STEPS):
-        blocks += [heading(f"Part {number}"), Block("paragraph", f"{step}. " * 3 + f"Then comes {number}.")]
+        blocks += [heading(f"Part {number}"), Block("paragraph", f"{step}. " * 6 + f"Then comes {number}.")]
     found = chunk(ParsedDocument("Keys", tuple(blocks)), words)
     assert len(found) == len(STEPS)
     assert found[0].before == ""
