@@ -60,6 +60,7 @@ DECLARE
     alone integer := 0;
     paired integer;
     last integer;
+    head integer[];
     second integer[];
     third integer[];
 BEGIN
@@ -110,14 +111,16 @@ BEGIN
             EXIT WHEN j > i AND ceiling[i] + reach[j] < bar;
             CONTINUE WHEN j > i AND j <= paired;
             last := j;
+            head := others[i:i];
             IF j = i THEN  -- terms that may reach the bar alone
                 CONTINUE WHEN ceiling[i] < bar;
                 WHILE last < cardinality(others) AND ceiling[last + 1] >= bar LOOP
                     last := last + 1;
                 END LOOP;
                 alone := last;
-                second := others[i:last];
-                third := second;
+                head := others[i:last];
+                second := head;
+                third := head;
             ELSIF ceiling[i] + ceiling[j] >= bar THEN
                 WHILE last < cardinality(others) AND ceiling[i] + ceiling[last + 1] >= bar LOOP
                     last := last + 1;
@@ -135,7 +138,7 @@ BEGIN
             END IF;
             SELECT array_agg(best.id), array_agg(-best.score) INTO more_ids, more_scores
             FROM (SELECT c.id, c.weights <#> question AS score FROM chunks c
-                  WHERE (i <= alone OR c.terms && others[i:i]) AND c.terms && second AND c.terms && third
+                  WHERE c.terms && head AND c.terms && second AND c.terms && third
                   AND c.readers && who AND (of_documents IS NULL OR c.document_id IN (SELECT unnest(of_documents)))
                   AND c.weights <#> question <= -bar
                   ORDER BY score, id LIMIT most) AS best;
