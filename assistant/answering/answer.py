@@ -14,9 +14,9 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.answering import citations as citing
-from assistant.answering import filtering
+from assistant.answering import filtering, rewriting
 from assistant.answering.confidence import SURE, worth_asking, worth_speaking_up
-from assistant.answering.history import TURNS, standalone
+from assistant.answering.history import TURNS, carried, leans, standalone
 from assistant.answering.messages import (
     NOTHING_USED,
     Answer,
@@ -37,6 +37,7 @@ from assistant.database.session import Sessions
 from assistant.errors import AlmanacError, QuestionRejected
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.filters import NO_FILTERS, FilterError, Filters
+from assistant.knowledge.query import Carried
 from assistant.knowledge.search import Hit, Searcher, SearchResult
 from assistant.models.port import Brief, Model, Written
 from assistant.strings import detect, known, say
@@ -59,7 +60,9 @@ class _Work:
     language: str
     asked: str = ""  # the question without its filters
     filters: Filters = NO_FILTERS
-    query: str = ""
+    query: str = ""  # what is asked, understood alone
+    search_for: str = ""
+    carried: Sequence[Carried] = ()  # what counts beside it
     turns: Sequence[Turn] = ()
     result: SearchResult | None = None
     usage: Usage = NOTHING_USED
@@ -135,9 +138,10 @@ class Answering:
         async with self._sessions() as session:
             question = work.question = await _with_groups(session, question)
             work.turns = filtering.without_filters(await answers.turns(session, question, TURNS))
-        if (before := filtering.lifted(work.asked, work.turns, question.asker)) is not None:
-            work.asked = before
-        work.query = standalone(work.asked, work.turns, question.asker)
+            if filtering.lifts(work.asked):
+                work.asked = filtering.last_asked(await answers.asked_before(session, question)) or work.asked
+                question = work.question = replace(question, text=work.asked)
+        await self._look_back(work)
         work.result = await self._search(work, question.audience)
         answer = self._not_found(work)
         async with aclosing(self._attempt(work, question.audience)) as events:
@@ -150,11 +154,26 @@ class Answering:
             answer = await self._privately(work) or answer
         yield answer
 
+    async def _look_back(self, work: _Work) -> None:
+        """What is searched for: the question, and what it leans on in the conversation."""
+        asked, turns, asker = work.asked, work.turns, work.question.asker
+        work.query, work.carried = standalone(asked, turns, asker), carried(asked, turns, asker)
+        work.search_for = asked
+        if not turns or not leans(asked):
+            return
+        with work.watch.stage("rewrite"):
+            alone = await rewriting.rewritten(self._model, asked, turns)
+        if alone is not None:
+            work.usage = work.usage + alone.usage
+            if alone.text:
+                work.query, work.search_for, work.carried = alone.text, alone.text, ()
+
     async def _search(self, work: _Work, audience: Audience) -> SearchResult:
         with work.watch.stage("search"):
             return await self._searcher.search(
-                work.query, audience=audience, limit=SNAPSHOT, sources=work.question.sources, filters=work.filters
-            )
+                work.search_for, audience=audience, limit=SNAPSHOT, sources=work.question.sources,
+                filters=work.filters, carried=work.carried,
+            )  # fmt: skip
 
     async def _attempt(self, work: _Work, audience: Audience) -> AsyncGenerator[Progress | Delta | Answer, None]:
         """Let the model write from what was found; ends with an ``Answer``."""

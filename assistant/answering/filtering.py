@@ -28,28 +28,29 @@ def read(question: Question) -> tuple[str, Filters]:
     return asked, filters | question.filters
 
 
-def lifted(asked: str, turns: Sequence[Turn], asker: str) -> str | None:
-    """The asker's question before, where they now ask to search without its filters; None: they ask something else."""
-    if not _lifts(asked):
-        return None
-    return next((turn.question for turn in reversed(turns) if turn.asker == asker), None)
+def lifts(asked: str) -> bool:
+    """Whether somebody asks for their question to be asked again, without its filters."""
+    words = " ".join(re.sub(r"[^\w\s]", " ", asked).casefold().split())
+    return any(words in texts["without"].split("|") for texts in catalogue("filters").values())
+
+
+def last_asked(questions: Sequence[str]) -> str | None:
+    """The first of the questions (newest first), without its filters, that is one."""
+    asked = (bare(question) for question in questions)
+    return next((question for question in asked if question and not lifts(question)), None)
 
 
 def without_filters(turns: Sequence[Turn]) -> tuple[Turn, ...]:
-    """The turns with what was asked alone; where somebody lifted filters, that is their question before."""
-    cleaned: list[Turn] = []
-    for turn in turns:
-        try:
-            asked, _ = parse(turn.question)
-        except FilterError:
-            asked = turn.question
-        cleaned.append(replace(turn, question=lifted(asked, cleaned, turn.asker) or asked))
-    return tuple(cleaned)
+    """The turns with what was asked alone."""
+    return tuple(replace(turn, question=bare(turn.question) or turn.question) for turn in turns)
 
 
-def _lifts(text: str) -> bool:
-    words = " ".join(re.sub(r"[^\w\s]", " ", text).casefold().split())
-    return any(words in texts["without"].split("|") for texts in catalogue("filters").values())
+def bare(text: str) -> str:
+    """A question without its filters; as it is, where they were refused."""
+    try:
+        return parse(text)[0]
+    except FilterError:
+        return text
 
 
 def noted(text: str, outcome: Outcome, filters: Filters, language: str, found: bool) -> str:

@@ -81,6 +81,22 @@ async def turns(session: AsyncSession, question: Question, limit: int) -> tuple[
     return tuple(Turn(*row) for row in reversed((await session.execute(statement)).all()))
 
 
+async def asked_before(session: AsyncSession, question: Question, limit: int = 5) -> list[str]:
+    """What the asker has asked in this conversation, whatever came of it; the newest first."""
+    statement = (
+        select(Answer.question)
+        .where(
+            Answer.platform == question.platform,
+            Answer.conversation == question.conversation,
+            Answer.asker == question.asker,
+            Answer.withdrawn_at.is_(None),
+        )
+        .order_by(Answer.created_at.desc())
+        .limit(limit)
+    )
+    return list((await session.execute(statement)).scalars())
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """An answer with what it was asked by."""

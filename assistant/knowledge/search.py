@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +19,7 @@ from assistant.knowledge.audience import Audience
 from assistant.knowledge.embedders import Embedders, pinned
 from assistant.knowledge.embedding import Embedder, halfvec_literal
 from assistant.knowledge.filters import NO_FILTERS, Filters
-from assistant.knowledge.lexical import query_terms
+from assistant.knowledge.query import Carried, Vector, mixed, weighted_terms
 from assistant.knowledge.ranking import FINAL, Ranking
 
 CANDIDATES = 60  # of each arm; more change nothing in the first ten (see benchmarks.md)
@@ -93,12 +94,14 @@ class Searcher:
         limit: int = 10,
         sources: Sequence[int] = (),
         filters: Filters = NO_FILTERS,
+        carried: Sequence[Carried] = (),
     ) -> SearchResult:
         """The best passages for ``query`` that the audience may read, of ``sources`` (ids) where some are named.
 
+        ``carried`` is what was said before, and counts as much as it says.
         Raises ``FilterError`` where ``filters`` name a source that holds nothing for the audience.
         """
-        rows = await self._rows(query, audience, limit, await self._condition(filters, audience, sources))
+        rows = await self._rows(query, carried, audience, limit, await self._condition(filters, audience, sources))
         weights: dict[str, float] = next((row[-1] for row in rows if row[-1]), {})
         return SearchResult(tuple(map(_hit, rows)), {int(term): idf for term, idf in weights.items()})
 
@@ -108,13 +111,16 @@ class Searcher:
         async with self._sessions() as session:
             return await look_up(session, filters, audience, sources)
 
-    async def _rows(self, query: str, audience: Audience, limit: int, only: Condition) -> Sequence[Any]:
+    async def _rows(
+        self, query: str, carried: Sequence[Carried], audience: Audience, limit: int, only: Condition
+    ) -> Sequence[Any]:
         """What is found with the active model; with the next one, if that one is dropped in this very moment."""
+        terms = weighted_terms(query, carried)
         for _ in range(ATTEMPTS):
             embedder = pinned(self._embedder)
-            vector = halfvec_literal(await embedder.embed_query(query))
+            vector = halfvec_literal(await _vector(embedder, query, carried))
             request = Request(
-                query_terms(query), vector, audience, CANDIDATES, limit, self._ranking.share, only
+                list(terms), vector, audience, CANDIDATES, limit, self._ranking.share, only, list(terms.values())
             )  # fmt: skip
             rows = await self._rows_of(embedder.name, request)
             if rows is not None:
@@ -140,6 +146,11 @@ class Searcher:
         if name not in self._models:
             self._models.update({model.name: model for model in await models(session)})
         return self._models.get(name)
+
+
+async def _vector(embedder: Embedder, query: str, carried: Sequence[Carried]) -> Vector:
+    own, *others = await asyncio.gather(*map(embedder.embed_query, (query, *(part.text for part in carried))))
+    return mixed(own, others, [part.vector for part in carried]) if carried else own
 
 
 def _hit(row: Any) -> Hit:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import openai
 import structlog
 
-from assistant.answering.messages import Usage
-from assistant.answering.prompts import NO_ANSWER, messages
+from assistant.answering.messages import Turn, Usage
+from assistant.answering.prompts import NO_ANSWER, messages, rewriting_messages
+from assistant.answering.rewriting import Rewritten
 from assistant.errors import ModelError, ModelTimeout
 from assistant.models.port import Brief, Written
 from assistant.models.pricing import priced
@@ -25,6 +26,7 @@ from assistant.settings import Settings
 log = structlog.get_logger()
 
 TRIES = 3
+REWRITE_TOKENS = 120
 TOO_LATE = "The language model did not begin to answer in time."
 TRANSIENT = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError, openai.ConflictError)
 
@@ -73,6 +75,21 @@ class OpenAIModel:
         if held and not text.startswith(NO_ANSWER):
             yield held
         yield Written(text, supported=not text.startswith(NO_ANSWER), usage=usage)
+
+    async def rewrite(self, question: str, turns: Sequence[Turn]) -> Rewritten:
+        """One call, not tried again: its caller has little time."""
+        try:
+            completion = await self._client.chat.completions.create(
+                model=self.name,
+                messages=[],
+                extra_body={"messages": rewriting_messages(question, turns)},
+                max_tokens=REWRITE_TOKENS,
+                temperature=0.0,
+            )
+            text = completion.choices[0].message.content if completion.choices else None
+        except (openai.OpenAIError, ValueError) as error:
+            raise ModelError(f"The language model did not rewrite the question ({type(error).__name__}).") from error
+        return Rewritten(text or "", self._usage(completion) or Usage())
 
     async def close(self) -> None:
         await self._client.close()

@@ -26,6 +26,7 @@ from assistant.database.tables import Inbox
 from assistant.database.tables import Vote as VoteRow
 from assistant.errors import ModelError, QuestionRejected
 from assistant.knowledge.audience import Audience
+from assistant.knowledge.filters import Filters
 from assistant.knowledge.search import Searcher
 from assistant.models.port import Brief
 from assistant.strings import say
@@ -299,6 +300,46 @@ async def test_a_follow_up_is_searched_with_the_question_before(desk: Desk) -> N
     await desk.ask(FOLLOW_UP, conversation="c2")
     assert desk.model.asked[-1].turns == ()
     assert desk.model.asked[-1].standalone == FOLLOW_UP
+
+
+async def test_filters_are_no_part_of_what_is_asked_and_are_said(desk: Desk) -> None:
+    answer = await desk.ask(f"{ASKED} title:rolling")
+    assert (answer.outcome, desk.model.asked[-1].question) == (Outcome.ANSWERED, ASKED)
+    assert answer.text.endswith("*Filtered: title rolling*")
+    [row] = await desk.rows()
+    assert row.question == f"{ASKED} title:rolling"
+    given = await desk.ask(filters=Filters(titles=("rolling",)))
+    assert given.text == answer.text
+
+
+async def test_filters_that_leave_nothing_are_said_and_can_be_lifted(desk: Desk) -> None:
+    nothing = await desk.ask(f"{ASKED} title:holidays", conversation="c1")
+    assert nothing.outcome is Outcome.NOT_IN_DOCUMENTS
+    assert nothing.text == (
+        "Nothing was found with the filters: title holidays. "
+        "Reply “without filters” to search everything, or ask again without them."
+    )
+    again = await desk.ask("Without filters!", conversation="c1")
+    assert (again.outcome, desk.model.asked[-1].question) == (Outcome.ANSWERED, ASKED)
+    assert "iltered" not in again.text
+    assert [row.question for row in await desk.rows()] == [f"{ASKED} title:holidays", ASKED]
+    unheard = await desk.ask("Without filters!", conversation="c2")
+    assert desk.model.asked[-1].question != ASKED or unheard.outcome is Outcome.NOT_IN_DOCUMENTS
+
+
+@pytest.mark.parametrize(
+    ("filter_", "said"),
+    [
+        ("after:soon", "`after:soon` is no date that I understand"),
+        ("source:pay", "`source:pay` names no source that can be searched here; there are: handbook."),
+    ],
+)
+async def test_a_filter_that_is_wrong_is_one_sentence_without_a_reference(desk: Desk, filter_: str, said: str) -> None:
+    answer = await desk.ask(f"{ASKED} {filter_}")
+    assert answer.text.startswith(said)
+    assert (answer.outcome, answer.reference, desk.model.asked) == (Outcome.FAILED, None, [])
+    chatter = await desk.ask(f"{ASKED} after:soon", unprompted=True)  # nobody asked us: no reason to complain
+    assert "after:soon" not in chatter.text
 
 
 async def test_what_failed_is_no_turn_of_the_conversation(desk: Desk) -> None:

@@ -123,17 +123,11 @@ async def test_what_is_wrong_is_said_in_the_language_of_the_words(searcher: Sear
     assert nothing.note == "Rien n'a été trouvé avec les filtres : titre xyz."
 
 
-def turn(question: str, asker: str = "ann") -> Turn:
-    return Turn(question, "", asker)
-
-
-@pytest.mark.parametrize(
-    "reply", ["without filters", "Without filters!", "Ohne Filter.", "sans filtres", "sin filtros"]
-)
-def test_lifting_filters_asks_the_same_persons_question_again(reply: str) -> None:
-    turns = [turn("deploy source:a"), turn("rollback", "ben")]
-    assert filtering.lifted(reply, filtering.without_filters(turns), "ann") == "deploy"
-    assert filtering.lifted(reply, (), "ann") is None
-    assert filtering.lifted("deploy without filters on the proxy", turns, "ann") is None
-    cleaned = filtering.without_filters([*turns, turn(reply)])
-    assert [each.question for each in cleaned] == ["deploy", "rollback", "deploy"]
+@pytest.mark.parametrize("reply", ["without filters", "Without filters!", "Ohne Filter.", "sin filtros"])
+def test_lifting_filters_asks_the_last_question_again(reply: str) -> None:
+    assert filtering.lifts(reply)
+    assert filtering.last_asked([reply, "deploy source:a", "rollback"]) == "deploy"
+    assert filtering.last_asked([reply]) is None
+    assert not filtering.lifts("deploy without filters on the proxy")
+    asked = Turn("deploy source:a after:2026", "Like this.")
+    assert filtering.without_filters([asked]) == (Turn("deploy", "Like this."),)
