@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from assistant import queue
-from assistant.database import failures, runs, sightings, sources
+from assistant.database import blocks, failures, runs, sightings, sources
 from workers.execution import execute
 
 log = structlog.get_logger()
@@ -26,7 +26,10 @@ async def sweep(ctx: dict[str, Any]) -> None:
         async with ctx["services"].sessions.begin() as session:
             for source_id in await sources.take_due(session):
                 await runs.request(session, "ingest", source_id)
-            for source_id in await failures.sources_with_failures_due(session):
+            for source_id in {
+                *await failures.sources_with_failures_due(session),
+                *await blocks.take_marked(session),
+            }:
                 await runs.request(session, "ingest", source_id, failures="due")
             await runs.give_up_exhausted(session)
             waiting = await runs.waiting(session)

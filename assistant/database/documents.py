@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,13 @@ from sqlalchemy import Text, any_, cast, delete, func, literal, or_, select, tex
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from assistant.database import statistics, vectors
+from assistant.database import blocks, statistics, vectors
 from assistant.database.failures import forget_failure, forget_failures
 from assistant.database.tables import Chunk, CorpusStatistics, Document, Source
 from assistant.database.vectors import STATISTICS_LOCK
 from assistant.errors import SettingsError
 from assistant.knowledge import documents as types
+from assistant.knowledge.boilerplate import readers_key
 from assistant.knowledge.documents import text_hash
 from assistant.knowledge.embedding import Vectors
 from assistant.knowledge.lexical import frequencies
@@ -39,7 +40,8 @@ class IndexedDocument:
 class PreparedDocument:
     """A parsed, chunked and embedded document.
 
-    ``vectors``: the active model's, one row a chunk; None: every model's are in the index already.
+    ``vectors``: the active model's, one row a chunk; None: every model's are in the index already. ``keys``: its
+    blocks', crossed with its readers'; ``without``: those that its chunks were made without.
     """
 
     item: types.SourceItem
@@ -47,6 +49,8 @@ class PreparedDocument:
     chunks: Sequence[types.Chunk]
     vectors: Vectors | None = None
     version: str | None = None
+    keys: Collection[int] = ()
+    without: Collection[int] = ()
 
 
 async def ensure_statistics(session: AsyncSession, embedding_model: str, dimensions: int = 384) -> None:
@@ -134,7 +138,18 @@ async def replace_all(session: AsyncSession, source_id: int, prepared: Sequence[
         row |= statistics.weighed(row["terms"], row["frequencies"], row["length"], mean)
     await session.execute(_INSERT_CHUNKS, {"rows": orjson.dumps(every).decode()})
     await statistics.count(session, ((row["terms"], row["heavy"], row["length"]) for row in every), 1)
+    await _share(session, source_id, prepared, {row.external_id: row.id for row in written}, known)
     await forget_failures(session, source_id, list(rows))
+
+
+async def _share(
+    session: AsyncSession, source_id: int, prepared: Sequence[PreparedDocument], ids: Mapping[str, int],
+    known: Sequence[int],
+) -> None:  # fmt: skip
+    keys = {ids[one.item.external_id]: one.keys for one in prepared}
+    without = {ids[one.item.external_id]: one.without for one in prepared}
+    if known or any(keys.values()):
+        await blocks.rewrite(session, source_id, keys, without, known)
 
 
 async def _write_vectors(session: AsyncSession, prepared: PreparedDocument, hashes: Sequence[uuid.UUID]) -> None:
@@ -205,6 +220,11 @@ async def update_access(
 ) -> None:
     """New readers, a new URL or a new version of unchanged content: nothing is embedded again."""
     values = {"readers": list(readers), "url": url, "version": version}
+    found = select(Document.source_id, Document.readers).where(Document.id == document_id)
+    row = (await session.execute(found)).one_or_none()
+    if row is not None and set(row.readers) != set(readers):
+        await _lock(session)
+        await blocks.cross(session, row.source_id, document_id, readers_key(row.readers) ^ readers_key(readers))
     await session.execute(update(Document).where(Document.id == document_id).values(**values))
     chunks = update(Chunk).where(Chunk.document_id == document_id, Chunk.readers != cast(list(readers), ARRAY(Text)))
     await session.execute(chunks.values(readers=list(readers)))
@@ -229,6 +249,7 @@ async def remove(session: AsyncSession, document_ids: Sequence[int]) -> None:
     if not document_ids:
         return
     await _lock(session)
+    await blocks.release(session, document_ids)
     await _remove_chunks(session, document_ids)
     await session.execute(delete(Document).where(Document.id.in_(document_ids)))
 
@@ -270,4 +291,5 @@ async def folder_source(session: AsyncSession, folder: str) -> tuple[int, str]:
 async def _take_in(session: AsyncSession, source_id: int, inner: Source, prefix: str) -> None:
     moved = {"source_id": source_id, "external_id": literal(prefix) + Document.external_id}
     await session.execute(update(Document).where(Document.source_id == inner.id).values(moved))
+    await blocks.merged(session, inner.id, source_id)
     await session.execute(delete(Source).where(Source.id == inner.id))

@@ -144,6 +144,31 @@ class Chunk(Base):
     heavy: Mapped[list[int]]
 
 
+class BlockKey(Base):
+    """A document holds a block of these words (``assistant.knowledge.boilerplate``), for the same readers: the key is
+    the block's, crossed with one of the document's readers. ``source_id`` repeats the document's."""
+
+    __tablename__ = "block_keys"
+
+    source_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    key: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    document_id: Mapped[int] = mapped_column(
+        ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True, index=True, autoincrement=False
+    )
+
+
+class DocumentAgain(Base):
+    """A document whose chunks are no longer right, since another came or went that holds the same words: the next sync
+    prepares it again, unchanged as it is. ``tried``: the last one could not, and no run is started for it alone."""
+
+    __tablename__ = "documents_again"
+
+    document_id: Mapped[int] = mapped_column(
+        ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    tried: Mapped[bool] = mapped_column(server_default=false())
+
+
 class Term(Base):
     """How many chunks hold a term, and how many of them in each tier above the lowest (``assistant.knowledge.impact``);
     kept exact by the transaction that writes chunks."""

@@ -6,7 +6,8 @@ it, so that neither their vectors nor their words are drowned in what they share
 same step on three services' pages is an answer about each of them.
 
 Pure functions. Who holds what is asked of the caller, as ``key -> document ids in a fixed order``: a table beside the
-documents, or a dictionary. Readers are the caller's too: two documents that different people may read share nothing.
+documents, or a dictionary. Two documents that different people may read share nothing: the caller crosses the keys with
+their readers. Of a long list the first ``MINIMUM`` are enough, and one more for each document that changes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from assistant.knowledge.documents import Block, ParsedDocument
 
@@ -22,7 +24,7 @@ MINIMUM = 4  # documents
 MIN_WORDS = 6  # shorter blocks ("Steps:", "On this page") weigh little, and are often no boilerplate
 _WORD = re.compile(r"\w+")
 
-Holders = Mapping[int, Sequence[str]]
+Id = TypeVar("Id", str, int)  # of a document
 
 
 def block_key(block: Block) -> int | None:
@@ -41,10 +43,19 @@ def block_keys(document: ParsedDocument) -> set[int]:
     return {key for key in map(block_key, document.blocks) if key is not None}
 
 
-def left_out(document_id: str, document: ParsedDocument, holders: Holders, minimum: int = MINIMUM) -> set[int]:
-    """The keys of the document's blocks that another document keeps for it. ``holders`` may name this one or not."""
+def readers_key(readers: Collection[str]) -> int:
+    """64 bits (signed) of who may read a document. ``key ^ readers_key(readers)`` is a key that only the documents of
+    these readers have in common, and it can be undone."""
+    digest = hashlib.blake2b("\0".join(sorted(readers)).encode("utf-8", "replace"), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)
+
+
+def left_out(
+    document_id: Id, keys: Collection[int], holders: Mapping[int, Sequence[Id]], minimum: int = MINIMUM
+) -> set[int]:
+    """Those of the document's keys that another document keeps for it. ``holders`` may name this one or not."""
     found = set()
-    for key in block_keys(document):
+    for key in keys:
         known = holders.get(key, ())
         others = [holder for holder in known if holder != document_id]
         keeps = not others or (document_id in known and known[0] == document_id)
@@ -77,10 +88,12 @@ def _sections(blocks: Sequence[Block]) -> list[tuple[Block | None, list[Block]]]
     return found
 
 
-def to_prepare_again(before: Holders, after: Holders, minimum: int = MINIMUM) -> set[str]:
+def to_prepare_again(
+    before: Mapping[int, Sequence[Id]], after: Mapping[int, Sequence[Id]], minimum: int = MINIMUM
+) -> set[Id]:
     """The documents whose chunks are no longer right when holders change: those that held a copy before it became
     boilerplate, the next keeper of one whose keeper went, and all where too few copies are left."""
-    found: set[str] = set()
+    found: set[Id] = set()
     for key in {*before, *after}:
         old, new = before.get(key, ()), after.get(key, ())
         was, now = len(old) >= minimum, len(new) >= minimum

@@ -11,13 +11,20 @@ from workers.ingestion.sources.port import Changes
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """To be embedded and written. ``known``: it takes the place of a version that is there."""
+    """To be embedded and written. ``known``: it takes the place of a version that is there.
+
+    ``keys``: its blocks', crossed with its readers'; ``without``: those its chunks were made without. ``counted``
+    False: the document has not changed, only what others keep for it.
+    """
 
     item: SourceItem
     document: ParsedDocument
     chunks: Sequence[Chunk]
     version: str | None
     known: bool
+    keys: frozenset[int] = frozenset()
+    without: frozenset[int] = frozenset()
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

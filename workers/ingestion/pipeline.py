@@ -10,19 +10,20 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
+from assistant.database import blocks, failures, sightings, sources
 from assistant.database import documents as index
-from assistant.database import failures, sightings, sources
 from assistant.database.session import Sessions
 from assistant.knowledge.documents import SourceItem
 from assistant.knowledge.embedding import Embedder
 from workers.ingestion.lease import Lease, NoLease
-from workers.ingestion.outcomes import Flush, Outcome, PageEnd, Parsed, Unchanged
+from workers.ingestion.outcomes import Failed, Flush, Outcome, PageEnd, Parsed, Unchanged
 from workers.ingestion.preparing import Asked, Preparing
 from workers.ingestion.report import Report
+from workers.ingestion.sharing import Marked, Sharing
 from workers.ingestion.sources.folder import Folder, readable_name
 from workers.ingestion.sources.memory import Memory
 from workers.ingestion.sources.port import Changes, Cursor, Source
@@ -40,7 +41,11 @@ Embedding = tuple[Batch, asyncio.Task[None]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a sync is about. ``readers``: of what names none itself; ``fixed``: of everything, whatever it names."""
+    """What a sync is about. ``readers``: of what names none itself; ``fixed``: of everything, whatever it names.
+
+    ``shared``: what stands on many documents is searched once; not for sources that give a document only once.
+    ``anew``: prepare the source's documents again, though they have not changed; what cannot be had stays as it is.
+    """
 
     source_id: int
     start: Cursor | None = None
@@ -50,6 +55,8 @@ class Plan:
     keep: bool = False
     again: bool = False
     scope: int = 0
+    shared: bool = True
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +83,7 @@ class Ingestion:
         self, source_id: int, items: Mapping[str, SourceItem], report: Report, readers: Sequence[str] = ("everyone",)
     ) -> None:
         """Index items that are in memory already; removes nothing."""
-        await self.sync(Memory(items), Plan(source_id, readers=tuple(readers)), report)
+        await self.sync(Memory(items), Plan(source_id, readers=tuple(readers), shared=False), report)
 
     async def sync(self, source: Source, plan: Plan, report: Report) -> None:
         """Bring the index in line with the source, from where the run's last attempt stopped."""
@@ -97,8 +104,9 @@ class _Sync:
         self._source = source
         self._plan = plan
         self._report = report
-        self._preparing = Preparing(ingestion.embedder.count_tokens, plan.again)
-        place = {"scope": plan.scope, "base": base}
+        self._sharing = Sharing(ingestion.sessions, plan.source_id)
+        shared = self._sharing if plan.shared else None
+        self._preparing = Preparing(ingestion.embedder.count_tokens, shared, plan.again)
         self._writing = Writing(
             ingestion.sessions,
             ingestion.embedder,
@@ -107,7 +115,8 @@ class _Sync:
             report,
             plan.prefix,
             plan.keep,
-            place,
+            None if plan.anew else {"scope": plan.scope, "base": base},
+            self._refresh,
         )
         self._base = base
         self._forgotten: set[str] = set()
@@ -163,6 +172,19 @@ class _Sync:
     def _was_written(self, outcome: Outcome) -> None:
         if isinstance(outcome, PageEnd):
             self._on_the_way.pop(0)
+        elif isinstance(outcome, Parsed):
+            self._sharing.settled(outcome.item.external_id)
+
+    async def _refresh(self) -> None:
+        """Prepare the marked documents again. That may mark others, where one has changed meanwhile."""
+        plan, sessions = self._plan, self._ingestion.sessions
+        for untried in (False, True, True, True) if plan.shared else ():
+            async with sessions() as session:
+                if not await blocks.marked(session, plan.source_id, 0, 1, untried):
+                    return
+            marked = Marked(self._source, sessions, plan.source_id, untried)
+            again = replace(plan, start=None, keep=False, again=False, anew=True)
+            await _Sync(self._ingestion, marked, again, self._report, self._base).run(None)
 
     async def _outcomes(self, start: Cursor | None) -> AsyncGenerator[Outcome, None]:
         cursor = start
@@ -178,6 +200,8 @@ class _Sync:
             end = PageEnd(changes, [entry.external_id for entry in changes.upserts], ids=ids)
             async with aclosing(self._preparing.outcomes(await self._asked(changes))) as outcomes:
                 async for outcome in outcomes:
+                    if self._plan.anew and isinstance(outcome, Unchanged | Failed):
+                        continue
                     if isinstance(outcome, Unchanged):
                         end.unchanged += 1
                     else:
@@ -207,7 +231,9 @@ class _Sync:
         """The page's entries, but those that were forgotten, with what is known of each."""
         entries = [entry for entry in changes.upserts if entry.external_id not in self._forgotten]
         report = self._report
-        if changes.total is not None:
+        if self._plan.anew:
+            pass  # counted already
+        elif changes.total is not None:
             report.total = max(report.total, self._base + changes.total)
         else:
             report.total += len(entries)
@@ -218,7 +244,9 @@ class _Sync:
         asked = []
         for entry in entries:
             own = entry.readers if entry.readers is not None and not self._plan.fixed else self._plan.readers
-            asked.append(Asked(entry, own, known.get(entry.external_id), failed.get(entry.external_id)))
+            one = Asked(entry, own, known.get(entry.external_id), failed.get(entry.external_id), self._plan.anew)
+            if one.known is not None or not one.anew:
+                asked.append(one)
         return asked
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -15,11 +15,13 @@ import structlog
 from assistant.database.documents import IndexedDocument
 from assistant.database.failures import Failure
 from assistant.errors import AlmanacError, DocumentUnreadable
+from assistant.knowledge.boilerplate import block_keys, readers_key, without
 from assistant.knowledge.chunking import chunk
-from assistant.knowledge.documents import Chunk, ParsedDocument, SourceItem
+from assistant.knowledge.documents import ParsedDocument, SourceItem
 from workers.ingestion.http import Unavailable
 from workers.ingestion.outcomes import Failed, Mended, Outcome, Parsed, Touched, Unchanged
 from workers.ingestion.parse import parse
+from workers.ingestion.sharing import Sharing
 from workers.ingestion.sources.port import Entry, Loaded
 
 log = structlog.get_logger()
@@ -29,19 +31,37 @@ AT_ONCE = 4  # documents of a source that are loaded and parsed at a time
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An entry, what the index holds of it, and how it failed the last time."""
+    """An entry, what the index holds of it, and how it failed the last time.
+
+    ``anew``: its chunks are to be made again, also where it is the same as ever.
+    """
 
     entry: Entry
     readers: tuple[str, ...]
     known: IndexedDocument | None
     failure: Failure | None
+    anew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Parsed, and not yet cut. ``keys``: its blocks'."""
+
+    item: SourceItem
+    document: ParsedDocument
+    version: str | None
+    keys: frozenset[int]
 
 
 class Preparing:
-    """``again``: try what has failed before, also where nothing about it has changed."""
+    """``again``: try what has failed before, also where nothing about it has changed. ``sharing`` None: every document
+    keeps all of its text."""
 
-    def __init__(self, count_tokens: Callable[[list[str]], list[int]], again: bool = False) -> None:
+    def __init__(
+        self, count_tokens: Callable[[list[str]], list[int]], sharing: Sharing | None = None, again: bool = False
+    ) -> None:
         self._count_tokens = count_tokens
+        self._sharing = sharing
         self._again = again
 
     async def outcomes(self, asked: Sequence[Asked]) -> AsyncGenerator[Outcome, None]:
@@ -71,7 +91,7 @@ class Preparing:
     def _without_loading(self, one: Asked) -> Outcome | None:
         """The outcome, where the version says it all."""
         entry, known, failure = one.entry, one.known, one.failure
-        if entry.version is None:
+        if entry.version is None or one.anew:
             return None
         if failure is not None:
             same = failure.version == entry.version and not failure.transient and not self._again
@@ -83,7 +103,7 @@ class Preparing:
     async def _loaded(self, one: Asked) -> Outcome:
         entry, known = one.entry, one.known
         try:
-            loaded = await entry.load(known.version if known is not None and one.failure is None else None)
+            loaded = await entry.load(known.version if known and not one.failure and not one.anew else None)
         except Unavailable as error:
             return Failed(
                 entry.external_id, str(error), version=entry.version, transient=True, retry_after=error.retry_after
@@ -97,31 +117,43 @@ class Preparing:
             if known is None:
                 return Unchanged(entry.external_id)
             return _same_content(one, entry.url or known.url, entry.version or known.version)
-        return await asyncio.to_thread(self._read, one, loaded)
+        read = await asyncio.to_thread(self._read, one, loaded)
+        return await self._cut(one, read) if isinstance(read, _Read) else read
 
-    def _read(self, one: Asked, loaded: Loaded) -> Outcome:
-        """Parse and chunk, unless the bytes are those that are indexed, or that failed."""
+    def _read(self, one: Asked, loaded: Loaded) -> Outcome | _Read:
+        """Parse, unless the bytes are those that are indexed, or that failed."""
         entry, known, failure = one.entry, one.known, one.failure
         version = loaded.version if loaded.version is not None else entry.version
         item = SourceItem(entry.external_id, loaded.name, loaded.content, loaded.url or entry.url, one.readers)
         content_hash = item.content_hash
-        if known is not None and known.content_hash == content_hash:
+        if known is not None and known.content_hash == content_hash and not one.anew:
             return _same_content(one, item.url, version)
         if failure is not None and failure.content_hash == content_hash and not failure.transient and not self._again:
             return Failed(entry.external_id, failure.reason, content_hash, version, told=failure.version == version)
         try:
-            document, chunks = self._parse(item, loaded.details)
+            document = parse(item.name, item.content)
         except DocumentUnreadable as error:
             return Failed(entry.external_id, str(error), content_hash, version)
-        return Parsed(item, document, chunks, version, known is not None)
+        document = replace(document, metadata={**loaded.details, **document.metadata})
+        return _Read(item, document, version, frozenset(block_keys(document)) if self._sharing else frozenset())
 
-    def _parse(self, item: SourceItem, details: Mapping[str, str]) -> tuple[ParsedDocument, list[Chunk]]:
-        document = parse(item.name, item.content)
-        document = replace(document, metadata={**details, **document.metadata})
-        chunks = chunk(document, self._count_tokens)
+    async def _cut(self, one: Asked, read: _Read) -> Outcome:
+        """Into chunks, without what another document keeps for it."""
+        mask = readers_key(read.item.readers)
+        keys = frozenset(key ^ mask for key in read.keys)
+        known = one.known
+        left: frozenset[int] = frozenset()
+        if self._sharing is not None:
+            left = await self._sharing.left_out(read.item.external_id, known.id if known else None, keys)
+        shown = without(read.document, {key ^ mask for key in left})
+        chunks = await asyncio.to_thread(chunk, shown, self._count_tokens)
+        content_hash = read.item.content_hash
         if not chunks:
-            raise DocumentUnreadable("the file holds no text")
-        return document, chunks
+            if self._sharing is not None:
+                self._sharing.settled(read.item.external_id)
+            return Failed(one.entry.external_id, "the file holds no text", content_hash, read.version)
+        same = one.anew and known is not None and known.content_hash == content_hash
+        return Parsed(read.item, read.document, chunks, read.version, known is not None, keys, left, counted=not same)
 
 
 def _new_readers(one: Asked) -> Touched | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -69,19 +69,21 @@ def grouped(outcomes: Sequence[Outcome]) -> Iterator[list[Outcome]]:
 
 
 def _prepared(outcome: Parsed) -> PreparedDocument:
-    return PreparedDocument(outcome.item, outcome.document, outcome.chunks, version=outcome.version)
+    item, document, chunks, version = outcome.item, outcome.document, outcome.chunks, outcome.version
+    return PreparedDocument(item, document, chunks, version=version, keys=outcome.keys, without=outcome.without)
 
 
 class Writing:
     """Writes to one source. ``prefix``: the part of it that a listing of everything is about.
 
-    ``place`` is kept beside the cursor in the checkpoint; its ``scope`` says which part of the run this is. ``keep``:
-    the last cursor is where the source's next sync begins.
+    ``place`` is kept beside the cursor in the checkpoint; its ``scope`` says which part of the run this is; None: this
+    is done within another part, and says nothing of its own place. ``keep``: the last cursor is where the source's next
+    sync begins. ``refresh`` is called when all has been written, and before the part counts as done.
     """
 
     def __init__(
         self, sessions: Sessions, embedder: Embedder, source_id: int, lease: Lease, report: Report,
-        prefix: str, keep: bool, place: dict[str, Any],
+        prefix: str, keep: bool, place: dict[str, Any] | None, refresh: Callable[[], Awaitable[None]],
     ) -> None:  # fmt: skip
         self._sessions = sessions
         self._embedder = embedder
@@ -91,6 +93,7 @@ class Writing:
         self._prefix = prefix
         self._keep = keep
         self._place = place
+        self._refresh = refresh
 
     async def write_all(self, outcomes: Sequence[Outcome], written: Callable[[Outcome], None]) -> None:
         """Write outcomes in their order; ``written`` hears of each. Documents that follow one another go together."""
@@ -159,6 +162,8 @@ class Writing:
             report.unchanged += outcome.counted and not outcome.told
             report.done += outcome.counted
             return
+        if isinstance(outcome, Parsed) and not outcome.counted:
+            return
         report.done += 1
         if isinstance(outcome, Mended):
             report.unchanged += 1
@@ -180,15 +185,16 @@ class Writing:
                 await changes.settle(session)
             report.done += page.unchanged
             report.unchanged += page.unchanged
-            place = {} if last else {**self._place, "cursor": changes.cursor}
+            place = {} if last or self._place is None else {**self._place, "cursor": changes.cursor}
             await self._lease.advance(session, report, **place)
-        if last:
-            await self._end(changes.whole, changes.cursor)
+        if last and self._place is not None:
+            await self._end(self._place["scope"], changes.whole, changes.cursor)
 
-    async def _end(self, whole: bool, cursor: dict[str, Any] | None) -> None:
+    async def _end(self, scope: int, whole: bool, cursor: dict[str, Any] | None) -> None:
         """What a listing of everything has not named is gone; then the sync is at its end."""
         if whole:
             await self._remove_unseen()
+        await self._refresh()
         await self._tidy()
         report = self._report
         report.total = max(report.done, report.total if not whole else 0)
@@ -198,7 +204,7 @@ class Writing:
                 await sightings.forget_sightings(session, self._lease.id)
             if self._keep:
                 await sources.save_cursor(session, self._source_id, cursor)
-            await self._lease.advance(session, report, scope=self._place["scope"] + 1, cursor=None)
+            await self._lease.advance(session, report, scope=scope + 1, cursor=None)
 
     async def _remove_named(self, external_ids: Sequence[str]) -> None:
         for start in range(0, len(external_ids), BATCH):

@@ -1,0 +1,84 @@
+"""What other documents keep for one, as far as it can be told before it is written; and those to be prepared again.
+
+The word that counts is the writer's (``assistant.database.blocks``), which knows all that was written before: where
+this guess was wrong, the document is marked, and prepared again at the end of the sync.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from assistant.database import blocks
+from assistant.database.session import Sessions
+from assistant.errors import AlmanacError
+from assistant.knowledge.boilerplate import left_out
+from workers.ingestion.sources.port import Changes, Cursor, Entry, Source
+
+PAGE = 100
+_NEW = 2**62  # past every document's id: those that have none yet come last, in their order
+
+
+class Sharing:
+    """The holders in the index, and those on their way there: the only ones that are kept in memory."""
+
+    def __init__(self, sessions: Sessions, source_id: int) -> None:
+        self._sessions = sessions
+        self._source_id = source_id
+        self._coming: dict[str, tuple[int, frozenset[int]]] = {}  # external id -> its id or place, and its keys
+        self._holders: dict[int, set[int]] = {}
+        self._place = _NEW
+
+    async def left_out(self, external_id: str, document_id: int | None, keys: frozenset[int]) -> frozenset[int]:
+        """The keys to cut the document without."""
+        if not keys:
+            return frozenset()
+        self.settled(external_id)
+        self._place += 1
+        mine = document_id if document_id is not None else self._place
+        self._coming[external_id] = (mine, keys)
+        for key in keys:
+            self._holders.setdefault(key, set()).add(mine)
+        async with self._sessions() as session:
+            known = await blocks.holders(session, self._source_id, keys)
+        holders = {key: sorted({*known.get(key, ()), *self._holders.get(key, ()), mine}) for key in keys}
+        return frozenset(left_out(mine, keys, holders))
+
+    def settled(self, external_id: str) -> None:
+        """It is written, or will not be."""
+        mine, keys = self._coming.pop(external_id, (0, frozenset()))
+        for key in keys:
+            here = self._holders[key]
+            here.discard(mine)
+            if not here:
+                del self._holders[key]
+
+
+class Marked:
+    """The marked documents of a source. One that the source does not have now keeps its mark, and its chunks."""
+
+    def __init__(self, source: Source, sessions: Sessions, source_id: int, untried: bool) -> None:
+        self._source = source
+        self._sessions = sessions
+        self._source_id = source_id
+        self._untried = untried
+
+    async def list_changes(self, cursor: Cursor | None) -> Changes:
+        after = cursor["after"] if cursor else 0
+        async with self._sessions() as session:
+            page = await blocks.marked(session, self._source_id, after, PAGE, self._untried)
+        entries = [entry for _, external_id in page if (entry := await self.find(external_id)) is not None]
+        ids: Collection[int] = [document_id for document_id, _ in page]
+
+        async def settle(session: AsyncSession) -> None:
+            await blocks.tried(session, list(ids))
+
+        more = len(page) == PAGE
+        return Changes(entries, cursor={"after": page[-1][0]} if more else None, more=more, settle=settle)
+
+    async def find(self, external_id: str) -> Entry | None:
+        try:
+            return await self._source.find(external_id)
+        except AlmanacError:
+            return None
