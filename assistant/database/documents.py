@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database import blocks, statistics, vectors
-from assistant.database.failures import forget_failure, forget_failures
+from assistant.database.failures import forget_failure, forget_failures, forget_within, move_within, take_in_within
 from assistant.database.tables import Chunk, CorpusStatistics, Document, Source
 from assistant.database.vectors import STATISTICS_LOCK
 from assistant.errors import SettingsError
@@ -236,12 +236,14 @@ async def move(session: AsyncSession, source_id: int, moves: Sequence[tuple[str,
     for (old, _), (between, _) in zip(moves, on_the_way, strict=True):
         mine = (Document.source_id == source_id, Document.external_id == old)
         await session.execute(update(Document).where(*mine).values(external_id=between))
+        await move_within(session, source_id, old, between)
         await forget_failure(session, source_id, old)
     for between, new in on_the_way:
         taken = select(Document.id).where(Document.source_id == source_id, Document.external_id == new)
         await remove(session, list((await session.execute(taken)).scalars()))
         mine = (Document.source_id == source_id, Document.external_id == between)
         await session.execute(update(Document).where(*mine).values(external_id=new))
+        await move_within(session, source_id, between, new)
 
 
 async def remove(session: AsyncSession, document_ids: Sequence[int]) -> None:
@@ -250,6 +252,7 @@ async def remove(session: AsyncSession, document_ids: Sequence[int]) -> None:
         return
     await _lock(session)
     await blocks.release(session, document_ids)
+    await forget_within(session, document_ids)
     await _remove_chunks(session, document_ids)
     await session.execute(delete(Document).where(Document.id.in_(document_ids)))
 
@@ -292,4 +295,5 @@ async def _take_in(session: AsyncSession, source_id: int, inner: Source, prefix:
     moved = {"source_id": source_id, "external_id": literal(prefix) + Document.external_id}
     await session.execute(update(Document).where(Document.source_id == inner.id).values(moved))
     await blocks.merged(session, inner.id, source_id)
+    await take_in_within(session, inner.id, source_id, prefix)
     await session.execute(delete(Source).where(Source.id == inner.id))

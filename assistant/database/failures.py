@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Text, any_, case, cast, delete, func, select
+from sqlalchemy import ColumnElement, Text, all_, any_, case, cast, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from assistant.database.tables import DocumentFailure, Sighting, Source
+from assistant.database.tables import Document, DocumentFailure, Sighting, Source
 
 FIRST_RETRY = timedelta(minutes=1)
 LAST_RETRY = timedelta(hours=6)
+HOLDER = func.coalesce(DocumentFailure.within, DocumentFailure.external_id)
 RETRIES = 8  # the first after a minute, the last after a day or so
 
 
@@ -73,11 +74,11 @@ async def failures_named(session: AsyncSession, source_id: int, external_ids: Se
 
 
 async def failures_to_retry(session: AsyncSession, source_id: int, due: bool) -> list[str]:
-    """External ids of a source's failures: those whose time has come, or all of them."""
-    statement = select(DocumentFailure.external_id).where(DocumentFailure.source_id == source_id)
+    """External ids of the documents that failed, or of which a part did: those whose time has come, or all."""
+    statement = select(HOLDER).where(DocumentFailure.source_id == source_id).distinct()
     if due:
         statement = statement.where(DocumentFailure.next_at <= func.now())
-    return list((await session.execute(statement.order_by(DocumentFailure.external_id))).scalars())
+    return list((await session.execute(statement.order_by(HOLDER))).scalars())
 
 
 async def sources_with_failures_due(session: AsyncSession) -> list[int]:
@@ -123,13 +124,76 @@ async def forget_failures(session: AsyncSession, source_id: int, external_ids: S
 
 async def forget_unseen_failures(session: AsyncSession, source_id: int, prefix: str, listing: uuid.UUID) -> None:
     """Drop the failures of files that are no longer there."""
-    seen = select(Sighting.external_id).where(
-        Sighting.listing == listing, Sighting.external_id == DocumentFailure.external_id
-    )
+    seen = select(Sighting.external_id).where(Sighting.listing == listing, Sighting.external_id == HOLDER)
     await session.execute(
         delete(DocumentFailure).where(
             DocumentFailure.source_id == source_id,
-            DocumentFailure.external_id.startswith(prefix, autoescape=True),
+            HOLDER.startswith(prefix, autoescape=True),
             ~seen.exists(),
         )
     )
+
+
+async def failures_within(
+    session: AsyncSession, source_id: int, external_ids: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """External id -> what of it could not be read -> why, for those of the ids of which something could not."""
+    columns = (DocumentFailure.within, DocumentFailure.external_id, DocumentFailure.reason)
+    mine = (DocumentFailure.source_id == source_id, _within(external_ids))
+    found: dict[str | None, dict[str, str]] = {}
+    for holder, part, reason in await session.execute(
+        select(*columns).where(*mine).order_by(DocumentFailure.external_id)
+    ):
+        found.setdefault(holder, {})[part] = reason
+    return {holder: parts for holder, parts in found.items() if holder is not None}
+
+
+async def record_within(session: AsyncSession, source_id: int, parts: Mapping[str, Mapping[str, str]]) -> None:
+    """Documents were read, but for parts of some (external id -> part -> reason): these are their failures now."""
+    old = delete(DocumentFailure).where(DocumentFailure.source_id == source_id, _within(list(parts)))
+    kept = [part for failed in parts.values() for part in failed]
+    await session.execute(old.where(DocumentFailure.external_id != all_(cast(kept, ARRAY(Text)))))
+    rows = [
+        {"source_id": source_id, "within": holder, "external_id": part, "reason": reason}
+        for holder, failed in parts.items()
+        for part, reason in failed.items()
+    ]
+    if not rows:
+        return
+    new = insert(DocumentFailure)
+    changed = {"within": new.excluded.within, "reason": new.excluded.reason, "attempts": DocumentFailure.attempts + 1}
+    await session.execute(
+        new.on_conflict_do_update(
+            index_elements=[DocumentFailure.source_id, DocumentFailure.external_id],
+            set_={**changed, "failed_at": func.now()},
+        ),
+        rows,
+    )
+
+
+async def forget_within(session: AsyncSession, document_ids: Sequence[int]) -> None:
+    """The documents are about to be deleted."""
+    mine = (Document.source_id == DocumentFailure.source_id, Document.external_id == DocumentFailure.within)
+    await session.execute(delete(DocumentFailure).where(Document.id.in_(document_ids), *mine))
+
+
+async def move_within(session: AsyncSession, source_id: int, old: str, new: str) -> None:
+    """A document has another external id now."""
+    part = literal(new) + func.substr(DocumentFailure.external_id, func.length(literal(old)) + 1)
+    mine = (DocumentFailure.source_id == source_id, DocumentFailure.within == old)
+    await session.execute(update(DocumentFailure).where(*mine).values(within=new, external_id=part))
+
+
+async def take_in_within(session: AsyncSession, inner_id: int, source_id: int, prefix: str) -> None:
+    """A source's documents have become another's, below ``prefix``."""
+    moved = {
+        "source_id": source_id,
+        "within": literal(prefix) + DocumentFailure.within,
+        "external_id": literal(prefix) + DocumentFailure.external_id,
+    }
+    mine = (DocumentFailure.source_id == inner_id, DocumentFailure.within.is_not(None))
+    await session.execute(update(DocumentFailure).where(*mine).values(moved))
+
+
+def _within(external_ids: Sequence[str]) -> ColumnElement[bool]:
+    return DocumentFailure.within == any_(cast(list(external_ids), ARRAY(Text)))

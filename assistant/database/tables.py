@@ -262,7 +262,8 @@ class Run(Base):
 class DocumentFailure(Base):
     """A file that could not be ingested, with its reason; gone when it succeeds or disappears.
 
-    A transient one is tried again at ``next_at``; None: not by itself.
+    A transient one is tried again at ``next_at``; None: not by itself. ``within``: the document whose member it is; the
+    rest of that was read.
     """
 
     __tablename__ = "document_failures"
@@ -271,6 +272,7 @@ class DocumentFailure(Base):
     external_id: Mapped[str] = mapped_column(primary_key=True)
     content_hash: Mapped[str | None]
     version: Mapped[str | None]
+    within: Mapped[str | None]
     reason: Mapped[str]
     transient: Mapped[bool] = mapped_column(server_default=false())
     attempts: Mapped[int] = mapped_column(server_default="1")

@@ -1,4 +1,4 @@
-"""which documents hold which blocks word for word, so that what stands on many pages is searched once"""
+"""which documents hold which blocks word for word, so that what stands on many pages is searched once; failures within a document"""
 
 from __future__ import annotations
 
@@ -32,8 +32,11 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("document_id", name="pk_documents_again"),
     )
+    op.add_column("document_failures", sa.Column("within", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:
+    op.execute("DELETE FROM document_failures WHERE within IS NOT NULL")
+    op.drop_column("document_failures", "within")
     op.drop_table("documents_again")
     op.drop_table("block_keys")

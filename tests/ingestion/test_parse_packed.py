@@ -3,6 +3,7 @@
 from email.message import EmailMessage
 
 from workers.ingestion.parse.dispatch import parse
+from workers.ingestion.parse.unread import unread_of
 
 from .builders import brief, pdf_file, reason, word_file, zip_file
 
@@ -133,7 +134,7 @@ def test_an_archive_is_one_document_with_a_section_per_member() -> None:
         {
             "docs/run.md": b"# Run\n\n## Restart\n\nDo it.\n",
             "a/table.csv": b"x,y\n1,2\n",
-            "inner.zip": zip_file({"deep.txt": b"deep text"}),
+            "inner.zip": zip_file({"deep.txt": b"deep text", "lost.docx": b""}),
             "photo.png": b"\x89PNG",
             "locked.pdf": pdf_file(password="x"),
             "__MACOSX/._run.md": b"junk",
@@ -146,8 +147,12 @@ def test_an_archive_is_one_document_with_a_section_per_member() -> None:
     assert found[:3] == [("heading", 1, "docs/run.md"), ("heading", 3, "Restart"), ("paragraph", 0, "Do it.")]
     assert ("heading", 1, "a/table.csv") in found
     assert ("paragraph", 0, "deep text") in found
-    unread = "photo.png: files of this kind are not supported; locked.pdf: the PDF is protected by a password"
-    assert document.metadata == {"members": "5", "unread": unread}
+    assert document.metadata["members"] == "5"
+    assert unread_of(document.metadata) == {
+        "photo.png": "files of this kind are not supported",
+        "locked.pdf": "the PDF is protected by a password",
+        "inner.zip!/lost.docx": "the file is empty",
+    }
 
 
 def test_an_archive_of_which_nothing_can_be_read_says_why() -> None:

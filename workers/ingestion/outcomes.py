@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from assistant.knowledge.documents import Chunk, ParsedDocument, SourceItem
+from workers.ingestion.parse.unread import unread_of, within
 from workers.ingestion.sources.port import Changes
 
 
@@ -25,6 +26,11 @@ class Parsed:
     keys: frozenset[int] = frozenset()
     without: frozenset[int] = frozenset()
     counted: bool = True
+
+    @property
+    def failed_within(self) -> dict[str, str]:
+        """What could not be read of it, as people are told: ``a.zip!/b.pdf`` -> reason."""
+        return {within(self.item.external_id, part): why for part, why in unread_of(self.document.metadata).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +77,14 @@ class Unchanged:
 
 @dataclass(slots=True)
 class PageEnd:
-    """All of a page has been written: its cursor may be kept. ``seen``: what the page named."""
+    """All of a page has been written: its cursor may be kept. ``seen``: what the page named. ``within``: what could not
+    be read of documents that have not changed: part -> reason."""
 
     changes: Changes
     seen: list[str]
     unchanged: int = 0
     ids: set[str] = field(default_factory=set)
+    within: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

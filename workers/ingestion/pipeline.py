@@ -198,14 +198,22 @@ class _Sync:
                 await self._begin(changes)
             self._on_the_way.append(ids)
             end = PageEnd(changes, [entry.external_id for entry in changes.upserts], ids=ids)
-            async with aclosing(self._preparing.outcomes(await self._asked(changes))) as outcomes:
+            asked = await self._asked(changes)
+            partly = {one.entry.external_id: one.within for one in asked if one.within and not one.anew}
+            async with aclosing(self._preparing.outcomes(asked)) as outcomes:
                 async for outcome in outcomes:
+                    if isinstance(outcome, Parsed):
+                        partly.pop(outcome.item.external_id, None)
+                    elif isinstance(outcome, Failed):
+                        partly.pop(outcome.external_id, None)
                     if self._plan.anew and isinstance(outcome, Unchanged | Failed):
                         continue
                     if isinstance(outcome, Unchanged):
                         end.unchanged += 1
                     else:
                         yield outcome
+            for parts in partly.values():
+                end.within.update(parts)
             yield end
             if not changes.more:
                 return
@@ -241,10 +249,12 @@ class _Sync:
         async with self._ingestion.sessions() as session:
             known = await index.documents_named(session, self._plan.source_id, ids)
             failed = await failures.failures_named(session, self._plan.source_id, ids)
+            parts = await failures.failures_within(session, self._plan.source_id, list(known)) if known else {}
         asked = []
         for entry in entries:
             own = entry.readers if entry.readers is not None and not self._plan.fixed else self._plan.readers
-            one = Asked(entry, own, known.get(entry.external_id), failed.get(entry.external_id), self._plan.anew)
+            name = entry.external_id
+            one = Asked(entry, own, known.get(name), failed.get(name), self._plan.anew, parts.get(name, {}))
             if one.known is not None or not one.anew:
                 asked.append(one)
         return asked

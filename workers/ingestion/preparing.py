@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -33,7 +33,8 @@ AT_ONCE = 4  # documents of a source that are loaded and parsed at a time
 class Asked:
     """An entry, what the index holds of it, and how it failed the last time.
 
-    ``anew``: its chunks are to be made again, also where it is the same as ever.
+    ``anew``: its chunks are to be made again, also where it is the same as ever. ``within``: what of it could not be
+    read.
     """
 
     entry: Entry
@@ -41,6 +42,7 @@ class Asked:
     known: IndexedDocument | None
     failure: Failure | None
     anew: bool = False
+    within: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +87,17 @@ class Preparing:
                 task.cancel()
             await asyncio.gather(*window, return_exceptions=True)
 
+    def _anew(self, one: Asked) -> bool:
+        """Whether it is read, though it has not changed."""
+        return one.anew or (self._again and bool(one.within))
+
     async def _settled(self, outcome: Outcome) -> Outcome:
         return outcome
 
     def _without_loading(self, one: Asked) -> Outcome | None:
         """The outcome, where the version says it all."""
         entry, known, failure = one.entry, one.known, one.failure
-        if entry.version is None or one.anew:
+        if entry.version is None or self._anew(one):
             return None
         if failure is not None:
             same = failure.version == entry.version and not failure.transient and not self._again
@@ -103,7 +109,7 @@ class Preparing:
     async def _loaded(self, one: Asked) -> Outcome:
         entry, known = one.entry, one.known
         try:
-            loaded = await entry.load(known.version if known and not one.failure and not one.anew else None)
+            loaded = await entry.load(known.version if known and not one.failure and not self._anew(one) else None)
         except Unavailable as error:
             return Failed(
                 entry.external_id, str(error), version=entry.version, transient=True, retry_after=error.retry_after
@@ -126,7 +132,7 @@ class Preparing:
         version = loaded.version if loaded.version is not None else entry.version
         item = SourceItem(entry.external_id, loaded.name, loaded.content, loaded.url or entry.url, one.readers)
         content_hash = item.content_hash
-        if known is not None and known.content_hash == content_hash and not one.anew:
+        if known is not None and known.content_hash == content_hash and not self._anew(one):
             return _same_content(one, item.url, version)
         if failure is not None and failure.content_hash == content_hash and not failure.transient and not self._again:
             return Failed(entry.external_id, failure.reason, content_hash, version, told=failure.version == version)

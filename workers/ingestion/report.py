@@ -57,5 +57,9 @@ class Report:
         self.done += 1
         self.failed.append({"path": external_id, "reason": reason})
 
+    def fail_within(self, parts: Mapping[str, str]) -> None:
+        """Parts of a document (part -> reason) could not be read; the document itself counts elsewhere."""
+        self.failed += [{"path": part, "reason": reason} for part, reason in parts.items()]
+
     def _seconds(self) -> float:
         return round(self.before + time.monotonic() - self.started, 2)

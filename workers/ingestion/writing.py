@@ -129,6 +129,9 @@ class Writing:
                 await session.execute(UNHURRIED)
                 if documents := [outcome for outcome in group if isinstance(outcome, Parsed)]:
                     await index.replace_all(session, self._source_id, [_prepared(one) for one in documents])
+                    parts = {one.item.external_id: one.failed_within for one in documents}
+                    if any(one.known or one.failed_within for one in documents):
+                        await failures.record_within(session, self._source_id, parts)
                 for outcome in group:
                     await self._write(session, outcome)
                     self._count(outcome)
@@ -169,6 +172,7 @@ class Writing:
             report.unchanged += 1
         elif isinstance(outcome, Parsed):
             report.chunks += len(outcome.chunks)
+            report.fail_within(outcome.failed_within)
             report.updated += outcome.known
             report.added += not outcome.known
 
@@ -185,6 +189,7 @@ class Writing:
                 await changes.settle(session)
             report.done += page.unchanged
             report.unchanged += page.unchanged
+            report.fail_within(page.within)
             place = {} if last or self._place is None else {**self._place, "cursor": changes.cursor}
             await self._lease.advance(session, report, **place)
         if last and self._place is not None:

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 
 from assistant.errors import DocumentUnreadable
-from assistant.knowledge.documents import Block
+from assistant.knowledge.documents import Block, ParsedDocument
 
 MAX_DEPTH = 3  # an archive in a mail in an archive
 _depth: ContextVar[int] = ContextVar("depth", default=0)
@@ -19,10 +19,18 @@ def section(name: str, content: bytes, level: int = 1) -> list[Block]:
 
     Raises DocumentUnreadable with the member's own reason.
     """
+    return as_section(name, opened(name, content), level)
+
+
+def opened(name: str, content: bytes) -> ParsedDocument:
+    """What a member holds. Raises DocumentUnreadable with its own reason."""
     from workers.ingestion.parse.dispatch import parse  # here, since it loads the reader that calls us
 
     with _one_deeper():
-        document = parse(name, content)
+        return parse(name, content)
+
+
+def as_section(name: str, document: ParsedDocument, level: int = 1) -> list[Block]:
     shown = [Block("heading", name, level=level)]
     own = document.title.casefold()
     if own not in name.casefold() and own.replace(" ", "-") not in name.casefold():
