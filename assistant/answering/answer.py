@@ -166,7 +166,7 @@ class Answering:
         if alone is not None:
             work.usage = work.usage + alone.usage
             if alone.text:
-                work.query, work.search_for, work.carried = alone.text, alone.text, ()
+                work.query = work.search_for = alone.text
 
     async def _search(self, work: _Work, audience: Audience) -> SearchResult:
         with work.watch.stage("search"):

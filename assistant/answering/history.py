@@ -22,6 +22,7 @@ FADING = 0.7  # of each question before that
 FIRST = 0.5  # of what opened the conversation, beside the last question
 ANSWER = (0.05, 0.2)  # of the last answer
 ANSWER_WORDS = 60  # from its beginning
+ALONE = 0.25  # of the vectors' weights, for a question that can be understood alone: it may be a new subject
 EMPTY = (1.0, 1.0)  # of the question before one that has no word of its own ("why not?")
 RECENT = 2
 
@@ -54,6 +55,8 @@ def carried(question: str, turns: Sequence[Turn], asker: str = "") -> tuple[Carr
         return ()
     own = _own(turns, asker)
     words, vector = QUESTION if query_terms(question) else EMPTY
+    near = 1.0 if leans(question) else ALONE
+    vector *= near
     parts = [
         Carried(turn.question, words * FADING**age, vector * FADING**age)
         for age, turn in enumerate(reversed(own[-RECENT:]))
@@ -61,7 +64,7 @@ def carried(question: str, turns: Sequence[Turn], asker: str = "") -> tuple[Carr
     if len(own) > RECENT:
         parts.append(Carried(own[0].question, words * FIRST, vector * FIRST))
     answer = " ".join(_CITED.sub(" ", own[-1].answer).split()[:ANSWER_WORDS])
-    return (*parts, Carried(answer, *ANSWER)) if answer else tuple(parts)
+    return (*parts, Carried(answer, ANSWER[0], near * ANSWER[1])) if answer else tuple(parts)
 
 
 def _own(turns: Sequence[Turn], asker: str) -> Sequence[Turn]:

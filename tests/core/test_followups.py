@@ -45,6 +45,12 @@ def test_earlier_words_count_little_and_less_with_age() -> None:
     assert one["owns"] > one["queue"] > one["deploy"] >= one["harbour"] > 0
 
 
+def test_a_question_that_stands_alone_is_drawn_back_less() -> None:
+    leaning, alone = (carried(q, [FIRST], "ann")[0] for q in ("Who owns it?", "Who owns the queue of invoices?"))
+    assert leaning.terms == alone.terms
+    assert 0 < alone.vector < leaning.vector
+
+
 def test_a_question_without_a_word_of_its_own_is_the_one_before() -> None:
     assert query_terms("Why not?") == []
     weights = weighted_terms("Why not?", carried("Why not?", [FIRST], "ann"))
