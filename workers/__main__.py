@@ -49,7 +49,9 @@ async def run_once(settings: Settings, database_url: str, run_id: uuid.UUID) -> 
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        (failure,) = await asyncio.gather(working, return_exceptions=True)
+        if isinstance(failure, Exception):
+            log.error("run.broke_off", run_id=str(run_id), exc_info=failure)
 
 
 async def _until_settled(services: Services, run_id: uuid.UUID) -> None:

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from assistant.errors import DocumentUnreadable
 from assistant.knowledge.documents import Block, ParsedDocument
 
-MAX_TITLE = 120
+MAX_TITLE = 240  # characters; titles of papers and issues are whole sentences, and each word of one can be asked for
 
 _LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl"}
 _CONTROLS = [*range(9), *range(0x0E, 0x20), *range(0x7F, 0xA0)]
