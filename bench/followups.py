@@ -102,7 +102,7 @@ async def _documents(searcher: Searcher, text: str, parts: Sequence[Carried]) ->
 
 
 def _compared(found: Mapping[str, Any], alone: Any) -> dict[str, Any]:
-    """nDCG@10 of each way, how much it is above the last turn (bootstrap, 95 %), and nDCG@10 where questions stand alone."""
+    """nDCG@10 of each way, also where questions stand alone; how much it is above the last turn (bootstrap, 95 %)."""
     above = intervals({way: values - found["last"] for way, values in found.items()})
     return {
         way: {

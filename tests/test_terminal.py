@@ -104,6 +104,20 @@ def test_search_names_both_ranks(home: Path) -> None:
     assert 0 <= hit["score"] <= 1
 
 
+def test_filters_are_options_or_stand_in_the_words(home: Path) -> None:
+    for arguments in (
+        ["roll back payments title:rolling"],
+        ["roll back payments", "--title", "rolling", "--after", "2000"],
+    ):
+        document = json.loads(almanac("search", *arguments, "--json", home=home).stdout)
+        assert {hit["external_id"] for hit in document["hits"]} == {"rollback.md"}
+        assert document["note"].startswith("Filtered: title rolling")
+    shown = almanac("search", "payments", "--before", "2000", home=home)
+    assert "Nothing was found with the filters: before 2000-01-01." in shown.stdout
+    asked = almanac("ask", "Who leads the payments rotation?", "--title", "call", home=home)
+    assert "Filtered: title call" in asked.stdout
+
+
 def test_chat_reads_questions_and_remembers_the_conversation(home: Path) -> None:
     result = subprocess.run(
         [*ALMANAC, "chat", "--json"],
@@ -142,6 +156,8 @@ def test_check_fails_for_a_model_that_is_away(home: Path) -> None:
     [
         (["ingest", "/nowhere"], {}, 1, "/nowhere does not exist."),
         (["ask", " "], {}, 1, "The question is empty."),
+        (["search", "x", "--after", "soon"], {}, 1, "`after:soon` is no date that I understand"),
+        (["search", "x", "--source", "nowhere"], {}, 1, "`source:nowhere` names no source"),
         (["down"], {}, 1, "No Almanac runs in"),
         (["ask"], {}, 2, "Missing argument"),
         (["search", "x", "-k", "0"], {}, 2, "Invalid value"),

@@ -77,6 +77,20 @@ async def desk(database_url: str, sessions: Sessions) -> Any:
     await desk.services.engine.dispose()
 
 
+async def test_a_search_takes_filters_and_says_them(desk: Desk, sessions: Sessions) -> None:
+    await shelve(sessions, WordEmbedder(), PAGE)
+    reply = await desk.say("search ferry rollback title:nosuchtitle")
+    assert (reply.hits, reply.text) == ((), "Nothing was found with the filters: title nosuchtitle.")
+    reply = await desk.say("search ferry rollback after:2000")
+    assert reply.hits
+    assert "*Filtered: after 2000-01-01*" in reply.text
+    for language, said in (("en", "is no date"), ("de", "ist kein Datum"), ("fr", "n'est pas une date")):
+        reply = await desk.say("search rollback after:soon", language=language)
+        assert reply.failed
+        assert said in reply.text
+    assert "`source:runbooks`" in (await desk.say("help")).text
+
+
 async def test_help_lists_what_the_caller_may_use_and_nothing_that_does_not_work(desk: Desk) -> None:
     for_admins, for_all = (await desk.say("help")).text, (await desk.say("", admin=False)).text
     for name, command in _COMMANDS.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import aiohttp
 from sqlalchemy import text
@@ -174,6 +175,56 @@ async def test_search_gives_the_best_passages_first(site: Site, browser_like: ai
     assert len(hits) == 2
     assert hits[0]["external_id"] == "oncall/escalation.md"
     assert hits[0]["score"] >= hits[1]["score"]
+
+
+async def test_a_search_takes_filters_in_its_words_and_as_arguments(
+    site: Site, browser_like: aiohttp.ClientSession
+) -> None:
+    async def search(**query: str | list[str]) -> dict[str, Any]:
+        params = [
+            (name, each) for name, value in query.items() for each in ([value] if isinstance(value, str) else value)
+        ]
+        async with browser_like.get(f"{site.url}/api/search", params=params) as response:
+            assert response.status == 200, await response.text()
+            found: dict[str, Any] = await response.json()
+            return found
+
+    everything = await search(q="roll back a page")
+    assert (everything["filters"], everything["note"]) == ("", "")
+    assert len({hit["title"] for hit in everything["hits"]}) > 1
+    title = ROLLBACK.title
+    written = await search(q=f'roll back a page title:"{title}"')
+    assert {hit["title"] for hit in written["hits"]} == {title}
+    given = await search(q="roll back a page", title=title)
+    assert given == written
+    assert given["note"] == f"Filtered: title {title}"
+    either = await search(q="roll back a page", title=[title, "no such title"], after="2000-01")
+    assert [hit["chunk_id"] for hit in either["hits"]] == [hit["chunk_id"] for hit in given["hits"]]
+    nothing = await search(q="roll back a page", before="2000")
+    assert nothing["hits"] == []
+    assert nothing["note"] == "Nothing was found with the filters: before 2000-01-01."
+
+
+async def test_filters_that_are_wrong_are_refused_in_one_sentence(
+    site: Site, browser_like: aiohttp.ClientSession
+) -> None:
+    for query, said in (
+        ("q=x&after=soon", "`after:soon` is no date"), ("q=x&source=", "has no value"), ("q=source:x", "only filters"),
+        ("q=a&source=nowhere", "names no source that can be searched here"), ("q=x before:2026-13", "2026-13"),
+    ):  # fmt: skip
+        async with browser_like.get(f"{site.url}/api/search?{query}") as response:
+            assert said in await refusal(response, 400)
+    for body in ({"after": "soon"}, {"title": 5}, {"author": ["ann", None]}, {"source": {"name": "x"}}):
+        async with browser_like.post(f"{site.url}/api/ask", json={"question": ROLL_BACK, **body}) as response:
+            await refusal(response, 400)
+
+
+async def test_a_question_takes_filters_as_arguments(site: Site, browser_like: aiohttp.ClientSession) -> None:
+    done = await answer(browser_like, site.url, title=[ROLLBACK.title])
+    assert done["text"].endswith(f"*Filtered: title {ROLLBACK.title}*")
+    done = await answer(browser_like, site.url, before="2000")
+    assert done["outcome"] == "not_in_documents"
+    assert "before 2000-01-01" in done["text"]
 
 
 async def test_a_search_that_is_not_one_is_refused(site: Site, browser_like: aiohttp.ClientSession) -> None:
