@@ -22,8 +22,7 @@ from ir_measures import R, nDCG
 
 from assistant.knowledge import lexical
 from assistant.knowledge.embedding import MAX_TOKENS, TransformerEmbedder
-from assistant.knowledge.ranking import BM25_SHARE
-from assistant.knowledge.search import CANDIDATES
+from assistant.knowledge.ranking import BM25_SHARE, HYBRID
 from bench.chunking_arms import ARMS, Cutter, Piece
 from bench.chunking_collections import COLLECTIONS, Collection
 from bench.world import HOME
@@ -60,7 +59,7 @@ class Bm25:
 
 def fused(bm25: npt.NDArray[np.float64], cosine: npt.NDArray[np.float64]) -> list[tuple[int, float]]:
     """Places with their scores, best first: as assistant/knowledge/search.py has it in SQL."""
-    named = {*np.argsort(-bm25)[:CANDIDATES].tolist(), *np.argsort(-cosine)[:CANDIDATES].tolist()}
+    named = {*np.argsort(-bm25)[: HYBRID.candidates].tolist(), *np.argsort(-cosine)[: HYBRID.candidates].tolist()}
     places = np.array(sorted(named))
     score = BM25_SHARE * _scaled(bm25[places]) + (1 - BM25_SHARE) * _scaled(cosine[places])
     return [(int(places[at]), float(score[at])) for at in np.argsort(-score, kind="stable")]

@@ -321,3 +321,9 @@ def _load_tokenizer(path: Path) -> Any:
 def halfvec_literal(vector: npt.NDArray[np.float32]) -> str:
     """pgvector's text form; five digits are more than a half-precision number holds."""
     return "[" + ",".join(f"{value:.5g}" for value in vector.tolist()) + "]"
+
+
+def unpacked(sent: Sequence[bytes], dimensions: int) -> Vectors:
+    """Vectors as ``halfvec_send`` gives them; shape (sent, dimensions)."""
+    fields = np.frombuffer(b"".join(sent), dtype=">f2").reshape(len(sent), 2 + dimensions)
+    return fields[:, 2:].astype(np.float32)  # the first two are the number of dimensions, and unused

@@ -1,4 +1,4 @@
-"""Hybrid search: BM25 and vectors, fused in one Postgres round trip, under the audience's permissions."""
+"""Hybrid search: candidates of BM25 and vectors from Postgres, under the audience's permissions, ranked and read."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from assistant.database import hybrid
+from assistant.database import hidden, hybrid
 from assistant.database.conditions import Condition, condition, look_up
 from assistant.database.hybrid import Request
 from assistant.database.session import Sessions
 from assistant.database.vectors import Model, models
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.embedders import Embedders, pinned
-from assistant.knowledge.embedding import Embedder, halfvec_literal
+from assistant.knowledge.embedding import Embedder, halfvec_literal, unpacked
 from assistant.knowledge.filters import NO_FILTERS, Filters
 from assistant.knowledge.query import Carried, Vector, mixed, weighted_terms
-from assistant.knowledge.ranking import FINAL, Ranking
+from assistant.knowledge.ranking import FINAL, Candidates, Ranking, ranked, words_of
 
-CANDIDATES = 60  # of each arm; more change nothing in the first ten (see benchmarks.md)
-ATTEMPTS = 3  # to find the model that is active, while models change
+ATTEMPTS = 3  # while models change, or documents are written
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,10 @@ class Searcher:
         self._models: dict[str, Model] = {}
 
     @property
+    def sessions(self) -> Sessions:
+        return self._sessions
+
+    @property
     def ranking(self) -> Ranking:
         return self._ranking
 
@@ -101,9 +105,23 @@ class Searcher:
         ``carried`` is what was said before, and counts as much as it says.
         Raises ``FilterError`` where ``filters`` name a source that holds nothing for the audience.
         """
-        rows = await self._rows(query, carried, audience, limit, await self._condition(filters, audience, sources))
-        weights: dict[str, float] = next((row[-1] for row in rows if row[-1]), {})
-        return SearchResult(tuple(map(_hit, rows)), {int(term): idf for term, idf in weights.items()})
+        return await self._found(query, carried, audience, limit, await self._condition(filters, audience, sources))
+
+    async def hidden(
+        self,
+        query: str,
+        *,
+        audience: Audience,
+        least_cosine: float,
+        sources: Sequence[int] = (),
+        carried: Sequence[Carried] = (),
+    ) -> int:
+        """How many documents the audience may not read would be among the best ones; at most ``hidden.SEVERAL``."""
+        embedder = pinned(self._embedder)
+        vector = halfvec_literal(await _vector(embedder, query, carried))
+        async with self._sessions() as session:
+            model = await self._model(session, embedder.name)
+            return await hidden.count(session, model, vector, audience, least_cosine, sources) if model else 0
 
     async def _condition(self, filters: Filters, audience: Audience, sources: Sequence[int]) -> Condition:
         if not filters.names_sources:
@@ -111,32 +129,33 @@ class Searcher:
         async with self._sessions() as session:
             return await look_up(session, filters, audience, sources)
 
-    async def _rows(
+    async def _found(
         self, query: str, carried: Sequence[Carried], audience: Audience, limit: int, only: Condition
-    ) -> Sequence[Any]:
+    ) -> SearchResult:
         """What is found with the active model; with the next one, if that one is dropped in this very moment."""
         terms = weighted_terms(query, carried)
         for _ in range(ATTEMPTS):
             embedder = pinned(self._embedder)
-            vector = halfvec_literal(await _vector(embedder, query, carried))
+            vector = await _vector(embedder, query, carried)
             request = Request(
-                list(terms), vector, audience, CANDIDATES, limit, self._ranking.share, only, list(terms.values())
+                list(terms), halfvec_literal(vector), audience, self._ranking.candidates, limit, self._ranking.share,
+                only, list(terms.values()), self._ranking.needs_vectors,
             )  # fmt: skip
-            rows = await self._rows_of(embedder.name, request)
-            if rows is not None:
-                return rows
+            result = await self._found_by(embedder.name, request, vector)
+            if result is not None:
+                return result
             if isinstance(self._embedder, Embedders):
                 await self._embedder.refresh()
-        return []
+        return SearchResult((), {})
 
-    async def _rows_of(self, name: str, request: Request) -> Sequence[Any] | None:
+    async def _found_by(self, name: str, request: Request, vector: Vector) -> SearchResult | None:
         """Question and passages in the space of one model; None when the index does not hold it (any more)."""
         async with self._sessions() as session:
             model = await self._model(session, name)
             if model is None:
                 return None
             try:
-                return await hybrid.find(session, model, request)
+                return await find(session, model, request, vector, self._ranking)
             except hybrid.ModelDropped:
                 del self._models[name]
                 return None
@@ -153,6 +172,66 @@ async def _vector(embedder: Embedder, query: str, carried: Sequence[Carried]) ->
     return mixed(own, others, [part.vector for part in carried]) if carried else own
 
 
-def _hit(row: Any) -> Hit:
-    (chunk_id, document_id, external_id, title, url, words, heading_path, *place_and_scores, _weights) = row
-    return Hit(chunk_id, document_id, external_id, title, url, words, tuple(heading_path), *place_and_scores)
+async def find(
+    session: AsyncSession, model: Model, request: Request, question: Vector, ranking: Ranking = FINAL
+) -> SearchResult:
+    """The passages for one request, in the order of ``ranking``. Raises ``hybrid.ModelDropped``.
+
+    A document that is written anew between the two statements has other chunks then: what is found is found again.
+    """
+    for attempt in range(ATTEMPTS):
+        rows = sorted(await hybrid.named(session, model, request), key=lambda row: row.id)  # equal sums each time
+        if not rows:
+            break
+        order, score = ranked(ranking, _candidates(rows, model), question)
+        scored = [(rows[place], float(score[place])) for place in order]
+        hits, gone = await _read(session, scored, request, ranking.collapse)
+        if not gone or attempt == ATTEMPTS - 1:
+            weights: dict[str, float] = next((row.by_term for row in rows if row.by_term), {})
+            return SearchResult(tuple(hits), {int(term): idf for term, idf in weights.items()})
+    return SearchResult((), {})
+
+
+def _candidates(rows: Sequence[Any], model: Model) -> Candidates:
+    near = [row for row in rows if not row.deeper]
+    vectors = None
+    if any(row.vector is not None for row in near):
+        vectors = np.zeros((len(rows), model.dimensions), np.float32)
+        nothing = bytes(2 * (2 + model.dimensions))
+        vectors[[not row.deeper for row in rows]] = unpacked([row.vector or nothing for row in near], model.dimensions)
+    return Candidates(
+        np.array([row.bm25 for row in rows]), np.array([row.cosine for row in rows]),
+        np.array([row.document_id for row in rows]), np.array([row.deeper for row in rows]), vectors,
+    )  # fmt: skip
+
+
+async def _read(
+    session: AsyncSession, scored: Sequence[tuple[Any, float]], request: Request, collapse: bool
+) -> tuple[list[Hit], bool]:
+    """The first passages, read from the database, and as many more as copies are left out; whether some were gone."""
+    hits: list[Hit] = []
+    gone = False
+    seen: set[tuple[str, ...]] = set()
+    place = 0
+    while len(hits) < request.limit and place < len(scored):
+        batch = scored[place : place + request.limit - len(hits)]
+        place += len(batch)
+        found = await hybrid.passages(session, [row.id for row, _ in batch], request.audience)
+        gone = gone or len(found) < len(batch)
+        for row, score in batch:
+            if row.id not in found:
+                continue
+            hit = _hit(found[row.id], row, score)
+            words = words_of(hit.title, hit.heading_path, hit.text) if collapse else (str(hit.chunk_id),)
+            if words not in seen:
+                seen.add(words)
+                hits.append(hit)
+    return hits, gone
+
+
+def _hit(passage: Any, row: Any, score: float) -> Hit:
+    (chunk_id, document_id, external_id, title, url, words, heading_path, anchor, page, ordinal, *about) = passage
+    return Hit(
+        chunk_id, document_id, external_id, title, url, words, tuple(heading_path), anchor, page, ordinal, row.bm25,
+        row.cosine, row.bm25_rank, row.vector_rank, score, *about,
+    )  # fmt: skip

@@ -14,8 +14,8 @@ from assistant.database import documents, statistics
 from assistant.database.session import Sessions
 from assistant.database.tables import Chunk, CorpusStatistics, Term
 from assistant.knowledge.audience import Audience
-from assistant.knowledge.ranking import BM25, DENSE
-from assistant.knowledge.search import CANDIDATES, Hit, Searcher
+from assistant.knowledge.ranking import BM25, DENSE, FINAL
+from assistant.knowledge.search import Hit, Searcher
 from tests.core.parts import Page, WordEmbedder, document_ids, hit, prepared, shelve
 
 EMBEDDER = WordEmbedder()
@@ -137,7 +137,7 @@ async def test_a_larger_limit_only_adds_behind_and_an_arm_alone_finds_alone(sess
         for limit in (5, 60, 120):
             fewer = await found(sessions, question, limit=limit)
             assert [(hit.chunk_id, hit.score) for hit in fewer] == [(hit.chunk_id, hit.score) for hit in deep[:limit]]
-        assert len(deep) > CANDIDATES * 2
+        assert len(deep) > FINAL.candidates * 2
         assert [hit.score for hit in deep] == sorted((hit.score for hit in deep), reverse=True)
         assert deep[-1].score >= 0
         words = await searcher.ranked(BM25).search(question, audience=EVERYONE, limit=200)
