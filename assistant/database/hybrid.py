@@ -103,9 +103,8 @@ def _statement(model: Model, of_documents: str) -> TextClause:
 
 async def named(session: AsyncSession, model: Model, request: Request) -> Sequence[Any]:
     """The candidates of both arms in no order: id, document_id, bm25, cosine, bm25_rank, vector_rank, deeper, vector
-    (as Postgres sends a halfvec, see ``assistant.knowledge.embedding.unpacked``, or None), and by_term, the terms' idf (a dictionary, in the
-    first row only). Raises ``ModelDropped``."""
-    await admit(session, request.audience)
+    (see ``assistant.knowledge.embedding.unpacked``; None unless asked for), by_term (the terms' idf, a dictionary, in
+    the first row only). Raises ``ModelDropped``."""
     deep = max(request.candidates, request.limit)
     parameters: dict[str, Any] = {
         "terms": list(request.terms),
