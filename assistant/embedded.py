@@ -24,7 +24,8 @@ from assistant.errors import DatabaseUnavailable, QueueUnavailable
 
 POSTGRES_CONFIGURATION = """\
 # Almanac's settings for the embedded server
-shared_buffers = 256MB
+shared_buffers = {shared}MB
+effective_cache_size = {cached}MB
 work_mem = 16MB
 maintenance_work_mem = 256MB
 max_wal_size = 2GB
@@ -32,6 +33,7 @@ max_connections = 100
 checkpoint_completion_target = 0.9
 random_page_cost = 1.1
 """
+MEGABYTE = 2**20
 
 VALKEY_CONFIGURATION = """\
 bind 127.0.0.1
@@ -95,14 +97,22 @@ def _postgres_server(data: Path) -> Any:
     return get_server(data, cleanup_mode=None, start=False)
 
 
+def postgres_configuration(memory: int) -> str:
+    """Settings for a machine with ``memory`` bytes. A page that Postgres does not hold itself costs ten times what one
+    does that it holds, even where the system has it: so it may hold an eighth of the machine, up to 4 GiB."""
+    megabytes = memory // MEGABYTE
+    return POSTGRES_CONFIGURATION.format(shared=max(256, min(megabytes // 8, 4096)), cached=max(512, megabytes // 2))
+
+
 def _configure(data: Path) -> None:
     """Include our settings once, before the first start reads them."""
+    wanted = postgres_configuration(psutil.virtual_memory().total)
     ours = data / "almanac.conf"
     if not ours.exists():
         with (data / "postgresql.conf").open("a") as configuration:
             configuration.write("\ninclude_if_exists = 'almanac.conf'\n")
-    if not ours.exists() or ours.read_text() != POSTGRES_CONFIGURATION:
-        ours.write_text(POSTGRES_CONFIGURATION)
+    if not ours.exists() or ours.read_text() != wanted:
+        ours.write_text(wanted)
         ours.chmod(0o644)
 
 

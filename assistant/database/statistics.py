@@ -78,8 +78,13 @@ async def reweigh_if_drifted(session: AsyncSession) -> bool:
         ]  # fmt: skip
         await session.execute(_REWEIGH, {"rows": orjson.dumps(rows).decode()})
     await session.execute(text("DELETE FROM terms WHERE chunks <= 0"))
-    await session.execute(_COUNT_TIERS)
+    await count_tiers(session)
     return True
+
+
+async def count_tiers(session: AsyncSession) -> None:
+    """Count the chunks of each term and tier anew."""
+    await session.execute(_COUNT_TIERS)
 
 
 _REWEIGH = text(

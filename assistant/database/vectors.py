@@ -26,6 +26,7 @@ STATISTICS_LOCK = 0x414C4D42  # one writer of chunks at a time: statistics never
 MOST_DIMENSIONS = 4_000  # that HNSW can index at half precision
 EXACT_UP_TO = 2_000  # vectors; an exact scan of so few is as fast as the index, and finds all
 INDEX_DURING_A_RUN = 50_000  # until then a first, long run leaves the index to its end: built at once it costs a fifth
+MOST_BUILD_MEGABYTES = 4_096  # of the server's memory, for building an index
 KEEP_DAYS = 7  # vectors that no chunk uses
 
 
@@ -232,14 +233,20 @@ async def index_all(session: AsyncSession, more_than: int = EXACT_UP_TO) -> None
 async def index(session: AsyncSession, model: Model, more_than: int = EXACT_UP_TO) -> None:
     """Build the HNSW index of a table that has outgrown exact scans and has none yet."""
     exists = model.sql("SELECT to_regclass(current_schema() || '.@VECTORS_hnsw') IS NOT NULL")
-    if (await session.execute(exists)).scalar_one() or await count(session, model) <= more_than:
+    if (await session.execute(exists)).scalar_one() or (rows := await count(session, model)) <= more_than:
         return
     await lock(session)  # two that build at once
-    await session.execute(text("SET LOCAL maintenance_work_mem = '512MB'"))
+    await session.execute(text(f"SET LOCAL maintenance_work_mem = '{build_megabytes(rows, model.dimensions)}MB'"))
     # Parallel workers would need more /dev/shm than a container has.
     await session.execute(text("SET LOCAL max_parallel_maintenance_workers = 0"))
     await session.execute(model.sql(_CREATE_INDEX))
     await session.execute(model.sql("ANALYZE @VECTORS"))
+
+
+def build_megabytes(rows: int, dimensions: int) -> int:
+    """Memory that holds the whole graph while it is built: once it does not fit, each further row takes many times as
+    long. A row has its vector, two bytes a dimension, and at m = 16 a good kilobyte of neighbours and headers."""
+    return max(64, min(MOST_BUILD_MEGABYTES, rows * (2 * dimensions + 1280) // 2**20))
 
 
 _CREATE_INDEX = """

@@ -34,12 +34,13 @@ FROM (SELECT CASE WHEN abs(number) > 1000000000 THEN abs(number) - 1000000000 EL
 WHERE t.term = c.term
 """
 
-# The ``most`` best chunks by BM25, exactly, for the asked terms (each once) with their idf and as the vector of both.
+# The ``most`` best chunks by BM25, for the asked terms (each once) with their idf and as the vector of both.
 #
 # A chunk that was not looked at holds each term at most at the ceiling of the highest tier that was not looked at. So
 # the first scan takes the tiers that can give most until some hundred chunks are named; its last result is the
 # ``bar``; and of the terms that are left (``others``, the one with the highest ceiling first) only those sets of up to
-# three are looked for whose ceilings, with those of all terms after them, reach the bar. For most questions none does.
+# three are looked for whose ceilings, with those of all terms after them, reach the bar. What comes out is exact,
+# unless that takes more than 32 scans, which questions of some dozen terms can: then the rest is left.
 FUNCTION = """
 CREATE FUNCTION lexical_candidates(
     asked integer[], idfs float8[], question sparsevec, ceilings float8[],
@@ -58,6 +59,7 @@ DECLARE
     more_scores float8[];
     bar float8;
     alone integer := 0;
+    scans integer := 0;
     paired integer;
     last integer;
     head integer[];
@@ -78,7 +80,7 @@ BEGIN
         FROM posting WHERE size > 0
     ),
     chosen AS (
-        SELECT term, tier, highest, named <= (SELECT greatest(8 * most, 2.5 * sqrt(chunks)) FROM corpus_statistics)
+        SELECT term, tier, highest, named <= (SELECT greatest(8 * most, 0.5 * cardinality(asked) * sqrt(chunks)) FROM corpus_statistics)
                                     OR named = min(named) OVER () AS first
         FROM ordered
     ),
@@ -135,6 +137,11 @@ BEGIN
                 CONTINUE WHEN last = j;
                 second := others[j:j];
                 third := others[j + 1:last];
+            END IF;
+            scans := scans + 1;
+            IF scans > 32 THEN
+                RETURN QUERY SELECT * FROM unnest(ids, scores);
+                RETURN;
             END IF;
             SELECT array_agg(best.id), array_agg(-best.score) INTO more_ids, more_scores
             FROM (SELECT c.id, c.weights <#> question AS score FROM chunks c
