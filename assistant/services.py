@@ -16,7 +16,7 @@ from assistant.commands import Commands
 from assistant.commands.context import Context
 from assistant.database import migrate
 from assistant.database.channels import Channels
-from assistant.database.session import Sessions, create_engine, create_sessions
+from assistant.database.session import READER, Sessions, create_engine, create_reading_engine, create_sessions
 from assistant.errors import DatabaseUnavailable
 from assistant.knowledge.embedders import Embedders
 from assistant.knowledge.embedding import Embedder
@@ -27,6 +27,11 @@ from assistant.queue import RunQueue
 from assistant.roles import Roles
 from assistant.settings import Settings
 from assistant.telemetry import Metrics
+
+POOL = 12  # connections that are kept, of each of the two kinds; as many again for a while
+_BOUND = """
+    SELECT current_user = 'almanac_reader' AND NOT rolsuper AND NOT rolbypassrls AND row_security_active('chunks')
+    FROM pg_roles WHERE rolname = current_user"""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,11 @@ class Services:
     answering: Answering
     metrics: Metrics
     queue: RunQueue = field(default_factory=lambda: RunQueue(None))
+
+    @property
+    def reading(self) -> Sessions:
+        """Sessions that see only what their audience may read (``assistant.database.session.admit``)."""
+        return self.searcher.sessions
 
     @cached_property
     def roles(self) -> Roles:
@@ -63,7 +73,7 @@ class Services:
 async def open_services(settings: Settings, database_url: str, threads: int | None = None) -> AsyncIterator[Services]:
     """Connect, check the schema and the index, and build the parts; closes all of it at the end."""
     async with AsyncExitStack() as stack:
-        engine = create_engine(database_url, pool_size=20)
+        engine = create_engine(database_url, pool_size=POOL)
         stack.push_async_callback(engine.dispose)
         await check_database(engine)
         sessions = create_sessions(engine)
@@ -73,9 +83,13 @@ async def open_services(settings: Settings, database_url: str, threads: int | No
         model = _model(settings, embedder)
         stack.push_async_callback(model.close)
         metrics = Metrics()
-        # Searching and answering run single statements: each commits by itself and saves two round trips.
+        # What is read under an audience is read by a role that Postgres shows nothing else.
+        reading = create_reading_engine(_reader_url(settings, database_url), pool_size=POOL)
+        stack.push_async_callback(reading.dispose)
+        await check_reader(reading)
+        searcher = Searcher(create_sessions(reading), embedder)
+        # The rest of answering runs single statements: each commits by itself and saves two round trips.
         statements = create_sessions(engine.execution_options(isolation_level="AUTOCOMMIT"))
-        searcher = Searcher(statements, embedder)
         answering = Answering(
             statements, searcher, model, metrics,
             max_chars=settings.question_max_chars, timeout=settings.question_timeout,
@@ -91,6 +105,26 @@ def _model(settings: Settings, embedder: Embedder) -> Model:
     from assistant.models.client import OpenAIModel  # half a second to import, which the terminal need not wait for
 
     return OpenAIModel(settings)
+
+
+def _reader_url(settings: Settings, database_url: str) -> str:
+    return settings.reader_url.get_secret_value() if settings.reader_url else database_url
+
+
+async def check_reader(reading: AsyncEngine) -> None:
+    """Raise ``DatabaseUnavailable`` with one sentence unless the reader sees what its audience may, and no more."""
+    try:
+        async with reading.connect() as connection:
+            bound = (await connection.execute(text(_BOUND))).scalar_one()
+    except (SQLAlchemyError, OSError) as error:
+        raise DatabaseUnavailable(
+            f"Postgres lets nobody in as {READER} at {reading.url.render_as_string()}; grant that role to the user."
+        ) from error
+    if not bound:
+        raise DatabaseUnavailable(
+            f"At {reading.url.render_as_string()} the tables are another database's, or the role {READER} may read"
+            " past row-level security."
+        )
 
 
 async def check_database(engine: AsyncEngine) -> None:

@@ -58,6 +58,7 @@ class Settings(BaseSettings):
 
     home: Path = Path(".almanac")
     database_url: SecretStr | None = None
+    reader_url: SecretStr | None = None  # the same database for a login that is only a member of almanac_reader
     redis_url: SecretStr | None = None
 
     host: str = "127.0.0.1"

@@ -17,7 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 STAGES = {"searching": "Searching the documents", "writing": "Writing"}
-MARKS = {"answered": "green", "not_in_documents": "yellow", "failed": "red", "over_limit": "yellow"}
+MARKS = {
+    "answered": "green", "not_in_documents": "yellow", "hidden_by_permissions": "yellow", "failed": "red",
+    "over_limit": "yellow",
+}  # fmt: skip
 
 
 def print_json(document: Any) -> None:

@@ -14,8 +14,8 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.answering import citations as citing
-from assistant.answering import filtering, rewriting
-from assistant.answering.confidence import SURE, worth_asking, worth_speaking_up
+from assistant.answering import filtering, permissions, rewriting
+from assistant.answering.confidence import LEAST_COSINE, SURE, worth_asking, worth_speaking_up
 from assistant.answering.history import TURNS, carried, leans, standalone
 from assistant.answering.messages import (
     NOTHING_USED,
@@ -152,7 +152,7 @@ class Answering:
                     yield event
         if answer.outcome is Outcome.NOT_IN_DOCUMENTS and not question.unprompted:
             answer = await self._privately(work) or answer
-        yield answer
+        yield await self._with_hidden(work, answer)
 
     async def _look_back(self, work: _Work) -> None:
         """What is searched for: the question, and what it leans on in the conversation."""
@@ -213,7 +213,7 @@ class Answering:
             if not order:
                 shown, order = citing.renumber(citing.attribute(text, hits), len(hits))
             cited = citing.cite(shown, order, hits, written.quotes)
-            async with self._sessions() as session:
+            async with self._searcher.sessions() as session:
                 alive = await citing.living(session, cited, audience)
             shown, cited = citing.without_dead(shown, cited, alive)
         if not cited:
@@ -239,15 +239,27 @@ class Answering:
 
     async def _hides_something(self, work: _Work, audience: Audience) -> bool:
         found = [hit.chunk_id for hit in work.hits[:PASSAGES]]
-        async with self._sessions() as session:
+        async with self._searcher.sessions() as session:
             return len(await passages.readable(session, found, audience)) < len(found)
+
+    async def _with_hidden(self, work: _Work, answer: Answer) -> Answer:
+        """The answer with a word on what permissions hide, where it may be for want of that."""
+        question = work.question
+        if not permissions.worth_looking(question, answer, work.filters):
+            return answer
+        with work.watch.stage("hidden"):
+            count = await self._searcher.hidden(
+                work.search_for, audience=permissions.of_all_who_ask(question), least_cosine=LEAST_COSINE,
+                sources=question.sources, carried=work.carried,
+            )  # fmt: skip
+        return permissions.told(answer, count)
 
     async def _stopped(self, work: _Work) -> Answer:
         """What had been shown, with the citations that it names."""
         text, cited = "".join(work.shown).rstrip(), ()  # type: tuple[str, tuple[Citation, ...]]
         if text and work.numbering is not None:
             cited = citing.cite(text, work.numbering.order, work.hits[:PASSAGES], {})
-            async with self._sessions() as session:
+            async with self._searcher.sessions() as session:
                 alive = await citing.living(session, cited, work.question.audience)
             text, cited = citing.without_dead(text, cited, alive)
         note = say("common.stopped", work.language)

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ARRAY, Text, cast, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from assistant.database.session import admit
 from assistant.database.tables import Document, Source
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.filters import NO_FILTERS, FilterError, Filters
@@ -99,6 +100,7 @@ async def look_up(session: AsyncSession, filters: Filters, audience: Audience, w
     A source is named by its name, kind or location, or by a part of its name or location. Only those count that hold
     something for the audience: of others, nobody learns that they exist.
     """
+    await admit(session, audience)
     known = await _searchable(session, audience, within)
     ids = sorted({source for value in filters.sources for source in _named(known, "source", value)})
     others = sorted({source for value in filters.not_sources for source in _named(known, "-source", value)})

@@ -105,6 +105,7 @@ async def named(session: AsyncSession, model: Model, request: Request) -> Sequen
     """The candidates of both arms in no order: id, document_id, bm25, cosine, bm25_rank, vector_rank, deeper, vector
     (see ``assistant.knowledge.embedding.unpacked``; None unless asked for), by_term (the terms' idf, a dictionary, in
     the first row only). Raises ``ModelDropped``."""
+    await admit(session, request.audience)
     deep = max(request.candidates, request.limit)
     parameters: dict[str, Any] = {
         "terms": list(request.terms),

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from assistant.database.session import admit
 from assistant.database.tables import Chunk, Document
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.sentences import split_units
@@ -43,6 +44,7 @@ class PassageView:
 
 async def readable(session: AsyncSession, chunk_ids: Sequence[int], audience: Audience) -> set[int]:
     """Those of the passages that are there and that the audience may read."""
+    await admit(session, audience)
     readers = cast(sorted(audience.principals), ARRAY(Text))
     statement = (
         select(Chunk.id)
@@ -65,6 +67,7 @@ class Summary:
 
 async def summary_of(session: AsyncSession, url: str, audience: Audience) -> Summary | None:
     """The document at an address, whatever its fragment; None where it is unknown or the audience may not read it."""
+    await admit(session, audience)
     readers = cast(sorted(audience.principals), ARRAY(Text))
     address = url.partition("#")[0]
     statement = (
@@ -91,6 +94,7 @@ async def summary_of(session: AsyncSession, url: str, audience: Audience) -> Sum
 
 async def around(session: AsyncSession, chunk_id: int, audience: Audience, reach: int = REACH) -> PassageView | None:
     """The passage within its document; None when it is gone or the audience may not read it."""
+    await admit(session, audience)
     cited = aliased(Chunk)
     readers = cast(sorted(audience.principals), ARRAY(Text))
     near = Chunk.ordinal.between(cited.ordinal - reach, cited.ordinal + reach)

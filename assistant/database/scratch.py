@@ -15,7 +15,7 @@ from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from assistant.database import migrate
-from assistant.database.session import create_engine, psycopg_url
+from assistant.database.session import create_engine, psycopg_url, with_option
 from assistant.errors import DatabaseUnavailable
 
 PREFIX = "almanac_scratch_"
@@ -53,10 +53,7 @@ async def settle(url: str) -> None:
 
 def within(url: str, schema: str) -> str:
     """The URL with ``schema`` before all others, for every process that connects by it."""
-    parsed = make_url(psycopg_url(url))
-    given = parsed.query.get("options", "")
-    options = " ".join([*([given] if isinstance(given, str) else given), f"-c search_path={schema},public"]).strip()
-    return parsed.update_query_dict({"options": options}).render_as_string(hide_password=False)
+    return with_option(url, f"search_path={schema},public")
 
 
 async def _connect(url: str) -> psycopg.AsyncConnection:

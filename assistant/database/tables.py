@@ -97,7 +97,10 @@ class Document(Base):
     """
 
     __tablename__ = "documents"
-    __table_args__ = (UniqueConstraint("source_id", "external_id"),)
+    __table_args__ = (
+        UniqueConstraint("source_id", "external_id"),
+        Index("ix_documents_readers", "readers", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     source_id: Mapped[int] = mapped_column(ForeignKey("sources.id", ondelete="CASCADE"))
@@ -142,6 +145,15 @@ class Chunk(Base):
     length: Mapped[int]
     weights: Mapped[Any] = mapped_column(SPARSEVEC(TERM_SPACE))
     heavy: Mapped[list[int]]
+
+
+class ReaderCount(Base):
+    """How many documents name a reader; under the empty name, how many there are. Kept exact by triggers."""
+
+    __tablename__ = "reader_counts"
+
+    reader: Mapped[str] = mapped_column(primary_key=True)
+    documents: Mapped[int] = mapped_column(BigInteger)
 
 
 class BlockKey(Base):

@@ -102,6 +102,7 @@ async def add(
         model.sql(f"CREATE TABLE @VECTORS (text_hash uuid PRIMARY KEY, embedding halfvec({dimensions}) NOT NULL)")
     )
     await session.execute(model.sql("ALTER TABLE @VECTORS ALTER COLUMN embedding SET STORAGE PLAIN"))
+    await session.execute(model.sql("SELECT open_vectors('@VECTORS')"))  # to readers, by row
     return model
 
 
@@ -113,6 +114,7 @@ async def drop(session: AsyncSession, model: Model) -> None:
     """Forget a model and all its vectors."""
     await lock(session)
     await session.execute(delete(EmbeddingModel).where(EmbeddingModel.id == model.id))
+    await session.execute(model.sql("SELECT close_vectors('@VECTORS')"))
     await session.execute(model.sql("DROP TABLE IF EXISTS @VECTORS"))
 
 

@@ -91,7 +91,7 @@ def _notes(answer: Answer, look: Look) -> Iterator[str]:
     language = answer.language
     if answer.private:
         yield say("slack.private", language)
-    if look.outsiders and answer.outcome is Outcome.NOT_IN_DOCUMENTS:
+    if look.outsiders and answer.outcome in (Outcome.NOT_IN_DOCUMENTS, Outcome.HIDDEN_BY_PERMISSIONS):
         yield say("slack.outsiders", language)
     if answer.citations and look.sources:
         yield from packed([source_line(citation, f"[{citation.n}] ", language) for citation in answer.citations])

@@ -56,7 +56,7 @@ async def unfurl(place: Workplace, event: Event, claim: Claim) -> dict[str, Any]
     language = await place.language(_of(payload))
     found: dict[str, Any] = {}
     for url in payload["links"]:
-        async with place.services.sessions() as session:
+        async with place.services.reading() as session:
             summary = await passages.summary_of(session, url.replace("&amp;", "&"), audience)
         if summary is not None:
             found[url] = {"blocks": summary_blocks(summary, language)}

@@ -107,7 +107,7 @@ class Api:
 
     async def passage(self, request: web.Request) -> web.Response:
         chunk_id = parsing.chunk_number(request)
-        async with self._services.sessions() as session:
+        async with self._services.reading() as session:
             view = await passages.around(session, chunk_id, person_of(request).audience)
         if view is None:
             raise NotFound("This passage is no longer in the documents.")

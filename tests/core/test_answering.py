@@ -34,6 +34,7 @@ from assistant.telemetry import Metrics, configure_logs
 from tests.core.parts import FakeModel, Page, WordEmbedder, document_ids, shelve
 
 NOT_FOUND = say("common.not_found")
+ONE_HIDDEN = f"{NOT_FOUND} One document that may answer this is hidden by permissions."
 ASKED = "How do I roll back the parcel-tracker service?"
 ROLLBACK = Page(
     "rollback.md",
@@ -115,14 +116,14 @@ async def test_an_answer_is_stored_before_it_is_shown_as_done(desk: Desk) -> Non
 
 async def test_what_the_model_cannot_support_is_not_in_the_documents(desk: Desk) -> None:
     answer = await desk.ask(model=FakeModel("", supported=False))
-    assert (answer.outcome, answer.text, answer.citations) == (Outcome.NOT_IN_DOCUMENTS, NOT_FOUND, ())
+    assert (answer.outcome, answer.text, answer.citations) == (Outcome.HIDDEN_BY_PERMISSIONS, ONE_HIDDEN, ())
     assert [item.external_id for item in answer.nearest] == ["rollback.md"]
     assert answer.usage.prompt_tokens == 120  # it was paid for all the same
 
 
 async def test_text_that_rests_on_no_passage_is_not_an_answer(desk: Desk) -> None:
     answer = await desk.ask(model=FakeModel("The moon is made of green cheese, as everybody knows [9]."))
-    assert (answer.outcome, answer.text) == (Outcome.NOT_IN_DOCUMENTS, NOT_FOUND)
+    assert (answer.outcome, answer.text) == (Outcome.HIDDEN_BY_PERMISSIONS, ONE_HIDDEN)
 
 
 async def test_text_without_numbers_gets_the_passage_it_rests_on(desk: Desk) -> None:
@@ -206,7 +207,7 @@ async def test_a_chunk_that_goes_while_the_model_writes_is_not_cited(desk: Desk)
             await documents.remove(session, [known["rollback.md"].id])
 
     answer = await desk.ask(model=FakeModel(before=take_away))
-    assert (answer.outcome, answer.citations) == (Outcome.NOT_IN_DOCUMENTS, ())
+    assert (answer.outcome, answer.citations) == (Outcome.HIDDEN_BY_PERMISSIONS, ())
 
 
 async def test_access_that_goes_while_the_model_writes_takes_its_citation_along(desk: Desk) -> None:

@@ -81,8 +81,8 @@ async def test_what_the_channel_may_not_read_is_answered_to_the_asker_alone(libr
     later, _ = await asked(
         library, OnlyFrom("salary"), asker="slack:T1:U2", asker_audience=Audience.person("slack", "T1:U2")
     )
-    assert (later.outcome, later.private) == (Outcome.NOT_IN_DOCUMENTS, False)
-    assert "Salaries" not in str(later.nearest)
+    assert (later.outcome, later.private) == (Outcome.HIDDEN_BY_PERMISSIONS, False)
+    assert "Salaries" not in str(later)
 
 
 async def test_what_the_channel_may_read_is_answered_to_all(library: Sessions) -> None:
@@ -280,8 +280,8 @@ async def test_members_of_a_group_read_what_its_group_may(sessions: Sessions) ->
     assert (in_channel.outcome, in_channel.private, shown) == (Outcome.ANSWERED, True, "")
     for audience in (anna, Audience.person("slack", "T1:U2"), Audience.everyone()):
         hers, _ = await asked(sessions, OnlyFrom("salary"), audience=audience)
-        assert hers.outcome is Outcome.NOT_IN_DOCUMENTS
+        assert hers.outcome is Outcome.HIDDEN_BY_PERMISSIONS
     async with sessions.begin() as session:
         await groups.replace_members(session, source_id, {"group:confluence:finance": []})
     gone, _ = await asked(sessions, OnlyFrom("salary"), audience=ben)
-    assert gone.outcome is Outcome.NOT_IN_DOCUMENTS  # on the next question
+    assert gone.outcome is Outcome.HIDDEN_BY_PERMISSIONS  # on the next question
