@@ -20,6 +20,7 @@ from assistant.database.session import READER, Sessions, create_engine, create_r
 from assistant.errors import DatabaseUnavailable
 from assistant.knowledge.embedders import Embedders
 from assistant.knowledge.embedding import Embedder
+from assistant.knowledge.reranking import Reranker
 from assistant.knowledge.search import Searcher
 from assistant.models.extractive import ExtractiveModel
 from assistant.models.port import Model
@@ -87,7 +88,8 @@ async def open_services(settings: Settings, database_url: str, threads: int | No
         reading = create_reading_engine(_reader_url(settings, database_url), pool_size=POOL)
         stack.push_async_callback(reading.dispose)
         await check_reader(reading)
-        searcher = Searcher(create_sessions(reading), embedder)
+        reranker = await _reranker(settings, stack)
+        searcher = Searcher(create_sessions(reading), embedder, reranker=reranker)
         # The rest of answering runs single statements: each commits by itself and saves two round trips.
         statements = create_sessions(engine.execution_options(isolation_level="AUTOCOMMIT"))
         answering = Answering(
@@ -97,6 +99,15 @@ async def open_services(settings: Settings, database_url: str, threads: int | No
         queue = RunQueue(settings.redis_url.get_secret_value() if settings.redis_url else None)
         stack.push_async_callback(queue.close)
         yield Services(settings, engine, sessions, embedder, searcher, model, answering, metrics, queue)
+
+
+async def _reranker(settings: Settings, stack: AsyncExitStack) -> Reranker | None:
+    if settings.reranker is None:
+        return None
+    reranker = Reranker(settings.reranker, settings.reranker_deadline)
+    stack.push_async_callback(reranker.close)
+    await reranker.load()
+    return reranker
 
 
 def _model(settings: Settings, embedder: Embedder) -> Model:

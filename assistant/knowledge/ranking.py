@@ -34,7 +34,7 @@ class Ranking:
     ``share``: how much of the fused score is BM25's, 0..1. ``scale``: what brings the two to one scale, the range of
     the candidates' scores or their standard deviation. ``candidates``: of each arm. ``document``: the share of the
     document in a cosine, 0..1. ``feedback``: the share of the first ``feedback_passages`` in the question's vector.
-    ``collapse``: show copies once.
+    ``collapse``: show copies once. ``rerank``: how many of the first a cross-encoder orders, where there is one.
     """
 
     share: float = BM25_SHARE
@@ -44,6 +44,7 @@ class Ranking:
     feedback: float = 0.0
     feedback_passages: int = 8
     collapse: bool = False
+    rerank: int = 0
 
     @property
     def needs_vectors(self) -> bool:
@@ -56,7 +57,7 @@ HYBRID = Ranking()
 SCALED = Ranking(share=0.45, scale="deviation", candidates=80)
 DOCUMENT = replace(SCALED, document=0.3)
 FEEDBACK = replace(DOCUMENT, feedback=0.3)
-FINAL = replace(FEEDBACK, collapse=True)  # what answers use
+FINAL = replace(FEEDBACK, collapse=True, rerank=20)  # what answers use
 ARMS: Mapping[str, Ranking] = {
     "bm25": BM25,
     "dense": DENSE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from assistant.knowledge.embedding import Embedder, halfvec_literal, unpacked
 from assistant.knowledge.filters import NO_FILTERS, Filters
 from assistant.knowledge.query import Carried, Vector, mixed, weighted_terms
 from assistant.knowledge.ranking import FINAL, Candidates, Ranking, ranked, words_of
+from assistant.knowledge.reranking import Reranker
 
 ATTEMPTS = 3  # while models change, or documents are written
 
@@ -72,10 +73,13 @@ class SearchResult:
 class Searcher:
     """Finds passages. Cannot be called without an audience. ``ranking``: the stages that put them in order."""
 
-    def __init__(self, sessions: Sessions, embedder: Embedder, ranking: Ranking = FINAL) -> None:
+    def __init__(
+        self, sessions: Sessions, embedder: Embedder, ranking: Ranking = FINAL, reranker: Reranker | None = None
+    ) -> None:
         self._sessions = sessions
         self._embedder = embedder
         self._ranking = ranking
+        self._reranker = reranker
         self._models: dict[str, Model] = {}
 
     @property
@@ -88,7 +92,7 @@ class Searcher:
 
     def ranked(self, ranking: Ranking) -> Searcher:
         """The same search with other stages."""
-        return Searcher(self._sessions, self._embedder, ranking)
+        return Searcher(self._sessions, self._embedder, ranking, self._reranker)
 
     async def search(
         self,
@@ -105,7 +109,14 @@ class Searcher:
         ``carried`` is what was said before, and counts as much as it says.
         Raises ``FilterError`` where ``filters`` name a source that holds nothing for the audience.
         """
-        return await self._found(query, carried, audience, limit, await self._condition(filters, audience, sources))
+        only = await self._condition(filters, audience, sources)
+        first = self._ranking.rerank if self._reranker is not None else 0
+        result = await self._found(query, carried, audience, max(limit, first), only)
+        if self._reranker is None or first < 2:
+            return result
+        order = await self._reranker.order(query, [_read_with_context(hit) for hit in result.hits[:first]])
+        hits = result.hits if order is None else _reordered(result.hits, order)
+        return SearchResult(hits[:limit], result.term_weights)
 
     async def hidden(
         self,
@@ -190,6 +201,16 @@ async def find(
             weights: dict[str, float] = next((row.by_term for row in rows if row.by_term), {})
             return SearchResult(tuple(hits), {int(term): idf for term, idf in weights.items()})
     return SearchResult((), {})
+
+
+def _reordered(hits: tuple[Hit, ...], order: Sequence[int]) -> tuple[Hit, ...]:
+    """The first hits in another order. The scores stay where they are: they say how far a place leads, and fall."""
+    first = tuple(replace(hits[place], score=hits[at].score) for at, place in enumerate(order))
+    return first + hits[len(order) :]
+
+
+def _read_with_context(hit: Hit) -> str:
+    return f"{' > '.join([hit.title, *hit.heading_path])}\n{hit.text}"
 
 
 def _candidates(rows: Sequence[Any], model: Model) -> Candidates:

@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from assistant.database import documents, statistics
+from assistant.database import statistics
 from assistant.database.session import Sessions
 from assistant.database.tables import TERM_SPACE
 from assistant.knowledge.audience import Audience
