@@ -16,7 +16,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -83,13 +85,23 @@ def _texts() -> Iterator[tuple[str, int]]:
 
 def windows(start: int, stop: int) -> Iterator[Window]:
     """Windows number ``start`` to ``stop - 1``; always the same ones."""
-    centres = (first_round() - 1) // EMBEDDED + 1
-    for number, (text, place) in enumerate(_texts()):
-        if number >= stop:
-            return
+    for number, (text, place) in enumerate(islice(_texts(), stop)):
         if number >= start:
             counts = Counter(term for word in text.split() for term in _terms(word))
-            yield Window(number, text, dict(counts), min(place // EMBEDDED, centres - 1))
+            yield Window(number, text, dict(counts), _centre(place))
+
+
+def centres(size: int) -> npt.NDArray[np.int64]:
+    """Of every window, shape (size,); kept in the bench's folder."""
+    path = FOLDER / f"places-{size}.npy"
+    if not path.exists():
+        _save(path, np.array([_centre(place) for _, place in islice(_texts(), size)]))
+    return np.asarray(np.load(path), dtype=np.int64)
+
+
+def _centre(place: int) -> int:
+    """The row of the embedded window that a window at this place of its round has its vector from."""
+    return min(place // EMBEDDED, (first_round() - 1) // EMBEDDED)
 
 
 @cache
@@ -126,7 +138,7 @@ async def _embedded(texts: list[str]) -> Floats:
     return np.concatenate(parts)
 
 
-def _save(path: Path, vectors: Floats) -> None:
+def _save(path: Path, vectors: npt.NDArray[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with (path.parent / f"{path.name}.new").open("wb") as file:
         np.save(file, vectors)
@@ -143,23 +155,34 @@ def vectors(centres: npt.NDArray[np.int64], start: int, real: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """Real questions, cut to eight terms; vectors of shape (questions, 384)."""
+    """Real questions, each cut behind its eighth term; vectors of shape (questions, 384)."""
 
     texts: tuple[str, ...]
-    terms: tuple[tuple[int, ...], ...]
     vectors: Floats
+
+    @property
+    def terms(self) -> list[list[int]]:
+        return [query_terms(text) for text in self.texts]
 
 
 def queries(count: int = 300) -> Queries:
-    """Questions with eight terms or more, a third of each of three collections where they have so many."""
+    """Questions of eight terms or more, a third of each of three collections where they have so many."""
     random_ = random.Random(7)
     chosen: list[str] = []
     for left, name in enumerate(("mtrag_cloud", "scifact", "feedbackqa")):
-        texts = list(dict.fromkeys(str(row["text"]) for row in jsonl(DATA / name / "queries.jsonl")))
-        long = [text for text in texts if len(query_terms(text)) >= QUERY_TERMS]
-        chosen += random_.sample(long, min(len(long), (count - len(chosen)) // (3 - left)))
+        texts = dict.fromkeys(_cut(str(row["text"])) for row in jsonl(DATA / name / "queries.jsonl"))
+        texts.pop("", None)
+        chosen += random_.sample(list(texts), min(len(texts), (count - len(chosen)) // (3 - left)))
     path = FOLDER / f"queries-{len(chosen)}.npy"
     if not path.exists():
         _save(path, asyncio.run(_embedded(chosen)))
-    terms = tuple(tuple(sorted(random_.sample(query_terms(text), QUERY_TERMS))) for text in chosen)
-    return Queries(tuple(chosen), terms, np.asarray(np.load(path), dtype=np.float32))
+    return Queries(tuple(chosen), np.asarray(np.load(path), dtype=np.float32))
+
+
+def _cut(text: str) -> str:
+    """The beginning of the text that has eight terms; empty where none has."""
+    words = text.split()
+    for end in range(QUERY_TERMS, len(words) + 1):
+        if len(query_terms(" ".join(words[:end]))) == QUERY_TERMS:
+            return " ".join(words[:end])
+    return ""
