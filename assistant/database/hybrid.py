@@ -69,10 +69,12 @@ lexical AS MATERIALIZED (
         w.terms, w.idfs, w.vector, CAST(:ceilings AS float8[]), @DOCUMENT_IDS,
         CAST(:lexical_candidates AS integer)) AS l
     WHERE w.terms IS NOT NULL
+    LIMIT :lexical_candidates  -- for the planner, which takes a function for a thousand rows
 ),
 semantic AS MATERIALIZED (
     SELECT id, distance, row_number() OVER (ORDER BY distance, id) AS rank
     FROM @VECTORS_nearest(CAST(:vector AS halfvec), @DOCUMENT_IDS, CAST(:semantic_candidates AS integer))
+    LIMIT :semantic_candidates
 ),
 found AS MATERIALIZED (
     SELECT id, l.bm25, l.rank AS bm25_rank, s.rank AS vector_rank FROM lexical l FULL JOIN semantic s USING (id)
