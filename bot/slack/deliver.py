@@ -87,7 +87,8 @@ class SlackFrontEnd:
         place = self._place
         who, settings = await asyncio.gather(place.people.get(message.team, message.user), place.settings(message))
         private = message.direct or message.kind == "ask"
-        own = own_audience(message.team, message.user, message.outsiders, who.email)
+        outsiders = message.outsiders or who.stranger
+        own = own_audience(message.team, message.user, outsiders, who.email)
         return Question(
             text=text,
             asker=message.asker,

@@ -37,6 +37,7 @@ class Person:
     locale: str | None = None
     admin: bool = False
     email: str = ""
+    stranger: bool = False  # of another company: what everyone here may read is not for them
 
 
 NOBODY = Person()
@@ -84,7 +85,8 @@ class People:
 
     async def audience(self, team: str, user: str, outsiders: bool = False) -> Audience:
         """What somebody may read alone."""
-        return own_audience(team, user, outsiders, (await self.get(team, user)).email)
+        who = await self.get(team, user)
+        return own_audience(team, user, outsiders or who.stranger, who.email)
 
     async def is_admin(self, team: str, user: str) -> bool:
         """Named in the settings, or an administrator of the workspace where those count."""
@@ -108,4 +110,10 @@ def _person(user: dict[str, object]) -> Person:
     admin = not user.get("deleted") and any(user.get(key) for key in ("is_admin", "is_owner", "is_primary_owner"))
     foreign = any(user.get(key) for key in ("is_stranger", "is_bot", "deleted"))
     email = "" if foreign else str(profile.get("email") or "")
-    return Person(name[:80], str(user["locale"]) if user.get("locale") else None, bool(admin), email)
+    return Person(
+        name[:80],
+        str(user["locale"]) if user.get("locale") else None,
+        bool(admin),
+        email,
+        bool(user.get("is_stranger")),
+    )

@@ -73,7 +73,7 @@ async def test_in_a_channel_the_member_alone_sees_it(
 async def test_the_address_of_a_stranger_names_nobody_here(
     slack: SlackDouble, library: None, start_bot: StartBot, sessions: Sessions
 ) -> None:
-    """In a shared channel, another company's Slack says who its people are."""
+    """Another company's Slack says who its people are, and what everyone here may read is not for them."""
     await restricted(sessions)
     slack.people[ANNA]["is_stranger"] = True
     async with start_bot(FromReview()) as bot:
@@ -83,4 +83,4 @@ async def test_the_address_of_a_stranger_names_nobody_here(
     async with sessions() as session:
         [row] = (await session.execute(select(Answer))).scalars()
     assert row.outcome == "not_in_documents"
-    assert not any(name.startswith(("user:email:", "group:")) for name in row.audience)
+    assert not any(name.startswith(("user:email:", "group:", "everyone")) for name in row.audience)
