@@ -52,12 +52,25 @@ async def holders(session: AsyncSession, source_id: int, keys: Collection[int], 
     return {key: sorted(ids) for key, ids in found.items()}
 
 
+_COMMON = text(
+    "SELECT key, (array_agg(document_id ORDER BY document_id))[1:CAST(:most AS integer)] AS holders FROM block_keys"
+    " WHERE source_id = :source_id GROUP BY key HAVING count(*) >= :most - 1"
+)
+
+
+async def common(session: AsyncSession, source_id: int, most: int = MINIMUM) -> Holders:
+    """Key -> the first ``most`` holders, for the keys that at least ``most - 1`` documents of a source hold."""
+    rows = await session.execute(_COMMON, {"source_id": source_id, "most": most})
+    return {row.key: list(row.holders) for row in rows}
+
+
 async def rewrite(
     session: AsyncSession, source_id: int, keys: Mapping[int, Collection[int]], without: Mapping[int, Collection[int]],
     known: Collection[int],
-) -> None:  # fmt: skip
+) -> Holders:  # fmt: skip
     """Documents were written: id -> its keys, and those that its chunks were made without. ``known``: ids that were
-    there before. Marks whoever is no longer right, and themselves where others were written meanwhile."""
+    there before. Marks whoever is no longer right, and themselves where others were written meanwhile. Returns the
+    first holders of the keys now."""
     old = await _held(session, known)
     gone = {one: held - set(keys[one]) for one, held in old.items()}
     before, after = await _changed(session, source_id, keys, gone)
@@ -70,6 +83,7 @@ async def rewrite(
         right = [one for one in known if one not in again]
         await session.execute(delete(DocumentAgain).where(_any(DocumentAgain.document_id, right)))
     await mark(session, again)
+    return after
 
 
 async def release(session: AsyncSession, document_ids: Sequence[int]) -> None:

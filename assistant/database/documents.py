@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database import blocks, statistics, vectors
+from assistant.database.blocks import Holders
 from assistant.database.failures import forget_failure, forget_failures, forget_within, move_within, take_in_within
 from assistant.database.tables import Chunk, CorpusStatistics, Document, Source
 from assistant.database.vectors import STATISTICS_LOCK
@@ -114,10 +115,10 @@ async def replace(session: AsyncSession, source_id: int, prepared: PreparedDocum
     await replace_all(session, source_id, [prepared])
 
 
-async def replace_all(session: AsyncSession, source_id: int, prepared: Sequence[PreparedDocument]) -> None:
+async def replace_all(session: AsyncSession, source_id: int, prepared: Sequence[PreparedDocument]) -> Holders:
     """Put new versions of some documents, no two with one id, in the places of the old ones, all or none.
 
-    Together they take as many statements as one.
+    Together they take as many statements as one. Returns who holds the blocks that they hold.
     """
     rows = {  # before the lock: others wait for what is under it
         one.item.external_id: [_chunk_row(one, chunk) for chunk in one.chunks] for one in prepared
@@ -138,18 +139,18 @@ async def replace_all(session: AsyncSession, source_id: int, prepared: Sequence[
         row |= statistics.weighed(row["terms"], row["frequencies"], row["length"], mean)
     await session.execute(_INSERT_CHUNKS, {"rows": orjson.dumps(every).decode()})
     await statistics.count(session, ((row["terms"], row["heavy"], row["length"]) for row in every), 1)
-    await _share(session, source_id, prepared, {row.external_id: row.id for row in written}, known)
+    held = await _share(session, source_id, prepared, {row.external_id: row.id for row in written}, known)
     await forget_failures(session, source_id, list(rows))
+    return held
 
 
 async def _share(
     session: AsyncSession, source_id: int, prepared: Sequence[PreparedDocument], ids: Mapping[str, int],
     known: Sequence[int],
-) -> None:  # fmt: skip
+) -> Holders:  # fmt: skip
     keys = {ids[one.item.external_id]: one.keys for one in prepared}
     without = {ids[one.item.external_id]: one.without for one in prepared}
-    if known or any(keys.values()):
-        await blocks.rewrite(session, source_id, keys, without, known)
+    return await blocks.rewrite(session, source_id, keys, without, known) if known or any(keys.values()) else {}
 
 
 async def _write_vectors(session: AsyncSession, prepared: PreparedDocument, hashes: Sequence[uuid.UUID]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from assistant.knowledge.documents import Block, Chunk, ParsedDocument
-from assistant.knowledge.overlap import overlapped
+from assistant.knowledge.overlap import MARGIN, overlapped
 from assistant.knowledge.pieces import (
     CountTokens,
     Piece,
@@ -284,14 +284,21 @@ def _with_fuller_tail(chunks: list[list[Piece]], budget: int) -> list[list[Piece
 
 
 def _within(drafts: list[_Draft], title: str, max_tokens: int, count_tokens: CountTokens) -> list[_Draft]:
-    """Counts the finished chunks, since the parts are an estimate, and cuts those over the limit again."""
-    pending = list(range(len(drafts)))
-    for _ in range(_ROUNDS):
+    """Counts the finished chunks, since the parts are an estimate, and cuts those over the limit again.
+
+    At first those that are nearly full and the fullest, and all where the estimate is off by more than ``MARGIN``.
+    """
+    rooms = [draft.budget - total_cost(draft.pieces) for draft in drafts]
+    pending = [place for place, room in enumerate(rooms) if room < MARGIN or room == min(rooms)]
+    for turn in range(_ROUNDS):
         texts = [f"{_context(title, drafts[place].path)}\n{render(drafts[place].pieces)}" for place in pending]
         counts = dict(zip(pending, count_tokens(texts) if texts else [], strict=True))
-        if all(count <= max_tokens for count in counts.values()):
-            return drafts
+        if turn == 0 and any(count > max_tokens - rooms[place] + MARGIN for place, count in counts.items()):
+            pending = list(range(len(drafts)))
+            continue
         over = {place: count for place, count in counts.items() if count > max_tokens}
+        if not over:
+            return drafts
         drafts, pending = _cut_again(drafts, over, max_tokens, count_tokens)
     return drafts
 

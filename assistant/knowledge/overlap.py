@@ -18,6 +18,7 @@ from assistant.knowledge.pieces import CountTokens
 from assistant.knowledge.sentences import sentence_spans
 
 MOST_TOKENS = 75  # of 50, 64, 75 and 100 what finds most (see benchmarks.md)
+MARGIN = 16  # tokens that counted parts may be off, put together; WordPiece's are exact
 _MOST_CHARACTERS = 450
 _RUNS = (300, 200, 100)  # characters taken of a last sentence that is longer than that
 _WORD = re.compile(r"\w")
@@ -34,23 +35,36 @@ def overlapped(
     if len(chunks) < 2:
         return list(chunks)
     candidates: list[list[str]] = [[], *(endings(chunk.text) for chunk in chunks[:-1])]
-    empty, *counts = count_tokens(["", *(ending for some in candidates for ending in some)])
-    sizes = iter(counts)
     done = []
-    for chunk, some, room in zip(chunks, candidates, rooms, strict=True):
-        most = min(room, MOST_TOKENS)
-        fits = [ending for ending, size in zip(some, sizes, strict=False) if size - empty <= most]
+    for chunk, some, room in zip(chunks, _sized(candidates, count_tokens), rooms, strict=True):
+        fits = [ending for ending, size in some if size <= min(room, MOST_TOKENS)]
         done.append(replace(chunk, before=fits[0]) if fits else chunk)
-    return _within(done, title, count_tokens, max_tokens)
-
-
-def _within(chunks: list[Chunk], title: str, count_tokens: CountTokens, max_tokens: int) -> list[Chunk]:
-    places = [place for place, chunk in enumerate(chunks) if chunk.before]
-    counts = count_tokens([chunks[place].embedded_text(title) for place in places]) if places else []
+    places = [place for place, chunk in enumerate(done) if chunk.before]
+    counts = count_tokens([done[place].embedded_text(title) for place in places]) if places else []
     for place, count in zip(places, counts, strict=True):
         if count > max_tokens:
-            chunks[place] = replace(chunks[place], before="")
-    return chunks
+            done[place] = replace(done[place], before="")
+    return done
+
+
+def _sized(candidates: Sequence[Sequence[str]], count_tokens: CountTokens) -> list[list[tuple[str, int]]]:
+    """Each ending with its tokens: an ending is what it has more than the next shorter one, and that one."""
+    parts = [_parts(some) for some in candidates]
+    empty, *counts = count_tokens(["", *(part for some in parts for part in some)])
+    sizes = iter(counts)
+    found = []
+    for some, pieces in zip(candidates, parts, strict=True):
+        own = [next(sizes) - empty for _ in pieces]
+        found.append([(text, sum(own[place:])) for place, text in enumerate(some)])
+    return found
+
+
+def _parts(some: Sequence[str]) -> list[str]:
+    shorter = [*some[1:], ""]
+    return [
+        text[: len(text) - len(rest)] if text.endswith(rest) else text
+        for text, rest in zip(some, shorter, strict=False)
+    ]
 
 
 def endings(text: str) -> list[str]:

@@ -101,7 +101,8 @@ END $$
 # be walked for long, and would miss some: then all it sees are compared. ``share`` is where both cost the same: walking
 # takes deep / share steps, comparing share * chunks of twice the cost. Where a part is hidden, the walk goes on for
 # longer than it must (``deep``), because what it passes over may be all that is near the question, and the first
-# visible rows it meets need not be the nearest.
+# visible rows it meets need not be the nearest. The larger the index, the wider the walk (``hnsw.ef_search``): recall@10
+# falls from .985 at 100,000 passages to .858 at a million with 100, and is .984 there with 800 (see benchmarks.md).
 NEAREST = """
 CREATE FUNCTION @VECTORS_nearest(question halfvec, of_documents bigint[], most integer)
 RETURNS TABLE (id bigint, distance float8) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = @PATH
@@ -122,6 +123,8 @@ BEGIN
         RETURN;
     END IF;
     SELECT sqrt(2.0 * most / greatest(chunks, 1)), chunks INTO share, size FROM corpus_statistics;
+    PERFORM set_config('hnsw.ef_search', CASE WHEN size > 700000 THEN '800' WHEN size > 400000 THEN '400'
+        WHEN size > 150000 THEN '200' ELSE '100' END, true);
     SELECT coalesce(sum(documents) FILTER (WHERE reader <> ''), 0), coalesce(sum(documents) FILTER (WHERE reader = ''), 0)
     INTO visible, everything FROM reader_counts WHERE reader = ANY(who || ''::text);
     IF of_documents IS NOT NULL THEN

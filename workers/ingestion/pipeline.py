@@ -117,6 +117,7 @@ class _Sync:
             plan.keep,
             None if plan.anew else {"scope": plan.scope, "base": base},
             self._refresh,
+            self._sharing.learn,
         )
         self._base = base
         self._forgotten: set[str] = set()

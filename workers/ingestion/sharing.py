@@ -6,14 +6,14 @@ this guess was wrong, the document is marked, and prepared again at the end of t
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database import blocks
 from assistant.database.session import Sessions
 from assistant.errors import AlmanacError
-from assistant.knowledge.boilerplate import left_out
+from assistant.knowledge.boilerplate import MINIMUM, left_out
 from workers.ingestion.sources.port import Changes, Cursor, Entry, Source
 
 PAGE = 100
@@ -21,13 +21,15 @@ _NEW = 2**62  # past every document's id: those that have none yet come last, in
 
 
 class Sharing:
-    """The holders in the index, and those on their way there: the only ones that are kept in memory."""
+    """What is common in the index, and what is on its way there: only that is kept in memory. A text that the index
+    holds less often, and that becomes common while the documents are on their way, is the writer's to see."""
 
     def __init__(self, sessions: Sessions, source_id: int) -> None:
         self._sessions = sessions
         self._source_id = source_id
         self._coming: dict[str, tuple[int, frozenset[int]]] = {}  # external id -> its id or place, and its keys
         self._holders: dict[int, set[int]] = {}
+        self._common: dict[int, list[int]] | None = None  # what so many hold that one more may have it kept for it
         self._place = _NEW
 
     async def left_out(self, external_id: str, document_id: int | None, keys: frozenset[int]) -> frozenset[int]:
@@ -40,10 +42,22 @@ class Sharing:
         self._coming[external_id] = (mine, keys)
         for key in keys:
             self._holders.setdefault(key, set()).add(mine)
-        async with self._sessions() as session:
-            known = await blocks.holders(session, self._source_id, keys)
-        holders = {key: sorted({*known.get(key, ()), *self._holders.get(key, ()), mine}) for key in keys}
+        if self._common is None:
+            async with self._sessions() as session:
+                self._common = await blocks.common(session, self._source_id)
+        common = self._common
+        holders = {key: sorted({*common.get(key, ()), *self._holders.get(key, ()), mine}) for key in keys}
         return frozenset(left_out(mine, keys, holders))
+
+    def learn(self, holders: Mapping[int, Sequence[int]]) -> None:
+        """What the writer has seen: who holds each of these keys now."""
+        if self._common is None:
+            return
+        for key, some in holders.items():
+            if len(some) >= MINIMUM - 1:
+                self._common[key] = list(some[:MINIMUM])
+            else:
+                self._common.pop(key, None)
 
     def settled(self, external_id: str) -> None:
         """It is written, or will not be."""

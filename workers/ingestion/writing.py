@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database import documents as index
 from assistant.database import failures, groups, sightings, sources, statistics, vectors
+from assistant.database.blocks import Holders
 from assistant.database.documents import PreparedDocument
 from assistant.database.session import Sessions
 from assistant.database.vectors import VectorsMissing
@@ -78,12 +79,14 @@ class Writing:
 
     ``place`` is kept beside the cursor in the checkpoint; its ``scope`` says which part of the run this is; None: this
     is done within another part, and says nothing of its own place. ``keep``: the last cursor is where the source's next
-    sync begins. ``refresh`` is called when all has been written, and before the part counts as done.
+    sync begins. ``refresh`` is called when all has been written, and before the part counts as done; ``learn`` hears
+    who holds the blocks of what was written.
     """
 
     def __init__(
         self, sessions: Sessions, embedder: Embedder, source_id: int, lease: Lease, report: Report,
         prefix: str, keep: bool, place: dict[str, Any] | None, refresh: Callable[[], Awaitable[None]],
+        learn: Callable[[Holders], None],
     ) -> None:  # fmt: skip
         self._sessions = sessions
         self._embedder = embedder
@@ -94,6 +97,7 @@ class Writing:
         self._keep = keep
         self._place = place
         self._refresh = refresh
+        self._learn = learn
 
     async def write_all(self, outcomes: Sequence[Outcome], written: Callable[[Outcome], None]) -> None:
         """Write outcomes in their order; ``written`` hears of each. Documents that follow one another go together."""
@@ -124,11 +128,12 @@ class Writing:
 
     async def _written(self, group: Sequence[Outcome]) -> bool:
         """False when a model has come to the index since the documents were embedded."""
+        held: Holders = {}
         try:
             async with self._sessions.begin() as session:
                 await session.execute(UNHURRIED)
                 if documents := [outcome for outcome in group if isinstance(outcome, Parsed)]:
-                    await index.replace_all(session, self._source_id, [_prepared(one) for one in documents])
+                    held = await index.replace_all(session, self._source_id, [_prepared(one) for one in documents])
                     parts = {one.item.external_id: one.failed_within for one in documents}
                     if any(one.known or one.failed_within for one in documents):
                         await failures.record_within(session, self._source_id, parts)
@@ -138,6 +143,7 @@ class Writing:
                 await self._lease.advance(session, self._report)
         except VectorsMissing:
             return False
+        self._learn(held)
         return True
 
     async def _write(self, session: AsyncSession, outcome: Outcome) -> None:
