@@ -37,7 +37,7 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install
+bench: install learn
 	$(BIN)/python -m bench
 
 # Two lock files: the product's, and what the lessons need on top of it.

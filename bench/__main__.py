@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bench import answers, events, ingestion, kills, latency, retrieval, sync
+from bench import answers, events, filtered, followups, ingestion, kills, latency, retrieval, scale, sync
 from bench.world import DATA
 
 
@@ -12,8 +12,13 @@ def main() -> None:
     if not DATA.is_dir():
         raise SystemExit(f"There is no evaluation data at {DATA}; set ALMANAC_DATA.")
     answers.report(asyncio.run(answers.measure()))
-    for name in ("scifact", "feedbackqa"):
+    for name in ("scifact", "feedbackqa", "mtrag_cloud"):
         retrieval.report(name, asyncio.run(retrieval.measure(name)))
+    followups.report(asyncio.run(followups.measure()))
+    asyncio.run(filtered.main())
+    scale.report(asyncio.run(scale.measure()))
+    scale.report_concurrency(asyncio.run(scale.measure_concurrency()))
+    scale.plot()
     latency.report(asyncio.run(latency.measure()))
     events.report(asyncio.run(events.measure()))
     ingestion.report(ingestion.measure())

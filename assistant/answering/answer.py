@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.answering import citations as citing
 from assistant.answering import filtering, permissions, rewriting
-from assistant.answering.confidence import LEAST_COSINE, SURE, worth_asking, worth_speaking_up
+from assistant.answering.confidence import RELEVANT_COSINE, SURE, worth_asking, worth_speaking_up
 from assistant.answering.history import TURNS, carried, leans, standalone
 from assistant.answering.messages import (
     NOTHING_USED,
@@ -249,7 +249,7 @@ class Answering:
             return answer
         with work.watch.stage("hidden"):
             count = await self._searcher.hidden(
-                work.search_for, audience=permissions.of_all_who_ask(question), least_cosine=LEAST_COSINE,
+                work.search_for, audience=permissions.of_all_who_ask(question), least_cosine=RELEVANT_COSINE,
                 sources=question.sources, carried=work.carried,
             )  # fmt: skip
         return permissions.told(answer, count)

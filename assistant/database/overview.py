@@ -18,6 +18,7 @@ from assistant.knowledge.audience import Audience
 
 QUESTIONS = 5
 UNANSWERED = 10
+UNANSWERED_AS = (Outcome.NOT_IN_DOCUMENTS.value, Outcome.HIDDEN_BY_PERMISSIONS.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ async def of_admin(session: AsyncSession) -> AdminView:
     )
     failures = [(row[0], row[1], row[2]) for row in await session.execute(failed)]
     gaps = _asked(
-        Answer.outcome == Outcome.NOT_IN_DOCUMENTS.value, ~Answer.unprompted, Answer.withdrawn_at.is_(None),
+        Answer.outcome.in_(UNANSWERED_AS), ~Answer.unprompted, Answer.withdrawn_at.is_(None),
         limit=UNANSWERED,
     )  # fmt: skip
     unanswered = [Asked(*row) for row in await session.execute(gaps)]
