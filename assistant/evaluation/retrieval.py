@@ -27,7 +27,7 @@ from assistant.knowledge.search import Hit, Searcher
 
 FINAL = "final"
 PASSAGES = 10  # of one timed search
-TIMED = 100  # searches of each arm
+TIMED = 60  # searches of each arm
 BLOCK = 1_000  # queries whose embeddings are kept (the embedder's cache holds twice as many)
 FIRST_DEPTH, LAST_DEPTH = 200, 6_400  # passages, until they hold DEEPEST documents
 
