@@ -36,6 +36,16 @@ async def record(
     await session.execute(insert(Audit).values(**row))
 
 
+async def record_once(
+    session: AsyncSession, person: str, platform: str, action: str, target: str, details: Mapping[str, Any]
+) -> None:
+    """The same for what may be tried again: an equal row that is there is left alone."""
+    same = (Audit.person == person, Audit.platform == platform, Audit.action == action, Audit.target == target)
+    known = select(Audit.id).where(*same, Audit.details == dict(details)).limit(1)
+    if (await session.execute(known)).first() is None:
+        await record(session, person, platform, action, target, details)
+
+
 async def recent(session: AsyncSession, limit: int = 20) -> list[Entry]:
     columns = (Audit.at, Audit.person, Audit.platform, Audit.action, Audit.target, Audit.details)
     return [Entry(*row) for row in await session.execute(select(*columns).order_by(Audit.id.desc()).limit(limit))]

@@ -68,7 +68,8 @@ async def share(connector: Connector, services: Services, incoming: Incoming, bo
     said = say("teams.shared", answer.language, **words)
     answer = replace(answer, text=f"{said}\n\n{answer.text}")
     async with services.sessions.begin() as session:
-        await audit.record(session, incoming.asker, PLATFORM, "share", stored.conversation, {"answer": str(answer.id)})
+        details = {"answer": str(answer.id)}
+        await audit.record_once(session, incoming.asker, PLATFORM, "share", stored.conversation, details)
     messages: Sequence[Message] = render.answer_messages(answer)
     await Outbox(connector, place, box.ledger, answer.language).all(messages)
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from assistant.database.tables import Audit
 from assistant.strings import say
-from tests.teams.double import TENANT, TeamsDouble
+from tests.teams.double import TENANT, Fault, TeamsDouble
 from tests.teams.parts import AAD, USER, Bot, buttons, mention, message, press
 
 THREAD = "19:engineering@thread.tacv2;messageid=1700000000000"
@@ -53,10 +53,15 @@ async def test_a_missing_permission_says_what_is_missing(bot: Bot, double: Teams
     assert "Missing: the app installed for you" in double.texts(THREAD)[0]
 
 
+@pytest.mark.parametrize("failing", [False, True], ids=["", "tried-again"])
 @pytest.mark.parametrize("targeted", [True, False])
-async def test_the_asker_shares_it_with_everyone_once(bot: Bot, double: TeamsDouble, targeted: bool) -> None:
+async def test_the_asker_shares_it_with_everyone_once(
+    bot: Bot, double: TeamsDouble, targeted: bool, failing: bool
+) -> None:
     double.targeted_allowed = targeted
     await asked(bot, double)
+    if failing:
+        double.faults.append(Fault("POST", status=503))
     data = buttons(*double.cards(THREAD if targeted else DIRECT))["share"]["data"]
     place = THREAD if targeted else DIRECT
     for _ in range(2):
