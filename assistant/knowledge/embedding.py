@@ -37,6 +37,7 @@ DEFAULT_DIMENSIONS = 384
 MAX_TOKENS = 256  # what all-MiniLM-L6-v2 was trained for; the rest of a longer text is not seen
 MOST_TOKENS = 512  # of any model: passages are shorter, and a longer one would need the memory of a whole batch
 BATCH_TOKENS = 2_048  # padded tokens in one forward pass: what it works on stays in a core's own cache
+STEP = 8  # tokens; a batch is so many wide or a multiple: every other shape would be compiled, and kept, anew
 FINGERPRINT_BLOCK = 1 << 16  # bytes
 FINGERPRINT_BLOCKS = 64  # of each file, evenly spread
 QUERY_CACHE = 2_048
@@ -139,7 +140,7 @@ class TransformerEmbedder:
         prompted = [self._passage_prompt + text for text in texts]
         rows = await loop.run_in_executor(self._executor, self._tokenized, prompted)
         vectors = np.empty((len(rows), self.dimensions), dtype=np.float32)
-        lengths = [len(row) for row in rows]
+        lengths = [padded_length(len(row)) for row in rows]
         budget = min(BATCH_TOKENS, sum(lengths) // self._threads + 1)
         work = [
             loop.run_in_executor(self._encoders, self._encode_batch, rows, batch, vectors)
@@ -230,7 +231,7 @@ class TransformerEmbedder:
         """On the tokenizer's thread."""
         rows = self._tokenized(texts)
         vectors = np.empty((len(rows), self.dimensions), dtype=np.float32)
-        for batch in batches([len(row) for row in rows]):
+        for batch in batches([padded_length(len(row)) for row in rows]):
             self._encode_batch(rows, batch, vectors)
         return vectors
 
@@ -253,9 +254,14 @@ class TransformerEmbedder:
             vectors[batch] = torch.nn.functional.normalize(output.float(), dim=1).numpy()
 
 
+def padded_length(length: int) -> int:
+    """The next multiple of ``STEP``."""
+    return -(-length // STEP) * STEP
+
+
 def _padded(rows: Sequence[Sequence[int]], padding: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Token ids and attention mask, both of shape (texts, tokens of the longest)."""
-    ids = np.full((len(rows), max(map(len, rows))), padding, dtype=np.int64)
+    ids = np.full((len(rows), padded_length(max(map(len, rows)))), padding, dtype=np.int64)
     mask = np.zeros_like(ids)
     for place, row in enumerate(rows):
         ids[place, : len(row)] = row
