@@ -130,7 +130,7 @@ def _plan(row: SourceRow, **more: Any) -> Plan:
     """From where the last sync ended, unless ``more`` says otherwise. Readers named by an option hold for all."""
     fixed = row.config.get("readers")
     values = {"start": row.cursor, "readers": tuple(fixed or row.readers), "fixed": bool(fixed), **more}
-    values["shared"] = row.kind not in ("upload", "page")  # a page is alone in its source
+    values["shared"] = row.kind not in ("upload", "page", "collection")  # alone, or judged each by itself
     return Plan(row.id, **values)
 
 
