@@ -289,7 +289,8 @@ def _within(drafts: list[_Draft], title: str, max_tokens: int, count_tokens: Cou
     At first those that are nearly full and the fullest, and all where the estimate is off by more than ``MARGIN``.
     """
     rooms = [draft.budget - total_cost(draft.pieces) for draft in drafts]
-    pending = [place for place, room in enumerate(rooms) if room < MARGIN or room == min(rooms)]
+    fullest = min(rooms, default=0)
+    pending = [place for place, room in enumerate(rooms) if room < MARGIN or room == fullest]
     for turn in range(_ROUNDS):
         texts = [f"{_context(title, drafts[place].path)}\n{render(drafts[place].pieces)}" for place in pending]
         counts = dict(zip(pending, count_tokens(texts) if texts else [], strict=True))
