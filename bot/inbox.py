@@ -125,13 +125,6 @@ class Inbox:
             stop.set()
         return event_id is not None
 
-    def stop_answer(self, event_id: uuid.UUID) -> bool:
-        """End an answer that is being written here with what it has so far; False when it is not."""
-        stop = self._stops.get(event_id)
-        if stop is not None:
-            stop.set()
-        return stop is not None
-
     async def reply_of(self, message_key: str) -> Reply | None:
         """What was sent for a stored event, and with which answer; None when there is no such event."""
         async with self._sessions() as session:

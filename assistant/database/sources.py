@@ -170,10 +170,6 @@ async def to_reconcile(session: AsyncSession) -> list[int]:
     return list((await session.execute(select(Source.id).where(Source.interval_minutes > 0))).scalars())
 
 
-async def mark_synced(session: AsyncSession, source_id: int) -> None:
-    await session.execute(update(Source).where(Source.id == source_id).values(synced_at=func.now()))
-
-
 async def remove_some(session: AsyncSession, source_id: int) -> int:
     """Remove the next documents of a source, and the source with its last; returns how many there were to remove."""
     ids = select(Document.id).where(Document.source_id == source_id).order_by(Document.id).limit(BATCH)

@@ -25,7 +25,6 @@ from assistant.errors import AlmanacError
 STATISTICS_LOCK = 0x414C4D42  # one writer of chunks at a time: statistics never deadlock, and a switch sees all chunks
 MOST_DIMENSIONS = 4_000  # that HNSW can index at half precision
 EXACT_UP_TO = 2_000  # vectors; an exact scan of so few is as fast as the index, and finds all
-INDEX_DURING_A_RUN = 50_000  # until then a first, long run leaves the index to its end: built at once it costs a fifth
 MOST_BUILD_MEGABYTES = 4_096  # of the server's memory, for building an index
 KEEP_DAYS = 7  # vectors that no chunk uses
 
