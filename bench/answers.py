@@ -8,10 +8,11 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from assistant.answering.answer import PASSAGES, Answering
+from assistant.answering.answer import Answering
 from assistant.answering.confidence import Evidence
 from assistant.answering.messages import Answer, Done, Question
 from assistant.answering.outcomes import Outcome
+from assistant.answering.writing import PASSAGES
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.embedding import TransformerEmbedder
 from assistant.knowledge.search import Searcher

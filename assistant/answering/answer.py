@@ -3,75 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from assistant.answering import citations as citing
 from assistant.answering import filtering, permissions, rewriting
-from assistant.answering.confidence import RELEVANT_COSINE, SURE, worth_asking, worth_speaking_up
+from assistant.answering.confidence import RELEVANT_COSINE
 from assistant.answering.history import TURNS, carried, leans, standalone
-from assistant.answering.messages import (
-    NOTHING_USED,
-    Answer,
-    AnswerEvent,
-    Citation,
-    Delta,
-    Done,
-    Progress,
-    Question,
-    Turn,
-    Usage,
-    storable,
-)
+from assistant.answering.messages import Answer, AnswerEvent, Delta, Done, Progress, Question, storable
 from assistant.answering.outcomes import Outcome
 from assistant.answering.stopping import Stopped, follow
+from assistant.answering.work import Work, nearest
+from assistant.answering.writing import PASSAGES, Writer
 from assistant.database import answers, groups, passages
 from assistant.database.session import Sessions
 from assistant.errors import AlmanacError, QuestionRejected
 from assistant.knowledge.audience import Audience
-from assistant.knowledge.filters import NO_FILTERS, FilterError, Filters
-from assistant.knowledge.query import Carried
-from assistant.knowledge.search import Hit, Searcher, SearchResult
-from assistant.models.port import Brief, Model, Written
+from assistant.knowledge.filters import FilterError
+from assistant.knowledge.search import Searcher, SearchResult
+from assistant.models.port import Model
 from assistant.strings import detect, known, say
 from assistant.telemetry import Metrics, Stopwatch
 
 log = structlog.get_logger()
 
-PASSAGES = 10  # given to the model
 SNAPSHOT = 20  # kept with the answer, for learning
-NEAREST = 3
-
-
-@dataclass(slots=True)
-class _Work:
-    """One question on its way."""
-
-    question: Question
-    answer_id: uuid.UUID
-    watch: Stopwatch
-    language: str
-    asked: str = ""  # the question without its filters
-    filters: Filters = NO_FILTERS
-    query: str = ""  # what is asked, understood alone
-    search_for: str = ""
-    carried: Sequence[Carried] = ()  # what counts beside it
-    turns: Sequence[Turn] = ()
-    result: SearchResult | None = None
-    usage: Usage = NOTHING_USED
-    shown: list[str] = field(default_factory=list)
-    numbering: citing.Renumbering | None = None
-
-    @property
-    def hits(self) -> Sequence[Hit]:
-        return self.result.hits if self.result else ()
 
 
 class Answering:
@@ -86,6 +46,7 @@ class Answering:
         self._metrics = metrics
         self._max_chars = max_chars
         self._timeout = timeout
+        self._writer = Writer(model, searcher.sessions)
 
     async def ask(self, question: Question, stop: asyncio.Event | None = None) -> AsyncGenerator[AnswerEvent, None]:
         """Stream the answer: progress and text as they come, then exactly one ``Done``, stored before it is yielded.
@@ -102,7 +63,7 @@ class Answering:
             return
         question = replace(question, text=storable(question.text))
         language = known(question.language) or detect(question.text, question.locale)
-        work = _Work(question, uuid.uuid4(), Stopwatch(self._metrics), language)
+        work = Work(question, uuid.uuid4(), Stopwatch(self._metrics), language)
         deadline = asyncio.get_running_loop().time() + self._timeout
         stream = follow(self._answer(work), deadline, stop)
         try:
@@ -114,7 +75,7 @@ class Answering:
                     work.shown.append(event.text)
                 yield event
         except Stopped:
-            answer = await self._stopped(work)
+            answer = await self._writer.stopped(work)
         except Exception as error:  # every question ends in a visible outcome
             answer = self._failed(work, error)
         finally:
@@ -127,11 +88,11 @@ class Answering:
         async with self._sessions() as session:
             return await answers.of_event(session, question.inbox_id)
 
-    async def _answer(self, work: _Work) -> AsyncGenerator[Progress | Delta | Answer, None]:
+    async def _answer(self, work: Work) -> AsyncGenerator[Progress | Delta | Answer, None]:
         question = work.question
         if len(question.text) > self._max_chars:
             limits = {"length": f"{len(question.text):,}", "limit": f"{self._max_chars:,}"}
-            yield self._ended(work, Outcome.OVER_LIMIT, say("common.too_long", work.language, **limits))
+            yield work.ended(Outcome.OVER_LIMIT, say("common.too_long", work.language, **limits))
             return
         work.asked, work.filters = filtering.read(question)
         yield Progress("searching")
@@ -143,8 +104,8 @@ class Answering:
                 question = work.question = replace(question, text=work.asked)
         await self._look_back(work)
         work.result = await self._search(work, question.audience)
-        answer = self._not_found(work)
-        async with aclosing(self._attempt(work, question.audience)) as events:
+        answer = work.not_found()
+        async with aclosing(self._writer.write(work, question.audience)) as events:
             async for event in events:
                 if isinstance(event, Answer):
                     answer = event
@@ -154,7 +115,7 @@ class Answering:
             answer = await self._privately(work) or answer
         yield await self._with_hidden(work, answer)
 
-    async def _look_back(self, work: _Work) -> None:
+    async def _look_back(self, work: Work) -> None:
         """What is searched for: the question, and what it leans on in the conversation."""
         asked, turns, asker = work.asked, work.turns, work.question.asker
         work.query, work.carried = standalone(asked, turns, asker), carried(asked, turns, asker)
@@ -168,60 +129,14 @@ class Answering:
             if alone.text:
                 work.query = work.search_for = alone.text
 
-    async def _search(self, work: _Work, audience: Audience) -> SearchResult:
+    async def _search(self, work: Work, audience: Audience) -> SearchResult:
         with work.watch.stage("search"):
             return await self._searcher.search(
                 work.search_for, audience=audience, limit=SNAPSHOT, sources=work.question.sources,
                 filters=work.filters, carried=work.carried,
             )  # fmt: skip
 
-    async def _attempt(self, work: _Work, audience: Audience) -> AsyncGenerator[Progress | Delta | Answer, None]:
-        """Let the model write from what was found; ends with an ``Answer``."""
-        hits, question = work.hits[:PASSAGES], work.question
-        enough = worth_speaking_up if question.unprompted else worth_asking
-        if work.result is None or not enough(work.result):
-            yield self._not_found(work)
-            return
-        yield Progress("writing", len({hit.document_id for hit in hits}))
-        work.numbering = numbering = citing.Renumbering(len(hits))
-        started = time.perf_counter()
-        brief = Brief(
-            work.asked, work.query, hits, work.turns, work.result.term_weights,
-            asker_name=question.asker_name, persona=question.persona, language=question.language,
-        )  # fmt: skip
-        async with aclosing(self._model.write(brief)) as stream:
-            async for piece in stream:
-                if isinstance(piece, Written):
-                    if tail := numbering.finish():
-                        yield Delta(tail)
-                    work.watch.record("model", time.perf_counter() - started)
-                    yield await self._finish(work, piece, hits, audience)
-                elif shown := numbering.feed(storable(piece)):
-                    if "first_token" not in work.watch.milliseconds:
-                        work.watch.record("first_token", time.perf_counter() - started)
-                    yield Delta(shown)
-
-    async def _finish(self, work: _Work, written: Written, hits: Sequence[Hit], audience: Audience) -> Answer:
-        """Check the whole text: every number must name a passage that is still there for this audience."""
-        work.usage = work.usage + written.usage
-        unsure = work.question.unprompted and written.confidence is not None and written.confidence < SURE
-        if not written.supported or unsure:
-            return replace(self._not_found(work), confidence=written.confidence)
-        with work.watch.stage("check"):
-            text = storable(written.text)
-            shown, order = citing.renumber(text, len(hits))
-            if not order:
-                shown, order = citing.renumber(citing.attribute(text, hits), len(hits))
-            cited = citing.cite(shown, order, hits, written.quotes)
-            async with self._searcher.sessions() as session:
-                alive = await citing.living(session, cited, audience)
-            shown, cited = citing.without_dead(shown, cited, alive)
-        if not cited:
-            return self._not_found(work)
-        answer = self._ended(work, Outcome.ANSWERED, shown)
-        return replace(answer, citations=cited, confidence=written.confidence)
-
-    async def _privately(self, work: _Work) -> Answer | None:
+    async def _privately(self, work: Work) -> Answer | None:
         """What the asker may read and the audience may not, where that answers: for the asker alone: not streamed."""
         own, audience, public = work.question.asker_audience, work.question.audience, work.result
         if own is None or own.principals <= audience.principals:
@@ -229,7 +144,7 @@ class Answering:
         work.result = await self._search(work, own)
         answer = None
         if await self._hides_something(work, audience):
-            async with aclosing(self._attempt(work, own)) as events:
+            async with aclosing(self._writer.write(work, own)) as events:
                 async for event in events:
                     answer = event if isinstance(event, Answer) else answer
         if answer is not None and answer.outcome is Outcome.ANSWERED:
@@ -237,12 +152,12 @@ class Answering:
         work.result = public
         return None
 
-    async def _hides_something(self, work: _Work, audience: Audience) -> bool:
+    async def _hides_something(self, work: Work, audience: Audience) -> bool:
         found = [hit.chunk_id for hit in work.hits[:PASSAGES]]
         async with self._searcher.sessions() as session:
             return len(await passages.readable(session, found, audience)) < len(found)
 
-    async def _with_hidden(self, work: _Work, answer: Answer) -> Answer:
+    async def _with_hidden(self, work: Work, answer: Answer) -> Answer:
         """The answer with a word on what permissions hide, where it may be for want of that."""
         question = work.question
         if not permissions.worth_looking(question, answer, work.filters):
@@ -254,24 +169,9 @@ class Answering:
             )  # fmt: skip
         return permissions.told(answer, count)
 
-    async def _stopped(self, work: _Work) -> Answer:
-        """What had been shown, with the citations that it names."""
-        text, cited = "".join(work.shown).rstrip(), ()  # type: tuple[str, tuple[Citation, ...]]
-        if text and work.numbering is not None:
-            cited = citing.cite(text, work.numbering.order, work.hits[:PASSAGES], {})
-            async with self._searcher.sessions() as session:
-                alive = await citing.living(session, cited, work.question.audience)
-            text, cited = citing.without_dead(text, cited, alive)
-        note = say("common.stopped", work.language)
-        return replace(self._ended(work, Outcome.STOPPED, f"{text}\n\n*{note}*" if text else note), citations=cited)
-
-    def _not_found(self, work: _Work) -> Answer:
-        answer = self._ended(work, Outcome.NOT_IN_DOCUMENTS, say("common.not_found", work.language))
-        return replace(answer, nearest=_nearest(work.hits))
-
-    def _failed(self, work: _Work, error: Exception) -> Answer:
+    def _failed(self, work: Work, error: Exception) -> Answer:
         if isinstance(error, FilterError):
-            return self._ended(work, Outcome.FAILED, error.sentence(work.language))
+            return work.ended(Outcome.FAILED, error.sentence(work.language))
         reference = work.answer_id.hex[:8]
         expected = isinstance(error, AlmanacError)
         if isinstance(error, TimeoutError):
@@ -283,19 +183,15 @@ class Answering:
         log.error(
             "answer.failed", reference=reference, error=type(error).__name__, exc_info=None if expected else error
         )
-        answer = self._ended(work, Outcome.FAILED, text)
-        return replace(answer, nearest=_nearest(work.hits), reference=reference)
+        answer = work.ended(Outcome.FAILED, text)
+        return replace(answer, nearest=nearest(work.hits), reference=reference)
 
-    def _ended(self, work: _Work, outcome: Outcome, text: str) -> Answer:
-        text = filtering.noted(text, outcome, work.filters, work.language, bool(work.hits))
-        return Answer(work.answer_id, outcome, text, language=work.language)
-
-    async def _keep(self, work: _Work, answer: Answer) -> Answer:
+    async def _keep(self, work: Work, answer: Answer) -> Answer:
         """Store the answer. Where another attempt at the same event was first, its answer is the one that counts."""
         question = work.question
         answer = replace(answer, model=self._model.name, timings_ms=work.watch.total(), usage=work.usage)
         async with self._sessions.begin() as session:
-            kept = await answers.save(session, question, answer, _snapshot(work.hits))
+            kept = await answers.save(session, question, answer, work.snapshot())
             if kept and question.replaces is not None:
                 await answers.withdraw(session, question.replaces)
         if not kept:
@@ -317,30 +213,3 @@ async def _with_groups(session: AsyncSession, question: Question) -> Question:
         audience=await groups.with_groups(session, question.audience),
         asker_audience=None if own is None else await groups.with_groups(session, own),
     )
-
-
-def _nearest(hits: Sequence[Hit]) -> tuple[Citation, ...]:
-    """The best passage of each of the first few documents."""
-    best: dict[int, Hit] = {}
-    for hit in hits:
-        best.setdefault(hit.document_id, hit)
-    chosen = list(best.values())[:NEAREST]
-    return tuple(citing.citation(n, hit, citing.quote(hit, hit.title)) for n, hit in enumerate(chosen, start=1))
-
-
-def _snapshot(hits: Sequence[Hit]) -> list[dict[str, Any]]:
-    return [
-        {
-            "rank": rank,
-            "chunk_id": hit.chunk_id,
-            "document_id": hit.document_id,
-            "external_id": hit.external_id,
-            "ordinal": hit.ordinal,
-            "bm25": round(hit.bm25, 4),
-            "cosine": round(hit.cosine, 4),
-            "bm25_rank": hit.bm25_rank,
-            "vector_rank": hit.vector_rank,
-            "score": round(hit.score, 4),
-        }
-        for rank, hit in enumerate(hits, start=1)
-    ]

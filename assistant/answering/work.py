@@ -1,0 +1,80 @@
+"""One question on its way through ``assistant.answering``, and the ends that it can come to."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from assistant.answering import citations as citing
+from assistant.answering import filtering
+from assistant.answering.messages import NOTHING_USED, Answer, Citation, Question, Turn, Usage
+from assistant.answering.outcomes import Outcome
+from assistant.knowledge.filters import NO_FILTERS, Filters
+from assistant.knowledge.query import Carried
+from assistant.knowledge.search import Hit, SearchResult
+from assistant.strings import say
+from assistant.telemetry import Stopwatch
+
+NEAREST = 3
+
+
+@dataclass(slots=True)
+class Work:
+    """What is known of a question so far."""
+
+    question: Question
+    answer_id: uuid.UUID
+    watch: Stopwatch
+    language: str
+    asked: str = ""  # the question without its filters
+    filters: Filters = NO_FILTERS
+    query: str = ""  # what is asked, understood alone
+    search_for: str = ""
+    carried: Sequence[Carried] = ()  # what counts beside it
+    turns: Sequence[Turn] = ()
+    result: SearchResult | None = None
+    usage: Usage = NOTHING_USED
+    shown: list[str] = field(default_factory=list)
+    numbering: citing.Renumbering | None = None
+
+    @property
+    def hits(self) -> Sequence[Hit]:
+        return self.result.hits if self.result else ()
+
+    def ended(self, outcome: Outcome, text: str) -> Answer:
+        text = filtering.noted(text, outcome, self.filters, self.language, bool(self.hits))
+        return Answer(self.answer_id, outcome, text, language=self.language)
+
+    def not_found(self) -> Answer:
+        answer = self.ended(Outcome.NOT_IN_DOCUMENTS, say("common.not_found", self.language))
+        return replace(answer, nearest=nearest(self.hits))
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """What was retrieved, as it is kept for learning."""
+        return [_kept(rank, hit) for rank, hit in enumerate(self.hits, start=1)]
+
+
+def nearest(hits: Sequence[Hit]) -> tuple[Citation, ...]:
+    """The best passage of each of the first few documents."""
+    best: dict[int, Hit] = {}
+    for hit in hits:
+        best.setdefault(hit.document_id, hit)
+    chosen = list(best.values())[:NEAREST]
+    return tuple(citing.citation(n, hit, citing.quote(hit, hit.title)) for n, hit in enumerate(chosen, start=1))
+
+
+def _kept(rank: int, hit: Hit) -> dict[str, Any]:
+    return {
+        "rank": rank,
+        "chunk_id": hit.chunk_id,
+        "document_id": hit.document_id,
+        "external_id": hit.external_id,
+        "ordinal": hit.ordinal,
+        "bm25": round(hit.bm25, 4),
+        "cosine": round(hit.cosine, 4),
+        "bm25_rank": hit.bm25_rank,
+        "vector_rank": hit.vector_rank,
+        "score": round(hit.score, 4),
+    }
