@@ -11,5 +11,6 @@ class Outcome(StrEnum):
     HIDDEN_BY_PERMISSIONS = "hidden_by_permissions"
     OVER_LIMIT = "over_limit"
     WAITING_FOR_APPROVAL = "waiting_for_approval"
+    REFUSED = "refused"  # by the guard
     STOPPED = "stopped"  # by the asker
     FAILED = "failed"

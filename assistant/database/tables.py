@@ -349,7 +349,7 @@ class Answer(Base):
     __table_args__ = (
         CheckConstraint(
             "outcome IN ('answered', 'not_in_documents', 'hidden_by_permissions', 'over_limit', "
-            "'waiting_for_approval', 'stopped', 'failed')",
+            "'waiting_for_approval', 'stopped', 'failed', 'refused')",
             name="outcome",
         ),
         Index("ix_answers_conversation", "platform", "conversation", "created_at"),

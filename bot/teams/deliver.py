@@ -40,7 +40,7 @@ PLATFORM = "teams"
 MAX_WAIT = 60.0  # seconds between attempts, unless the platform asks for more
 LONGEST_WAIT = 600.0
 PATIENCE = 40  # attempts while the platform is away (over half an hour), before the event is given up
-UNANSWERED = frozenset({Outcome.FAILED, Outcome.OVER_LIMIT})
+UNANSWERED = frozenset({Outcome.FAILED, Outcome.OVER_LIMIT, Outcome.REFUSED})
 
 
 class TeamsFrontEnd:
