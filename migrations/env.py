@@ -7,8 +7,8 @@ import re
 from alembic import context
 from sqlalchemy import Connection, create_engine, text
 
+from assistant.database.metadata import METADATA
 from assistant.database.session import psycopg_url
-from assistant.database.tables import Base
 from assistant.settings import load_settings
 
 
@@ -20,7 +20,7 @@ def _ours(name: str | None, kind: str, _parents: object) -> bool:
 def _migrate(connection: Connection) -> None:
     schema = connection.execute(text("SELECT current_schema()")).scalar_one()
     context.configure(
-        connection=connection, target_metadata=Base.metadata, compare_type=True, include_name=_ours,
+        connection=connection, target_metadata=METADATA, compare_type=True, include_name=_ours,
         # A scratch schema has a version of its own, though that of ``public`` can be seen from it.
         version_table_schema=None if schema == "public" else schema,
     )  # fmt: skip

@@ -380,6 +380,8 @@ class Answer(Base):
     language: Mapped[str] = mapped_column(server_default="en")
     confidence: Mapped[float | None]
     unprompted: Mapped[bool] = mapped_column(server_default=false())
+    calls: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))  # of tools, as they were made
+    approvals: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))  # calls that wait, or waited
     withdrawn_at: Mapped[datetime | None]  # its question was deleted, edited or asked again
     created_at: Mapped[datetime] = _now()
 

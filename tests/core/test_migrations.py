@@ -16,8 +16,8 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from assistant.database import documents, migrate, vectors
+from assistant.database.metadata import METADATA
 from assistant.database.session import Sessions, create_engine, create_sessions
-from assistant.database.tables import Base
 from assistant.errors import DatabaseUnavailable, SettingsError
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.documents import text_hash
@@ -42,7 +42,7 @@ async def empty(postgres_url: str) -> AsyncIterator[AsyncEngine]:
 async def differences(engine: AsyncEngine) -> list[object]:
     def compare(connection: Connection) -> list[object]:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-        return list(compare_metadata(context, Base.metadata))
+        return list(compare_metadata(context, METADATA))
 
     async with engine.connect() as connection:
         return await connection.run_sync(compare)
@@ -68,7 +68,7 @@ async def test_up_from_nothing_is_what_the_tables_say(empty: AsyncEngine) -> Non
     await migrate.upgrade(empty)
     assert await migrate.current(empty) == migrate.head()
     assert await differences(empty) == []
-    assert set(Base.metadata.tables) <= await tables(empty)
+    assert set(METADATA.tables) <= await tables(empty)
 
 
 async def test_the_comparison_sees_a_difference(engine: AsyncEngine) -> None:

@@ -1,0 +1,10 @@
+"""Every table there is: what migrations are held equal to. A file with more tables is named here."""
+
+from __future__ import annotations
+
+from assistant.database import tables_tools
+from assistant.database.tables import Base
+
+__all__ = ["METADATA", "tables_tools"]
+
+METADATA = Base.metadata
