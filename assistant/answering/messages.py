@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from assistant.answering.outcomes import Outcome
 from assistant.knowledge.audience import Audience
@@ -55,7 +56,8 @@ class Citation:
     """``[n]`` in the answer's text. ``quote`` stands verbatim in the chunk.
 
     ``updated`` is the date (ISO) that the document gives itself, ``indexed`` when it was last read (ISO, with time);
-    ``sensitivity`` is the label that it carries.
+    ``sensitivity`` is the label that it carries. What a ``tool`` said is cited, too: such a citation belongs to no
+    document (its ``chunk_id`` and ``document_id`` are 0), and ``indexed`` is when the tool was asked.
     """
 
     n: int
@@ -71,6 +73,45 @@ class Citation:
     updated: str | None = None
     indexed: str | None = None
     sensitivity: str | None = None
+    tool: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A call that the model asked for, and how it went.
+
+    ``outcome``: ``done``; ``failed`` (the tool, or what it stands for, said no: ``error`` is the sentence);
+    ``refused`` (there is no such tool, or its arguments are wrong: nothing was called); ``repeated`` (the same call was
+    made before in this answer, and not made again); ``proposed`` (it changes something and waits for a person).
+    ``status`` is the HTTP status, where there is one; ``step`` counts from 1; ``n`` is its number in the answer's text.
+    """
+
+    tool: str
+    title: str
+    arguments: Mapping[str, Any]
+    outcome: str
+    step: int
+    milliseconds: float = 0.0
+    status: int | None = None
+    error: str = ""
+    n: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingApproval:
+    """A call that changes something and waits for a person, as it was when the answer was made.
+
+    ``arguments_hash`` is what a decision must name; ``expires`` is ISO, with time. What has become of it since is in
+    the approval's own row.
+    """
+
+    id: uuid.UUID
+    tool: str
+    title: str
+    arguments: Mapping[str, Any]
+    arguments_hash: str
+    expires: str = ""
+    approvers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +137,8 @@ class Answer:
 
     ``reference`` is what a person can give to an administrator when the outcome is ``failed``. A ``private`` answer
     rests on what the asker may read and the audience may not: it is shown to the asker alone. ``confidence`` is the
-    probability that the documents answer, where the model tells.
+    probability that the documents answer, where the model tells. ``calls`` are those of tools, in their order;
+    ``approvals`` those that wait for a person.
     """
 
     id: uuid.UUID
@@ -111,14 +153,20 @@ class Answer:
     private: bool = False
     language: str = "en"
     confidence: float | None = None
+    calls: tuple[ToolUse, ...] = ()
+    approvals: tuple[PendingApproval, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The stage that has begun: ``searching``, or ``writing`` from so many ``documents``."""
+    """The stage that has begun: ``searching``, ``writing`` from so many ``documents``, or ``calling`` a ``tool``.
+
+    ``tool`` is its title, as people read it.
+    """
 
     stage: str
     documents: int = 0
+    tool: str = ""
 
 
 @dataclass(frozen=True, slots=True)

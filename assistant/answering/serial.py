@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from assistant.answering.filtering import Found
-from assistant.answering.messages import Answer, AnswerEvent, Citation, Delta, Progress
+from assistant.answering.messages import Answer, AnswerEvent, Citation, Delta, PendingApproval, Progress
 from assistant.knowledge.search import Hit
 
 
@@ -21,6 +21,8 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "usage": asdict(answer.usage),
         "model": answer.model,
         "reference": answer.reference,
+        "calls": [asdict(call) for call in answer.calls],
+        "approvals": [approval_json(approval) for approval in answer.approvals],
     }
 
 
@@ -28,10 +30,14 @@ def citation_json(citation: Citation) -> dict[str, Any]:
     return {**asdict(citation), "heading_path": list(citation.heading_path)}
 
 
+def approval_json(approval: PendingApproval) -> dict[str, Any]:
+    return {**asdict(approval), "id": str(approval.id), "approvers": list(approval.approvers)}
+
+
 def event_json(event: AnswerEvent) -> tuple[str, dict[str, Any]]:
     """An event's name and data: ``progress``, ``delta`` or ``done``."""
     if isinstance(event, Progress):
-        return "progress", {"stage": event.stage}
+        return "progress", {"stage": event.stage} | ({"tool": event.tool} if event.tool else {})
     if isinstance(event, Delta):
         return "delta", {"text": event.text}
     return "done", answer_json(event.answer)

@@ -12,8 +12,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.answering.messages import Answer as AnswerMessage
-from assistant.answering.messages import Citation, Question, Turn, Usage, Vote
+from assistant.answering.messages import Citation, PendingApproval, Question, ToolUse, Turn, Usage, Vote
 from assistant.answering.outcomes import Outcome
+from assistant.answering.serial import approval_json
 from assistant.database.tables import Answer, Inbox
 from assistant.database.tables import Vote as VoteRow
 from assistant.knowledge.audience import Audience
@@ -38,6 +39,8 @@ async def save(
             text=answer.text,
             citations=[asdict(citation) for citation in answer.citations],
             nearest=[asdict(citation) for citation in answer.nearest],
+            calls=[asdict(call) for call in answer.calls],
+            approvals=[approval_json(approval) for approval in answer.approvals],
             retrieval=retrieval,
             timings_ms=dict(answer.timings_ms),
             model=answer.model,
@@ -204,6 +207,8 @@ def _message(row: RowMapping) -> AnswerMessage:
         private=row["private"],
         language=row["language"],
         confidence=row["confidence"],
+        calls=tuple(ToolUse(**item) for item in row["calls"]),
+        approvals=tuple(_approval(item) for item in row["approvals"]),
     )
 
 
@@ -213,3 +218,7 @@ def _readers(question: Question, answer: AnswerMessage) -> Audience:
 
 def _citation(item: dict[str, Any]) -> Citation:
     return Citation(**{**item, "heading_path": tuple(item["heading_path"])})
+
+
+def _approval(item: dict[str, Any]) -> PendingApproval:
+    return PendingApproval(**{**item, "id": uuid.UUID(item["id"]), "approvers": tuple(item["approvers"])})
