@@ -29,6 +29,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 TERM_SPACE = 1_000_000_000  # terms are hashed into 1..TERM_SPACE, the most a sparsevec can hold
 
 NOW = text("now()")
+NO_ITEMS = text("'[]'::jsonb")
 
 
 class Base(DeclarativeBase):
@@ -380,8 +381,8 @@ class Answer(Base):
     language: Mapped[str] = mapped_column(server_default="en")
     confidence: Mapped[float | None]
     unprompted: Mapped[bool] = mapped_column(server_default=false())
-    calls: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))  # of tools, as they were made
-    approvals: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))  # calls that wait, or waited
+    calls: Mapped[list[Any]] = mapped_column(server_default=NO_ITEMS)  # of tools, as they were made
+    approvals: Mapped[list[Any]] = mapped_column(server_default=NO_ITEMS)  # calls that wait, or waited
     withdrawn_at: Mapped[datetime | None]  # its question was deleted, edited or asked again
     created_at: Mapped[datetime] = _now()
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, Integer, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from assistant.database.tables import NOW, Base
+from assistant.database.tables import NO_ITEMS, NOW, Base
 
 
 class Approval(Base):
@@ -45,7 +45,7 @@ class Approval(Base):
     tool: Mapped[str]
     source: Mapped[str]
     title: Mapped[str]
-    description: Mapped[str] = mapped_column(server_default="")
+    call: Mapped[str] = mapped_column(server_default="")  # for people: POST /services/{name}/restart
     arguments: Mapped[dict[str, Any]]
     call_hash: Mapped[str]
     definition_hash: Mapped[str]
@@ -61,7 +61,7 @@ class Approval(Base):
     attempts: Mapped[int] = mapped_column(Integer, server_default="0")
     before: Mapped[dict[str, Any] | None]
     result: Mapped[dict[str, Any] | None]
-    cards: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
+    cards: Mapped[list[Any]] = mapped_column(server_default=NO_ITEMS)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     finished_at: Mapped[datetime | None]
 

@@ -28,7 +28,7 @@ def upgrade() -> None:
         sa.Column("requester_name", sa.Text(), server_default="", nullable=False),
         sa.Column("language", sa.Text(), server_default="en", nullable=False),
         *(sa.Column(name, sa.Text(), nullable=False) for name in ("tool", "source", "title")),
-        sa.Column("description", sa.Text(), server_default="", nullable=False),
+        sa.Column("call", sa.Text(), server_default="", nullable=False),
         sa.Column("arguments", JSON, nullable=False),
         sa.Column("call_hash", sa.Text(), nullable=False),
         sa.Column("definition_hash", sa.Text(), nullable=False),
