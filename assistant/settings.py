@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zoneinfo
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,6 +27,8 @@ _EXAMPLES = {
     "credentials": '{"docs": {"host": "git.example.com", "user": "almanac", "token": "…"}}',
 }
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+Dollars = Annotated[float, Field(ge=0, le=1_000_000_000)]
+Tokens = Annotated[int, Field(ge=0, le=10**15)]
 
 
 class Price(BaseModel):
@@ -33,6 +36,7 @@ class Price(BaseModel):
 
     prompt: float = Field(ge=0)
     completion: float = Field(ge=0)
+    cached_prompt: float | None = Field(default=None, ge=0)  # of what the API had in its cache; default: ``prompt``
 
 
 class Credential(BaseModel):
@@ -75,7 +79,21 @@ class Settings(BaseSettings):
     llm_timeout: Seconds = 30.0  # to the whole answer
     llm_first_token_timeout: Seconds = 15.0
     llm_max_tokens: int = Field(default=700, ge=16, le=32_000)
-    llm_prices: Annotated[dict[str, Price], NoDecode] = Field(default_factory=dict)  # JSON: model name -> its price
+    llm_prices: Annotated[dict[str, Price], NoDecode] = Field(default_factory=dict)  # JSON: model, or * -> its price
+
+    # The most that model calls may cost. A call that could pass a cap is not made.
+    cap_answer_usd: Dollars | None = 1.0
+    cap_person_day_usd: Dollars | None = None
+    cap_channel_day_usd: Dollars | None = None
+    cap_day_usd: Dollars | None = None
+    cap_month_usd: Dollars | None = None
+    cap_answer_tokens: Tokens | None = None
+    cap_person_day_tokens: Tokens | None = None
+    cap_channel_day_tokens: Tokens | None = None
+    cap_day_tokens: Tokens | None = None
+    cap_month_tokens: Tokens | None = None
+    cap_timezone: str = "UTC"  # where the days and months of the caps begin
+    cache_hours: Annotated[float, Field(ge=0, le=24 * 365)] = 24.0  # how long an answer may be given again; 0: never
 
     embedding_model: str | None = None  # a folder; default: the model in the pip package
     reranker: str | None = None  # a folder with a cross-encoder; default: none
@@ -152,6 +170,13 @@ class Settings(BaseSettings):
     def _trailing_slash(cls, value: str) -> str:
         return value if value.endswith("/") else value + "/"
 
+    @field_validator("cap_timezone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        if value not in zoneinfo.available_timezones():
+            raise ValueError(f"{value} is no time zone such as UTC or Europe/Berlin")
+        return value
+
     @field_validator("admins")
     @classmethod
     def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -212,6 +237,10 @@ class Settings(BaseSettings):
         for name, value, needs, other in together:
             if value is not None and other is None:
                 raise ValueError(f"{name} is set, so {needs} must be set too")
+        if self.caps_money and self.has_model and not {self.model_name, "*"} & set(self.llm_prices):
+            raise ValueError(
+                f"a cap in US dollars is set, so ALMANAC_LLM_PRICES must name the price of {self.model_name} (or of *)"
+            )
         if not self.is_loopback and self.web_token is None:
             raise ValueError(f"ALMANAC_HOST is {self.host}, not loopback, so ALMANAC_WEB_TOKEN must be set")
         if self.teams_anonymous and not self.is_loopback:
@@ -225,6 +254,18 @@ class Settings(BaseSettings):
     @property
     def has_model(self) -> bool:
         return bool(self.llm_azure_endpoint or self.llm_model)
+
+    @property
+    def model_name(self) -> str:
+        return self.llm_model or self.llm_azure_deployment or ""
+
+    @property
+    def caps_money(self) -> bool:
+        """Whether somebody set a cap in dollars, which only prices can hold; the default one does not count."""
+        return any(
+            name.startswith("cap_") and name.endswith("_usd") and getattr(self, name) is not None
+            for name in self.model_fields_set
+        )
 
     @property
     def has_slack(self) -> bool:

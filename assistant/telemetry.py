@@ -32,6 +32,21 @@ class Metrics:
         )
         self.tokens = Counter("almanac_tokens", "Model tokens.", ["model", "direction"], registry=self.registry)
         self.cost = Counter("almanac_cost_usd", "Model cost in US dollars.", ["model"], registry=self.registry)
+        self.model_calls = Counter(
+            "almanac_model_calls", "Requests to models.", ["model", "purpose", "outcome"], registry=self.registry
+        )
+        self.model_seconds = Histogram(
+            "almanac_model_seconds", "Time of each request to a model.", ["model", "purpose"], buckets=STAGE_BUCKETS,
+            registry=self.registry,
+        )  # fmt: skip
+        self.first_token = Histogram(
+            "almanac_first_token_seconds", "From the question to the first text that is shown.", ["platform"],
+            buckets=STAGE_BUCKETS, registry=self.registry,
+        )  # fmt: skip
+        self.cap_refusals = Counter(
+            "almanac_cap_refusals", "Model calls that were not made, by the cap they could pass.", ["cap"],
+            registry=self.registry,
+        )  # fmt: skip
         self.votes = Counter("almanac_votes", "Votes by value.", ["platform", "value"], registry=self.registry)
         self.events = Counter(
             "almanac_events", "Platform events by fate.", ["platform", "fate"], registry=self.registry

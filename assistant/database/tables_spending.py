@@ -1,0 +1,64 @@
+"""The tables of what model calls cost: each call, and the sums that the caps are held against."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import date, datetime
+from decimal import Decimal
+
+from sqlalchemy import BigInteger, CheckConstraint, Date, Index, Integer, Numeric, false, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from assistant.database.tables import NOW, Base
+
+Dollars = Numeric(20, 8)
+
+
+class ModelCall(Base):
+    """One request to a model. Until its end is known (``open``) it counts with the most that it could cost.
+
+    ``day`` is the day, in the caps' time zone, that it counts to. A call whose process died stays open past
+    ``held_until`` and is then shown as unknown; it goes on counting. ``estimated``: its numbers are that bound still.
+    ``waited_ms`` is what its reservation took.
+    """
+
+    __tablename__ = "model_calls"
+    __table_args__ = (
+        CheckConstraint("outcome IN ('open', 'done', 'failed', 'unknown')", name="outcome"),
+        Index("ix_model_calls_at", "at"),
+        Index("ix_model_calls_answer_id", "answer_id"),
+        Index("ix_model_calls_open", "held_until", postgresql_where=text("outcome = 'open'")),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=NOW)
+    day: Mapped[date] = mapped_column(Date)
+    answer_id: Mapped[uuid.UUID | None]
+    person: Mapped[str]
+    platform: Mapped[str]
+    channel: Mapped[str]
+    model: Mapped[str]
+    purpose: Mapped[str]
+    prompt_tokens: Mapped[int] = mapped_column(Integer)
+    cached_tokens: Mapped[int] = mapped_column(Integer, server_default="0")
+    completion_tokens: Mapped[int] = mapped_column(Integer)
+    cost_usd: Mapped[Decimal] = mapped_column(Dollars)
+    estimated: Mapped[bool] = mapped_column(server_default=false())
+    milliseconds: Mapped[float | None]
+    waited_ms: Mapped[float | None]
+    outcome: Mapped[str] = mapped_column(server_default="open")
+    held_until: Mapped[datetime]
+
+
+class SpendingTotal(Base):
+    """What was spent or is held in one window: by a person or in a channel on a day, or by everybody on a day or in a
+    month. ``name`` is empty for everybody; ``since`` is the window's first day."""
+
+    __tablename__ = "spending_totals"
+    __table_args__ = (CheckConstraint("scope IN ('person', 'channel', 'day', 'month')", name="scope"),)
+
+    scope: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[date] = mapped_column(Date, primary_key=True)
+    usd: Mapped[Decimal] = mapped_column(Dollars)
+    tokens: Mapped[int] = mapped_column(BigInteger)
