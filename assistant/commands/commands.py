@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from assistant.commands import changing, reading
+from assistant.commands import changing, keys, reading
 from assistant.commands.context import Context
 from assistant.commands.following import follow
 from assistant.commands.replies import Caller, Described, Refused, Reply, RunState, UploadedFile
@@ -48,6 +48,7 @@ _COMMANDS: dict[str, _Command] = {
     "search": _Command(reading.search, "search WORDS", bare=False),
     "status": _Command(reading.status, "status"),
     "settings": _Command(reading.settings, "settings"),
+    "mcp": _Command(keys.mcp, "mcp [new|revoke NO]"),
     "ingest": _Command(changing.ingest, "ingest URL|upload", admin=True, bare=False),
     "sources": _Command(changing.sources, "sources [list|add [KIND] LOCATION|sync NO|remove NO]", admin=True),
     "runs": _Command(changing.runs, "runs [retry NO]", admin=True),

@@ -100,7 +100,8 @@ async def test_help_lists_what_the_caller_may_use_and_nothing_that_does_not_work
         reply = await desk.say(f"{name} {arguments}")
         assert "There is no command" not in reply.text
     described = [command.name for command in desk.services.commands.describe(admin=False)]
-    assert described == ["help", "ask", "search", "status", "settings"]
+    assert described[:5] == ["help", "ask", "search", "status", "settings"]
+    assert not {"sources", "forget", "audit"} & set(described)
 
 
 async def test_help_is_in_the_callers_language(desk: Desk) -> None:
