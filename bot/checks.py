@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import text
 
 from assistant import queue
-from assistant.database import migrate
-from assistant.database.session import create_engine
+from assistant.database import migrate, status
+from assistant.database.session import create_engine, create_sessions
 from assistant.errors import AlmanacError, ModelError
 from assistant.knowledge.embedding import TransformerEmbedder
 from assistant.models.port import Brief
@@ -19,6 +19,7 @@ from assistant.services import check_database
 from assistant.settings import Settings
 from bot import state
 from bot.backend import open_database
+from bot.console import outdated_note
 
 Check = dict[str, Any]
 
@@ -52,7 +53,10 @@ async def _database(url: str) -> Check:
         async with engine.connect() as connection:
             server = (await connection.execute(text("SHOW server_version"))).scalar_one()
             vector = (await connection.execute(_PGVECTOR)).scalar_one()
-        return _ok("database", f"Postgres {server.split()[0]}, pgvector {vector}, migration {migrate.head()}")
+        async with create_sessions(engine)() as session:
+            note = outdated_note((await status.counts(session))["outdated"])
+        detail = f"Postgres {server.split()[0]}, pgvector {vector}, migration {migrate.head()}"
+        return _ok("database", f"{detail}; {note}" if note else detail)
     except AlmanacError as error:
         return _wrong("database", str(error))
     finally:

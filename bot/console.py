@@ -155,6 +155,8 @@ def show_status(console: Console, document: dict[str, Any]) -> None:
     table.add_row("Running", running["web"] + f" (pid {running['pid']})" if running else "no")
     for name in ("documents", "chunks", "sources", "failures", "answers"):
         table.add_row(name.capitalize(), f"{document[name]:,}")
+    if document["outdated"]:
+        table.add_row("Outdated", outdated_note(document["outdated"]))
     for name, version in document["versions"].items():
         table.add_row(name, str(version))
     for name, health in document["health"].items():
@@ -166,6 +168,17 @@ def show_status(console: Console, document: dict[str, Any]) -> None:
             done = f"{run['progress'].get('done', 0)}/{run['progress'].get('total', 0)}"
             runs.add_row(str(run["id"])[:8], run["kind"], run["state"], done, f"{run['created_at']:%Y-%m-%d %H:%M:%S}")
         console.print(runs)
+
+
+def outdated_note(documents: int) -> str:
+    """One sentence about the documents that another text analysis made; empty where there are none."""
+    if not documents:
+        return ""
+    count = "1 document was" if documents == 1 else f"{documents:,} documents were"
+    return (
+        f"{count} made by another version's text analysis: searched as before, and read again by the next sync of"
+        " the source (a file that was shared in a conversation: once it is shared again)"
+    )
 
 
 def show_checks(console: Console, checks: Sequence[dict[str, Any]]) -> None:

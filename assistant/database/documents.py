@@ -19,10 +19,13 @@ from assistant.database.tables import Chunk, CorpusStatistics, Document, Source
 from assistant.database.vectors import STATISTICS_LOCK
 from assistant.errors import SettingsError
 from assistant.knowledge import documents as types
+from assistant.knowledge.analysis import analysis
 from assistant.knowledge.boilerplate import readers_key
 from assistant.knowledge.documents import text_hash
 from assistant.knowledge.embedding import Vectors
 from assistant.knowledge.lexical import frequencies
+
+ASKED_FOR = -1  # in the place of an older analysis, once its source is to list everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class IndexedDocument:
     readers: tuple[str, ...]
     url: str | None
     version: str | None = None
+    analysis: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,10 @@ async def holds_chunks(session: AsyncSession) -> bool:
     return bool((await session.execute(select(CorpusStatistics.chunks))).scalar_one())
 
 
-INDEXED = (Document.id, Document.external_id, Document.content_hash, Document.readers, Document.url, Document.version)
+INDEXED = (
+    Document.id, Document.external_id, Document.content_hash, Document.readers, Document.url, Document.version,
+    Document.analysis,
+)  # fmt: skip
 
 
 async def documents_of(session: AsyncSession, source_id: int, prefix: str = "") -> dict[str, IndexedDocument]:
@@ -104,10 +111,21 @@ def by_external_id(rows: Iterable[Any]) -> dict[str, IndexedDocument]:
     """What a query for ``INDEXED`` gave."""
     return {
         row.external_id: IndexedDocument(
-            row.id, row.external_id, row.content_hash, tuple(row.readers), row.url, row.version
+            row.id, row.external_id, row.content_hash, tuple(row.readers), row.url, row.version, row.analysis
         )
         for row in rows
     }
+
+
+async def begin_anew(session: AsyncSession, source_id: int) -> bool:
+    """Where a source has documents that another text analysis made, its next listing is of everything, and none of
+    those counts as known by its version: each is read again where it stands. Whether that is new."""
+    outdated = (Document.source_id == source_id, Document.analysis.not_in((analysis(), ASKED_FOR)))
+    asked = update(Document).where(*outdated).values(version=None, analysis=ASKED_FOR)
+    if not (await session.execute(asked.returning(Document.id))).first():
+        return False
+    await session.execute(update(Source).where(Source.id == source_id).values(cursor=None))
+    return True
 
 
 async def replace(session: AsyncSession, source_id: int, prepared: PreparedDocument) -> None:
@@ -127,7 +145,8 @@ async def replace_all(session: AsyncSession, source_id: int, prepared: Sequence[
         raise ValueError("a document cannot be replaced twice at once")
     await _lock(session)
     documents = orjson.dumps([_document_row(one) for one in prepared]).decode()
-    written = (await session.execute(_UPSERT_DOCUMENTS, {"source_id": source_id, "rows": documents})).all()
+    values = {"source_id": source_id, "analysis": analysis(), "rows": documents}
+    written = (await session.execute(_UPSERT_DOCUMENTS, values)).all()
     for one in prepared:
         await _write_vectors(session, one, [row["text_hash"] for row in rows[one.item.external_id]])
     await vectors.require(session, list({row["text_hash"] for some in rows.values() for row in some}))
@@ -174,13 +193,15 @@ def _document_row(prepared: PreparedDocument) -> dict[str, Any]:
 
 
 _UPSERT_DOCUMENTS = text(
-    "INSERT INTO documents (source_id, external_id, title, url, content_hash, version, readers, details, indexed_at)"
-    " SELECT :source_id, external_id, title, url, content_hash, version, readers, details, now()"
+    "INSERT INTO documents"
+    " (source_id, external_id, title, url, content_hash, version, analysis, readers, details, indexed_at)"
+    " SELECT :source_id, external_id, title, url, content_hash, version, :analysis, readers, details, now()"
     " FROM json_to_recordset(CAST(:rows AS json)) AS row(external_id text, title text, url text, content_hash text,"
     " version text, readers text[], details jsonb)"
     " ON CONFLICT (source_id, external_id) DO UPDATE SET title = excluded.title, url = excluded.url,"
-    " content_hash = excluded.content_hash, version = excluded.version, readers = excluded.readers,"
-    " details = excluded.details, indexed_at = excluded.indexed_at"
+    " content_hash = excluded.content_hash, version = excluded.version, analysis = excluded.analysis,"
+    " readers = excluded.readers, details = excluded.details, indexed_at = CASE"
+    " WHEN documents.content_hash = excluded.content_hash THEN documents.indexed_at ELSE excluded.indexed_at END"
     " RETURNING id, external_id, xmax = 0 AS is_new"
 )
 

@@ -8,10 +8,12 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database.tables import Answer, CorpusStatistics, Document, DocumentFailure, Run, Source
+from assistant.knowledge.analysis import analysis
 
 
 async def counts(session: AsyncSession) -> dict[str, int]:
-    """Documents, chunks, sources, failures, answers and open runs in one statement."""
+    """Documents, chunks, sources, failures, answers, open runs, and documents that another text analysis made (they
+    answer as they are until their source is synced), in one statement."""
 
     def number(table: Any, *where: Any) -> Any:
         return select(func.count()).select_from(table).where(*where).scalar_subquery()
@@ -23,6 +25,7 @@ async def counts(session: AsyncSession) -> dict[str, int]:
         number(DocumentFailure).label("failures"),
         number(Answer).label("answers"),
         number(Run, Run.state.in_(("queued", "running"))).label("runs_open"),
+        number(Document, Document.analysis != analysis()).label("outdated"),
     )
     return dict((await session.execute(statement)).mappings().one())
 

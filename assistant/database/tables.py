@@ -94,13 +94,16 @@ class Source(Base):
 class Document(Base):
     """The version of a document that is in force. Its chunks are replaced with it in one transaction.
 
-    ``version`` is what its source calls this state of it (a blob's hash, a version number, an ETag).
+    ``version`` is what its source calls this state of it (a blob's hash, a version number, an ETag). ``analysis`` is
+    the number of the text analysis that made its chunks (``assistant.knowledge.analysis``); 0: one before there were
+    numbers; -1: an older one, and the next listing of its source is of everything, which reads it again.
     """
 
     __tablename__ = "documents"
     __table_args__ = (
         UniqueConstraint("source_id", "external_id"),
         Index("ix_documents_readers", "readers", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
+        Index("ix_documents_analysis", "source_id", "analysis"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -110,6 +113,7 @@ class Document(Base):
     url: Mapped[str | None]
     content_hash: Mapped[str]
     version: Mapped[str | None]
+    analysis: Mapped[int] = mapped_column(server_default="0")
     readers: Mapped[list[str]]
     details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     indexed_at: Mapped[datetime] = _now()

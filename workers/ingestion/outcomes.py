@@ -15,7 +15,7 @@ class Parsed:
     """To be embedded and written. ``known``: it takes the place of a version that is there.
 
     ``keys``: its blocks', crossed with its readers'; ``without``: those its chunks were made without. ``counted``
-    False: the document has not changed, only what others keep for it.
+    False: the document has not changed, only what others keep for it. ``same``: its source has not changed it.
     """
 
     item: SourceItem
@@ -26,6 +26,7 @@ class Parsed:
     keys: frozenset[int] = frozenset()
     without: frozenset[int] = frozenset()
     counted: bool = True
+    same: bool = False
 
     @property
     def failed_within(self) -> dict[str, str]:

@@ -92,6 +92,9 @@ class Ingestion:
             return  # an earlier attempt has done this part
         resumed = checkpoint.get("cursor") if checkpoint.get("scope") == plan.scope else None
         start = resumed if resumed is not None else plan.start
+        if resumed is None:
+            async with self.sessions.begin() as session:
+                start = None if await index.begin_anew(session, plan.source_id) else start
         base = checkpoint["base"] if resumed is not None else report.done
         await _Sync(self, source, plan, report, base).run(start)
 

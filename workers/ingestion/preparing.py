@@ -15,6 +15,7 @@ import structlog
 from assistant.database.documents import IndexedDocument
 from assistant.database.failures import Failure
 from assistant.errors import AlmanacError, DocumentUnreadable
+from assistant.knowledge.analysis import analysis
 from assistant.knowledge.boilerplate import block_keys, readers_key, without
 from assistant.knowledge.chunking import chunk
 from assistant.knowledge.documents import ParsedDocument, SourceItem
@@ -102,7 +103,7 @@ class Preparing:
         if failure is not None:
             same = failure.version == entry.version and not failure.transient and not self._again
             return Failed(entry.external_id, failure.reason, told=True) if same else None
-        if known is not None and known.version == entry.version:
+        if known is not None and known.version == entry.version and not _outdated(known):
             return _same_content(one, entry.url or known.url, entry.version)
         return None
 
@@ -132,7 +133,7 @@ class Preparing:
         version = loaded.version if loaded.version is not None else entry.version
         item = SourceItem(entry.external_id, loaded.name, loaded.content, loaded.url or entry.url, one.readers)
         content_hash = item.content_hash
-        if known is not None and known.content_hash == content_hash and not self._anew(one):
+        if known is not None and known.content_hash == content_hash and not self._anew(one) and not _outdated(known):
             return _same_content(one, item.url, version)
         if failure is not None and failure.content_hash == content_hash and not failure.transient and not self._again:
             return Failed(entry.external_id, failure.reason, content_hash, version, told=failure.version == version)
@@ -158,8 +159,16 @@ class Preparing:
             if self._sharing is not None:
                 self._sharing.settled(read.item.external_id)
             return Failed(one.entry.external_id, "the file holds no text", content_hash, read.version)
-        same = one.anew and known is not None and known.content_hash == content_hash
-        return Parsed(read.item, read.document, chunks, read.version, known is not None, keys, left, counted=not same)
+        same = known is not None and known.content_hash == content_hash
+        counted = not (one.anew and same)
+        return Parsed(
+            read.item, read.document, chunks, read.version, known is not None, keys, left, counted=counted, same=same
+        )
+
+
+def _outdated(known: IndexedDocument) -> bool:
+    """Whether its chunks are of another text analysis: it is read again, though it has not changed."""
+    return known.analysis != analysis()
 
 
 def _new_readers(one: Asked) -> Touched | None:

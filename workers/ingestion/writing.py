@@ -179,7 +179,8 @@ class Writing:
         elif isinstance(outcome, Parsed):
             report.chunks += len(outcome.chunks)
             report.fail_within(outcome.failed_within)
-            report.updated += outcome.known
+            report.unchanged += outcome.same
+            report.updated += outcome.known and not outcome.same
             report.added += not outcome.known
 
     async def _end_page(self, page: PageEnd) -> None:
@@ -242,7 +243,7 @@ class Writing:
     async def _tidy(self) -> None:
         """Weights in line with the corpus, and fresh statistics for Postgres' planner."""
         report = self._report
-        if not (report.added or report.updated or report.removed):
+        if not (report.added or report.updated or report.removed or report.chunks):
             return
         async with self._sessions.begin() as session:
             await statistics.reweigh_if_drifted(session)
