@@ -25,6 +25,8 @@ from assistant.errors import SettingsError
 _EXAMPLES = {
     "llm_prices": '{"gpt-4o-mini": {"prompt": 0.15, "completion": 0.6}}',
     "credentials": '{"docs": {"host": "git.example.com", "user": "almanac", "token": "…"}}',
+    "tool_secrets": '{"catalogue": "…"}',
+    "tool_servers": '{"catalogue": "https://staging.example.com"}',
 }
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Dollars = Annotated[float, Field(ge=0, le=1_000_000_000)]
@@ -103,6 +105,7 @@ class Settings(BaseSettings):
     question_max_chars: int = Field(default=4_000, ge=100, le=100_000)
     question_timeout: Seconds = 60.0
     lease_seconds: Annotated[float, Field(ge=1, le=600)] = 10.0
+    approval_minutes: Annotated[float, Field(gt=0, le=1_440)] = 15.0  # a call that nobody approved of is void after
     file_max_mb: Annotated[float, Field(gt=0, le=4_096)] = 50.0
 
     admins: Annotated[tuple[str, ...], NoDecode] = ()  # stable names: slack:T123:U456, teams:<tenant>:<object id>
@@ -121,6 +124,10 @@ class Settings(BaseSettings):
     graph_url: str = "https://graph.microsoft.com/v1.0"
     graph_login_url: str = "https://login.microsoftonline.com"
     credentials: Annotated[dict[str, Credential], NoDecode] = Field(default_factory=dict)  # JSON: name -> credential
+
+    tools: str | None = None  # tools.yaml; "none": no tools
+    tool_secrets: Annotated[dict[str, SecretStr], NoDecode] = Field(default_factory=dict)  # JSON: name -> secret
+    tool_servers: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)  # JSON: source -> its base URL
 
     slack_workspace_admins: bool = False  # Slack's own administrators count as ours
     slack_bot_token: SecretStr | None = Field(default=None, validation_alias=AliasChoices("SLACK_BOT_TOKEN"))
@@ -155,7 +162,7 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("llm_prices", "credentials", mode="before")
+    @field_validator("llm_prices", "credentials", "tool_secrets", "tool_servers", mode="before")
     @classmethod
     def _json(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):
@@ -274,6 +281,11 @@ class Settings(BaseSettings):
     @property
     def has_teams(self) -> bool:
         return self.teams_app_id is not None or self.teams_anonymous
+
+    @property
+    def tools_file(self) -> Path | None:
+        """The tools.yaml in force, or None."""
+        return Path(self.tools) if self.tools and self.tools.strip().lower() != "none" else None
 
     @property
     def model_threads(self) -> int:
