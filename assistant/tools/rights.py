@@ -1,0 +1,60 @@
+"""Who may decide about a call, and what binds a decision to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+
+from assistant.database.approvals import Approval
+from assistant.errors import AlmanacError
+from assistant.strings import say
+from assistant.tools.model import Tool
+
+ADMINISTRATORS = "administrators"  # a principal of whoever administrates Almanac; who approves, where nobody is named
+REQUESTER = "requester"  # among the approvers: whoever asked for the call may also approve of it
+_PERSONAL = ("user:email:", "user:entra:")  # names that mean the same human on every platform
+
+
+class Refusal(AlmanacError):
+    """A decision that is not taken: the sentence says why, in English; ``sentence`` in the reader's language."""
+
+    def __init__(self, key: str, **values: object) -> None:
+        super().__init__(say(f"approvals.{key}", **values))
+        self.key = key
+        self._values = values
+
+    def sentence(self, language: str) -> str:
+        return say(f"approvals.{self.key}", language, **self._values)
+
+
+def may_decide(approval: Approval, person: str, principals: Collection[str]) -> bool:
+    """Only whom the tool names; administrators, where it names nobody.
+
+    Whoever asked may approve only where the tool says so, whatever else they are: a second pair of eyes is the point.
+    """
+    approvers = set(approval.approvers) or {ADMINISTRATORS}
+    if is_requester(approval, person, principals):
+        return REQUESTER in approvers
+    names = {*principals, person, f"user:{person}"}
+    return bool(names & (approvers - {REQUESTER}))
+
+
+def is_requester(approval: Approval, person: str, principals: Collection[str]) -> bool:
+    """The same account, or the same human by a name that holds on every platform."""
+    if person == approval.requester:
+        return True
+    known_as = approval.caller.get("known_as", ())
+    return any(name.startswith(_PERSONAL) and name in known_as for name in principals)
+
+
+def definition_hash(tool: Tool) -> str:
+    """SHA-256 (hex) of all that was known of a tool: what it is called, says, takes, and who approves of it."""
+    whole = {field.name: getattr(tool, field.name) for field in fields(tool)}
+    text = json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else str(value)
