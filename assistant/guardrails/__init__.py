@@ -1,0 +1,1 @@
+"""What stands between people, documents, tools and models: nothing passes that should not."""
