@@ -29,8 +29,8 @@ from assistant.answering.messages import Question, Usage
 from assistant.database import spending
 from assistant.database.session import Sessions
 from assistant.database.spending import Amount, Call, Ended, Window
-from assistant.errors import AlmanacError
-from assistant.models.pricing import priced
+from assistant.errors import AlmanacError, SettingsError
+from assistant.models.pricing import price_of, priced
 from assistant.settings import Settings
 from assistant.spending.caps import Caps, caps_of, channel_of
 from assistant.strings import say
@@ -78,6 +78,7 @@ class Budget:
         self.zone = ZoneInfo(settings.cap_timezone)
         self.lease = settings.llm_timeout + settings.question_timeout
         self.metrics = metrics
+        self._needs_prices = settings.caps_money
         self._clock = clock
         self._tidied: date | None = None
 
@@ -89,6 +90,11 @@ class Budget:
     def house(self, purpose: str) -> Purse:
         """What pays for calls that nobody asked for, such as a judge's: only the caps of everybody hold."""
         return Purse(self, f"almanac:{purpose}", "almanac", "", None)
+
+    def check_price(self, model: str) -> None:
+        """A cap in dollars cannot be held for a model whose price nobody named."""
+        if self._needs_prices and price_of(self.prices, model) is None:
+            raise SettingsError(f"ALMANAC_LLM_PRICES has no price of {model} (nor of *), so no cap can hold.")
 
     def today(self) -> date:
         return self._clock().astimezone(self.zone).date()
@@ -171,6 +177,7 @@ class Purse:
         that the request names.
         """
         began = time.perf_counter()
+        self._budget.check_price(model)
         most = priced(self._budget.prices, model, prompt_tokens, completion_tokens)
         day = self._budget.today()
         call = Call(
