@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     llm_timeout: Seconds = 30.0  # to the whole answer
     llm_first_token_timeout: Seconds = 15.0
     llm_max_tokens: int = Field(default=700, ge=16, le=32_000)
+    llm_tools: Literal["functions", "schema", "none"] = "functions"  # how the model is given tools; schema: as JSON
+    agent_steps: int = Field(default=6, ge=1, le=20)  # of one answer that calls tools
     llm_prices: Annotated[dict[str, Price], NoDecode] = Field(default_factory=dict)  # JSON: model, or * -> its price
 
     # The most that model calls may cost. A call that could pass a cap is not made.

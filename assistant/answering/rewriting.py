@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import structlog
 
@@ -35,16 +35,21 @@ class Rewritten:
 class Rewriter(Protocol):
     """``rewrite`` says the last question so that it stands alone; raises ``ModelError``."""
 
-    async def rewrite(self, question: str, turns: Sequence[Turn]) -> Rewritten: ...
+    async def rewrite(self, question: str, turns: Sequence[Turn], purse: Any = None) -> Rewritten: ...
 
 
-async def rewritten(model: object, question: str, turns: Sequence[Turn], seconds: float = SECONDS) -> Rewritten | None:
-    """The question alone, its text empty where what came is of no use; None: no model, or none in time."""
+async def rewritten(
+    model: object, question: str, turns: Sequence[Turn], seconds: float = SECONDS, purse: Any = None
+) -> Rewritten | None:
+    """The question alone, its text empty where what came is of no use; None: no model, or none in time.
+
+    ``purse`` pays for the call (``assistant.models.port.Purse``); raises its ``OverBudget``.
+    """
     if not isinstance(model, Rewriter):
         return None
     try:
         async with asyncio.timeout(seconds):
-            found = await model.rewrite(question, turns)
+            found = await (model.rewrite(question, turns, purse) if purse else model.rewrite(question, turns))
     except (TimeoutError, ModelError) as error:
         log.info("rewrite.left_out", reason=type(error).__name__)
         return None

@@ -1,14 +1,9 @@
-"""Any OpenAI-compatible endpoint: OpenAI, Azure OpenAI, vLLM, llama.cpp.
-
-Every call has two deadlines, one to the first token and one to the last. A call is tried again only while nothing of
-the answer was shown.
-"""
+"""A language model behind an OpenAI-compatible endpoint: it writes, rewrites, and takes part in conversations that call
+functions."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -18,49 +13,41 @@ import structlog
 from assistant.answering.messages import Turn, Usage
 from assistant.answering.prompts import NO_ANSWER, messages, rewriting_messages
 from assistant.answering.rewriting import Rewritten
-from assistant.errors import ModelError, ModelTimeout
-from assistant.models.port import Brief, Written
-from assistant.models.pricing import priced
+from assistant.errors import ModelError
+from assistant.models import constrained
+from assistant.models.endpoint import Endpoint, FunctionsRefused
+from assistant.models.functions import Gathering
+from assistant.models.port import Brief, Function, Purse, Said, Written
 from assistant.settings import Settings
 
 log = structlog.get_logger()
 
-TRIES = 3
 REWRITE_TOKENS = 120
-TOO_LATE = "The language model did not begin to answer in time."
-TRANSIENT = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError, openai.ConflictError)
-
-
-def create_client(settings: Settings) -> openai.AsyncOpenAI:
-    key = settings.llm_api_key.get_secret_value() if settings.llm_api_key else "none"
-    timeout = openai.Timeout(settings.llm_timeout, connect=5.0, read=settings.llm_timeout)
-    if settings.llm_azure_endpoint:
-        return openai.AsyncAzureOpenAI(
-            azure_endpoint=settings.llm_azure_endpoint,
-            azure_deployment=settings.llm_azure_deployment,
-            api_version=settings.llm_azure_api_version,
-            api_key=key,
-            timeout=timeout,
-            max_retries=0,
-        )
-    return openai.AsyncOpenAI(base_url=settings.llm_base_url, api_key=key, timeout=timeout, max_retries=0)
 
 
 class OpenAIModel:
-    """Streams an answer from a chat completion."""
+    """Streams from a chat completion.
+
+    ``calls_functions`` is False where the settings say that it must not. An endpoint that refuses functions is spoken
+    to in JSON under a schema from then on.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._client = create_client(settings)
-        self.name = settings.llm_model or settings.llm_azure_deployment or ""
+        self._endpoint = Endpoint(settings)
+        self._way = settings.llm_tools
+        self.name = self._endpoint.name
+
+    @property
+    def calls_functions(self) -> bool:
+        return self._way != "none"
 
     async def write(self, brief: Brief) -> AsyncGenerator[str | Written, None]:
         parts: list[str] = []
         usage = Usage()
         held = ""  # text not shown yet: while it may still become the refusal word
-        async with aclosing(self._chunks(brief)) as chunks:
+        async with aclosing(self._endpoint.stream({"messages": messages(brief)}, brief.purse)) as chunks:
             async for chunk in chunks:
-                usage = self._usage(chunk) or usage
+                usage = self._endpoint.usage(chunk) or usage
                 piece = chunk.choices[0].delta.content if chunk.choices else None
                 if not piece:
                     continue
@@ -76,80 +63,79 @@ class OpenAIModel:
             yield held
         yield Written(text, supported=not text.startswith(NO_ANSWER), usage=usage)
 
-    async def rewrite(self, question: str, turns: Sequence[Turn]) -> Rewritten:
+    async def rewrite(self, question: str, turns: Sequence[Turn], purse: Purse | None = None) -> Rewritten:
         """One call, not tried again: its caller has little time."""
+        body = {"messages": rewriting_messages(question, turns), "max_tokens": REWRITE_TOKENS}
         try:
-            completion = await self._client.chat.completions.create(
-                model=self.name,
-                messages=[],
-                extra_body={"messages": rewriting_messages(question, turns)},
-                max_tokens=REWRITE_TOKENS,
-                temperature=0.0,
-            )
+            completion = await self._endpoint.once(body, purse, "rewrite")
             text = completion.choices[0].message.content if completion.choices else None
         except (openai.OpenAIError, ValueError) as error:
             raise ModelError(f"The language model did not rewrite the question ({type(error).__name__}).") from error
-        return Rewritten(text or "", self._usage(completion) or Usage())
+        return Rewritten(text or "", self._endpoint.usage(completion) or Usage())
+
+    async def converse(
+        self,
+        conversation: Sequence[Mapping[str, Any]],
+        functions: Sequence[Function],
+        *,
+        may_call: bool = True,
+        purse: Purse | None = None,
+    ) -> AsyncGenerator[str | Said, None]:
+        """One step: pieces of text as they come, then ``Said`` with the whole text and the calls.
+
+        ``conversation`` and ``functions`` are in OpenAI's form. Where it may not call, it has to answer.
+        """
+        if self._way == "functions":
+            try:
+                async with aclosing(self._with_functions(conversation, functions, may_call, purse)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            except FunctionsRefused:
+                log.warning("model.no_functions", model=self.name)
+            else:
+                return
+        async with aclosing(self._constrained(conversation, functions, may_call, purse)) as pieces:
+            async for piece in pieces:
+                yield piece
+        if self._way == "functions":  # it understood this way, and not the other
+            self._way = "schema"
+
+    async def _with_functions(
+        self, conversation: Sequence[Mapping[str, Any]], functions: Sequence[Function], may_call: bool,
+        purse: Purse | None,
+    ) -> AsyncGenerator[str | Said, None]:  # fmt: skip
+        body: dict[str, Any] = {"messages": conversation}
+        if functions:
+            body |= {"tools": functions, "tool_choice": "auto" if may_call else "none"}
+        gathering = Gathering()
+        usage = Usage()
+        async with aclosing(self._endpoint.stream(body, purse, "step")) as chunks:
+            async for chunk in chunks:
+                usage = self._endpoint.usage(chunk) or usage
+                if chunk.choices and (piece := gathering.take(chunk.choices[0])):
+                    yield piece
+        yield Said(gathering.text, gathering.calls() if may_call else (), usage)
+
+    async def _constrained(
+        self, conversation: Sequence[Mapping[str, Any]], functions: Sequence[Function], may_call: bool,
+        purse: Purse | None,
+    ) -> AsyncGenerator[str | Said, None]:  # fmt: skip
+        offered = functions if may_call else ()
+        body = {
+            "messages": constrained.conversation(conversation, functions, may_call),
+            "response_format": constrained.response_format(offered),
+        }
+        reading = constrained.Reading()
+        usage = Usage()
+        async with aclosing(self._endpoint.stream(body, purse, "step")) as chunks:
+            async for chunk in chunks:
+                usage = self._endpoint.usage(chunk) or usage
+                if chunk.choices and (piece := reading.feed(chunk.choices[0].delta.content or "")):
+                    yield piece
+        text, calls = reading.finish()
+        if rest := text[len(reading.shown) :]:
+            yield rest
+        yield Said(text, calls if may_call else (), usage)
 
     async def close(self) -> None:
-        await self._client.close()
-
-    async def _chunks(self, brief: Brief) -> AsyncGenerator[Any, None]:
-        """The completion's events. No deadline runs while the caller holds one: it would strike the caller."""
-        start = asyncio.get_running_loop().time()
-        deadline = start + self._settings.llm_timeout
-        limit = min(deadline, start + self._settings.llm_first_token_timeout)
-        stream = await self._open(brief, limit)
-        events = aiter(stream)
-        try:
-            while True:
-                async with asyncio.timeout_at(limit):
-                    chunk = await anext(events, None)
-                if chunk is None:
-                    return
-                limit = deadline
-                yield chunk
-        except TimeoutError:
-            if limit < deadline:
-                raise ModelTimeout(TOO_LATE) from None
-            raise ModelTimeout(f"The language model did not finish within {self._settings.llm_timeout:g} s.") from None
-        except (openai.OpenAIError, ValueError) as error:  # ValueError: an event that is not JSON
-            raise ModelError(f"The language model stopped in the middle ({type(error).__name__}).") from error
-        finally:
-            await stream.close()
-
-    async def _open(self, brief: Brief, limit: float) -> Any:
-        """The stream with its headers there; tried again after a transient failure."""
-        loop = asyncio.get_running_loop()
-        for attempt in range(1, TRIES + 1):
-            try:
-                async with asyncio.timeout_at(limit):
-                    return await self._request(brief)
-            except TimeoutError:
-                raise ModelTimeout(TOO_LATE) from None
-            except TRANSIENT as error:
-                wait = random.uniform(0.1, 0.4) * 2**attempt  # noqa: S311 - jitter
-                if attempt == TRIES or loop.time() + wait > limit:
-                    raise ModelError(f"The language model is not reachable ({type(error).__name__}).") from error
-                log.warning("model.retry", attempt=attempt, error=type(error).__name__)
-                await asyncio.sleep(wait)
-            except openai.OpenAIError as error:
-                raise ModelError(f"The language model refused the request ({type(error).__name__}).") from error
-        raise AssertionError("unreachable")
-
-    async def _request(self, brief: Brief) -> Any:
-        return await self._client.chat.completions.create(
-            model=self.name,
-            messages=[],
-            # As a part of the body they are sent as they are; the client would walk through every string otherwise.
-            extra_body={"messages": messages(brief)},
-            max_tokens=self._settings.llm_max_tokens,
-            temperature=0.0,
-            stream=True,
-            stream_options={"include_usage": True},
-        )
-
-    def _usage(self, chunk: Any) -> Usage | None:
-        if chunk.usage is None:
-            return None
-        return priced(self._settings.llm_prices, self.name, chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+        await self._endpoint.close()

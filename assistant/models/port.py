@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from assistant.answering.messages import NOTHING_USED, Turn, Usage
 from assistant.knowledge.search import Hit
+
+Function = Mapping[str, Any]  # an entry of OpenAI's ``tools``: {"type": "function", "function": {name, …}}
+
+
+class Paid(Protocol):
+    """A request that is paid for. Of one that says neither, the most that it could cost is counted."""
+
+    def used(self, usage: Usage, cached_tokens: int = 0) -> None:
+        """The endpoint has said what it took."""
+
+    def unsent(self) -> None:
+        """It was not sent, or refused: it costs nothing."""
+
+
+class Purse(Protocol):
+    """What pays for a question's requests: ``assistant.spending.budget.Purse``."""
+
+    def call(
+        self, model: str, *, prompt_tokens: int, completion_tokens: int, purpose: str = ...
+    ) -> AbstractAsyncContextManager[Paid]:
+        """Sets aside the most that a request can cost, or raises ``OverBudget``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +47,7 @@ class Brief:
     asker_name: str = ""
     persona: str = ""  # how the channel wants to be spoken to
     language: str | None = None  # to answer in; None: the question's own
+    purse: Purse | None = None  # pays for the requests; None: nobody counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +74,43 @@ class Model(Protocol):
     def write(self, brief: Brief) -> AsyncGenerator[str | Written, None]: ...
 
     async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function that the model wants called. ``arguments`` are None where they cannot be read: ``error`` says why."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any] | None
+    raw: str = ""  # the arguments as they came
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The end of one step of a conversation: the whole text of the step, and the calls that it asks for."""
+
+    text: str
+    calls: tuple[Call, ...] = ()
+    usage: Usage = NOTHING_USED
+
+
+@runtime_checkable
+class Conversing(Protocol):
+    """A model that can be given functions, unless ``calls_functions`` is False.
+
+    ``converse`` yields pieces of text as they come and ends with one ``Said``; raises ``ModelError``.
+    """
+
+    @property
+    def calls_functions(self) -> bool: ...
+
+    def converse(
+        self,
+        conversation: Sequence[Mapping[str, Any]],
+        functions: Sequence[Function],
+        *,
+        may_call: bool = True,
+        purse: Purse | None = None,
+    ) -> AsyncGenerator[str | Said, None]: ...

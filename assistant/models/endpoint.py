@@ -1,0 +1,183 @@
+"""One endpoint of chat completions: OpenAI, Azure OpenAI, vLLM, llama.cpp, and all that speak as these do.
+
+Every request is paid for before it is made (``assistant.spending.budget``), and has two deadlines, one to the first
+token and one to the last. It is sent again only while nothing of its answer has come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import openai
+import structlog
+
+from assistant.answering.messages import Usage
+from assistant.errors import ModelError, ModelTimeout
+from assistant.models.port import Paid, Purse
+from assistant.models.pricing import most_tokens, priced
+from assistant.settings import Settings
+
+log = structlog.get_logger()
+
+TRIES = 3
+TOO_LATE = "The language model did not begin to answer in time."
+TRANSIENT = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError, openai.ConflictError)
+# What servers say that know no functions: vLLM without a tool parser, llama.cpp without templates, Ollama, …
+NO_FUNCTIONS = re.compile(r"\btools?\b|tool[_ -](?:choice|call)|\bfunctions?\b|function[_ -]call", re.IGNORECASE)
+NOT_THAT = frozenset({"context_length_exceeded", "invalid_function_parameters", "rate_limit_exceeded"})
+NO_FUNCTIONS_STATUS = frozenset({400, 404, 405, 415, 422, 500, 501})
+
+
+class FunctionsRefused(ModelError):
+    """The endpoint does not take functions."""
+
+
+def create_client(settings: Settings) -> openai.AsyncOpenAI:
+    key = settings.llm_api_key.get_secret_value() if settings.llm_api_key else "none"
+    timeout = openai.Timeout(settings.llm_timeout, connect=5.0, read=settings.llm_timeout)
+    if settings.llm_azure_endpoint:
+        return openai.AsyncAzureOpenAI(
+            azure_endpoint=settings.llm_azure_endpoint,
+            azure_deployment=settings.llm_azure_deployment,
+            api_version=settings.llm_azure_api_version,
+            api_key=key,
+            timeout=timeout,
+            max_retries=0,
+        )
+    return openai.AsyncOpenAI(base_url=settings.llm_base_url, api_key=key, timeout=timeout, max_retries=0)
+
+
+class Endpoint:
+    """Sends requests. ``body`` is what a request holds beside the model's name: messages, tools, limits."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client = create_client(settings)
+        self.name = settings.llm_model or settings.llm_azure_deployment or ""
+
+    async def stream(
+        self, body: Mapping[str, Any], purse: Purse | None, purpose: str = "write"
+    ) -> AsyncGenerator[Any, None]:
+        """The completion's events. No deadline runs while the caller holds one: it would strike the caller."""
+        limit = self._settings.llm_max_tokens
+        body = {"max_tokens": limit, **body, "stream": True, "stream_options": {"include_usage": True}}
+        async with self._paid(body, purse, purpose) as paid:
+            start = asyncio.get_running_loop().time()
+            deadline = start + self._settings.llm_timeout
+            first = min(deadline, start + self._settings.llm_first_token_timeout)
+            opened = await self._open(body, first, paid)
+            async for chunk in self._events(opened, first, deadline):
+                if chunk.usage is not None:
+                    paid.used(self.usage(chunk) or Usage(), _cached(chunk))
+                yield chunk
+
+    async def once(self, body: Mapping[str, Any], purse: Purse | None, purpose: str) -> Any:
+        """A whole completion, not tried again: for callers that have little time. Raises ``openai``'s own errors."""
+        async with self._paid(body, purse, purpose) as paid:
+            try:
+                completion = await self._request(body)
+            except openai.APIStatusError:
+                paid.unsent()
+                raise
+            if completion.usage is not None:
+                paid.used(self.usage(completion) or Usage(), _cached(completion))
+            return completion
+
+    def usage(self, chunk: Any) -> Usage | None:
+        """What the endpoint says that it took, with its cost; None while it has not said."""
+        if chunk.usage is None:
+            return None
+        took = chunk.usage
+        return priced(self._settings.llm_prices, self.name, took.prompt_tokens, took.completion_tokens, _cached(chunk))
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    @asynccontextmanager
+    async def _paid(self, body: Mapping[str, Any], purse: Purse | None, purpose: str) -> AsyncIterator[Paid]:
+        """The most that a request can cost is set aside while it runs; raises ``OverBudget`` before it is made."""
+        if purse is None:
+            yield _Free()
+            return
+        functions = [*body.get("tools", ()), *([body["response_format"]] if "response_format" in body else [])]
+        most = most_tokens(body["messages"], functions)
+        async with purse.call(
+            self.name, prompt_tokens=most, completion_tokens=body["max_tokens"], purpose=purpose
+        ) as paid:
+            yield paid
+
+    async def _events(self, stream: Any, limit: float, deadline: float) -> AsyncGenerator[Any, None]:
+        events = aiter(stream)
+        try:
+            while True:
+                async with asyncio.timeout_at(limit):
+                    chunk = await anext(events, None)
+                if chunk is None:
+                    return
+                limit = deadline
+                yield chunk
+        except TimeoutError:
+            if limit < deadline:
+                raise ModelTimeout(TOO_LATE) from None
+            raise ModelTimeout(f"The language model did not finish within {self._settings.llm_timeout:g} s.") from None
+        except (openai.OpenAIError, ValueError) as error:  # ValueError: an event that is not JSON
+            raise ModelError(f"The language model stopped in the middle ({type(error).__name__}).") from error
+        finally:
+            await stream.close()
+
+    async def _open(self, body: Mapping[str, Any], limit: float, paid: Paid) -> Any:
+        """The stream with its headers there; tried again after a transient failure."""
+        loop = asyncio.get_running_loop()
+        for attempt in range(1, TRIES + 1):
+            try:
+                async with asyncio.timeout_at(limit):
+                    return await self._request(body)
+            except TimeoutError:
+                raise ModelTimeout(TOO_LATE) from None
+            except openai.OpenAIError as error:
+                wait = random.uniform(0.1, 0.4) * 2**attempt  # noqa: S311 - jitter
+                if "tools" in body and _knows_no_functions(error):
+                    paid.unsent()
+                    raise FunctionsRefused("The language model's endpoint takes no functions.") from error
+                if not isinstance(error, TRANSIENT):
+                    paid.unsent()
+                    raise ModelError(f"The language model refused the request ({type(error).__name__}).") from error
+                if attempt == TRIES or loop.time() + wait > limit:
+                    paid.unsent()
+                    raise ModelError(f"The language model is not reachable ({type(error).__name__}).") from error
+                log.warning("model.retry", attempt=attempt, error=type(error).__name__)
+                await asyncio.sleep(wait)
+        raise AssertionError("unreachable")
+
+    async def _request(self, body: Mapping[str, Any]) -> Any:
+        # As parts of the body they are sent as they are; the client would walk through every string otherwise.
+        sent = {name: body[name] for name in ("messages", "tools", "response_format") if name in body}
+        rest = {name: value for name, value in body.items() if name not in sent}
+        return await self._client.chat.completions.create(
+            model=self.name, messages=[], temperature=0.0, extra_body=sent, **rest
+        )
+
+
+def _cached(chunk: Any) -> int:
+    """How many of the prompt's tokens the endpoint read from its cache; few say."""
+    details = getattr(chunk.usage, "prompt_tokens_details", None)
+    return getattr(details, "cached_tokens", None) or 0
+
+
+def _knows_no_functions(error: openai.OpenAIError) -> bool:
+    if not isinstance(error, openai.APIStatusError) or error.status_code not in NO_FUNCTIONS_STATUS:
+        return False
+    return error.code not in NOT_THAT and NO_FUNCTIONS.search(error.message) is not None
+
+
+class _Free:
+    """Nobody pays, and nothing is counted."""
+
+    def used(self, usage: Usage, cached_tokens: int = 0) -> None: ...
+
+    def unsent(self) -> None: ...
