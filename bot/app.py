@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from assistant.database import inbox, sources, status
 from assistant.errors import AlmanacError
 from assistant.services import Services, check_database
+from bot.mcp import add_mcp
 from bot.slack import add_slack
 from bot.teams import add_teams
 from bot.web import add_web
@@ -25,6 +26,7 @@ def create_application(services: Services) -> web.Application:
     application = web.Application(client_max_size=MAX_BODY)
     _add_operations(application, services)
     add_web(application, services)
+    add_mcp(application, services)
     if services.settings.has_slack:
         add_slack(application, services)
     if services.settings.has_teams:

@@ -23,10 +23,11 @@ from assistant.database import migrate, runs, status
 from assistant.errors import AlmanacError, NotRunning
 from assistant.knowledge.filters import NO_FILTERS, Filters, from_arguments
 from assistant.settings import Settings
-from bot import administration, evaluating, reembedding, state, supervisor
+from bot import administration, evaluating, reembedding, spending_cli, state, supervisor
 from bot import console as show
 from bot.backend import Backend, command_settings, open_backend, open_sessions
 from bot.checks import run_checks
+from bot.mcp.cli import app as mcp
 from bot.slack.cli import app as slack
 from bot.teams.cli import playground, teams
 from bot.worker_process import Watch, work_off
@@ -343,9 +344,10 @@ def learn(context: typer.Context) -> None:
 
 
 administration.mount(app)
+spending_cli.mount(app)
 app.add_typer(reembedding.app, name="reembed")
 app.add_typer(evaluating.app, name="eval")
-for group in (slack, teams, playground):
+for group in (slack, teams, playground, mcp):
     app.add_typer(group)
 
 
