@@ -1,4 +1,4 @@
-"""Calls that change something wait for a person. What is said here is held by code and by the row's lock, not by prompts.
+"""Calls that change something wait for a person. All of it is held by code and by the row's lock, not by prompts.
 
 ``waiting`` becomes ``running`` in one short transaction, by one person who may, for exactly the call that was proposed;
 then the call is made, outside any transaction, with the approval's id as its idempotency key; and its end is kept in a

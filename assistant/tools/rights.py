@@ -9,7 +9,7 @@ from dataclasses import fields
 
 from assistant.database.approvals import Approval
 from assistant.errors import AlmanacError
-from assistant.strings import say
+from assistant.strings import DEFAULT, say
 from assistant.tools.model import Tool
 
 ADMINISTRATORS = "administrators"  # a principal of whoever administrates Almanac; who approves, where nobody is named
@@ -21,7 +21,7 @@ class Refusal(AlmanacError):
     """A decision that is not taken: the sentence says why, in English; ``sentence`` in the reader's language."""
 
     def __init__(self, key: str, **values: object) -> None:
-        super().__init__(say(f"approvals.{key}", **values))
+        super().__init__(say(f"approvals.{key}", DEFAULT, **values))
         self.key = key
         self._values = values
 

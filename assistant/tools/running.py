@@ -18,8 +18,8 @@ from assistant.database import audit
 from assistant.database.approvals import Approval
 from assistant.database.session import Sessions
 from assistant.errors import AlmanacError
+from assistant.tools.keeping import kept
 from assistant.tools.model import Arguments, Tool, ToolCaller, ToolError, ToolResult
-from assistant.tools.trimming import trimmed
 
 log = structlog.get_logger()
 
@@ -80,7 +80,7 @@ class Runner:
                     return {"error": f"There is no read called {tool.before}."}
                 known = read.parameters.get("properties", {})
                 given = {name: value for name, value in approval.arguments.items() if name in known}
-                found = trimmed(await self._tools.call(read, self._tools.validate(read, given), caller))
+                found = kept(await self._tools.call(read, self._tools.validate(read, given), caller))
         except (AlmanacError, TimeoutError) as error:  # a look that fails keeps nobody from doing
             found = {"error": str(error) or "It took too long."}
         async with self._sessions.begin() as session:
@@ -92,7 +92,7 @@ class Runner:
         result: ToolResult | None, seconds: float,
     ) -> Approval:  # fmt: skip
         """Keep the end, unless another attempt has. One that was given up while it was under way is known after all."""
-        after = trimmed(result) if result is not None else None
+        after = kept(result) if result is not None else None
         async with self._sessions.begin() as session:
             standing = await rows.lock(session, approval.id)
             assert standing is not None
