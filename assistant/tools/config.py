@@ -78,6 +78,8 @@ class Rule(_Strict):
     title: str | None = None
     description: str | None = None
     writes: bool | None = None
+    before: str | None = None  # the operation that reads what this one changes
+    idempotent: bool | None = None  # may be sent again; default: PUT, DELETE, and what takes an Idempotency-Key
     approval: bool | None = None
     approvers: tuple[str, ...] | None = None
     users: tuple[str, ...] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class Operation:
     """One operation of an API, ready to be called. ``path`` begins with a slash and has ``{names}``."""
 
     tool: Tool
+    identifier: str  # its operationId, or else its method and path
     method: str
     path: str
     parameters: tuple[Parameter, ...]
@@ -82,7 +83,20 @@ def operations(document: Document, source: ApiSource) -> tuple[list[Operation], 
     unused = (number for number in range(len(source.operations)) if number not in used)
     remarks += [(number, f"{source.operations[number].operation} fits no operation of the document")
                 for number in unused]  # fmt: skip
-    return made, remarks
+    return _with_before(made, source, remarks), remarks
+
+
+def _with_before(made: list[Operation], source: ApiSource, remarks: list[tuple[int, str]]) -> list[Operation]:
+    """Each operation with the name of the tool that reads what it changes, where its rule says which."""
+    reads = {name: one.tool.name for one in made if not one.tool.writes for name in (one.identifier, one.tool.call)}
+    done = []
+    for operation in made:
+        before = operation.rule.before
+        if before is not None and before not in reads:
+            number = source.operations.index(operation.rule)
+            remarks.append((number, f"before names {before}, which is none of its operations that read"))
+        done.append(replace(operation, tool=replace(operation.tool, before=reads.get(before or "", ""))))
+    return done
 
 
 def _all(document: Document) -> Sequence[tuple[str, str, Node, tuple[Any, ...], Path | None]]:
@@ -139,14 +153,15 @@ class _Maker:
             if place != "path" or f"{{{name}}}" in path:
                 self._add_parameter(place, name, parameter, where)
         body = self._add_body(node, file) if method not in ("get", "head", "options") else None
-        return Operation(self._tool(method, path, node), method.upper(), path, tuple(self._parameters), body,
-                         self._rule)  # fmt: skip
+        identifier = str(node.get("operationId") or f"{method} {path}")
+        keyed = any(place == "header" and name.lower() == "idempotency-key" for place, name in wanted)
+        tool = self._tool(method, path, node, identifier, keyed)
+        return Operation(tool, identifier, method.upper(), path, tuple(self._parameters), body, self._rule)
 
-    def _tool(self, method: str, path: str, node: Node) -> Tool:
+    def _tool(self, method: str, path: str, node: Node, identifier: str, keyed: bool) -> Tool:
         rule, source = self._rule, self._source
         writes = rule.writes if rule.writes is not None else method.upper() not in READS
         approval = next((each for each in (rule.approval, source.approval) if each is not None), writes)
-        identifier = str(node.get("operationId") or f"{method} {path}")
         said = [clean(node.get(key) or "", DESCRIPTION) for key in ("summary", "description")]
         description = rule.description or ". ".join(text.rstrip(".") for text in dict.fromkeys(said) if text)
         schema: JsonSchema = {"type": "object", "properties": self._properties, "additionalProperties": False}
@@ -164,6 +179,7 @@ class _Maker:
             users=rule.users if rule.users is not None else source.users,
             as_asker=bool(source.auth and source.auth.as_asker and not source.auth.as_asker.in_channels),
             call=f"{method.upper()} {path}",
+            idempotent=rule.idempotent if rule.idempotent is not None else keyed or method in ("put", "delete"),
         )
 
     def _add_parameter(self, place: str, name: str, parameter: Node, file: Path | None) -> None:

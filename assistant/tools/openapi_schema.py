@@ -41,7 +41,8 @@ class Inliner:
         if not isinstance(node, Mapping):
             return {}
         if depth > MAX_DEPTH or self._left < 0 or set(followed) & set(within):
-            return {"description": clean(node.get("title") or "as above, nested", DESCRIPTION)}
+            kind = {"type": node["type"]} if _sound("type", node.get("type")) else {}
+            return {**kind, "description": clean(node.get("title") or "more of it, as above", DESCRIPTION)}
         within = (*within, *followed)
         schema = _plain(node)
         self._describe(node, schema)

@@ -135,7 +135,7 @@ class Toolbox:
         current = shelf.own_names.get(tool.name) if shelf else None
         if shelf is None or current is None or not tool.open_to(caller):
             raise NotAllowed(f"There is no tool called {tool.name[:64]}.")
-        tool = replace(current, name=tool.name)
+        tool = next(offered for offered in shelf.tools if offered.name == tool.name)
         checked = self.validate(tool, arguments)
         if tool.needs_approval and approved != arguments_hash(tool, checked):
             raise NotAllowed(f"{tool.name} runs only after a person has approved of exactly this call.")
@@ -203,7 +203,8 @@ class Toolbox:
             taken = named.keys() | (self._reserved - shelf.own_names.keys())
             named[unique(wanted, shelf.config.name, taken)] = tool
         shelf.own_names = named
-        shelf.tools = tuple(replace(tool, name=name) for name, tool in named.items())
+        ours = {tool.name: name for name, tool in named.items()}
+        shelf.tools = tuple(_renamed(tool, ours) for tool in named.values())
         if known:
             self._reserved |= named.keys()
 
@@ -213,6 +214,10 @@ class Toolbox:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(shelf.source.close() for shelf in self._shelves.values()))
+
+
+def _renamed(tool: Tool, ours: dict[str, str]) -> Tool:
+    return replace(tool, name=ours[tool.name], before=ours.get(tool.before, ""))
 
 
 def _source(config: SourceConfig, settings: Settings, secrets: Secrets) -> Source:
