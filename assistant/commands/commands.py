@@ -13,6 +13,7 @@ from assistant.commands import changing, keys, reading
 from assistant.commands.context import Context
 from assistant.commands.following import follow
 from assistant.commands.replies import Caller, Described, Refused, Reply, RunState, UploadedFile
+from assistant.commands.spending import spending
 from assistant.errors import AlmanacError
 from assistant.strings import say
 
@@ -55,6 +56,7 @@ _COMMANDS: dict[str, _Command] = {
     "forget": _Command(changing.forget, "forget DOCUMENT", admin=True, bare=False),
     "models": _Command(reading.models, "models", admin=True),
     "audit": _Command(reading.audit_log, "audit", admin=True),
+    "spending": _Command(spending, "spending [person|channel|model|purpose|day] [SINCE]", admin=True),
 }
 
 

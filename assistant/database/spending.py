@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy import Text, and_, cast, delete, distinct, exists, func, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -155,3 +156,48 @@ async def totals(session: AsyncSession, day: date) -> dict[Window, Amount]:
 async def forget_before(session: AsyncSession, day: date) -> None:
     """Leave out sums that no cap looks at any more."""
     await session.execute(delete(SpendingTotal).where(SpendingTotal.since < day - timedelta(days=KEPT_DAYS)))
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What the calls of one person, channel, model, purpose or day came to. ``unknown``: calls whose end nobody saw."""
+
+    name: str
+    answers: int
+    calls: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    usd: Decimal
+    unknown: int
+
+
+GROUPS: dict[str, Any] = {
+    "person": ModelCall.person,
+    "channel": ModelCall.channel,
+    "model": ModelCall.model,
+    "purpose": ModelCall.purpose,
+    "day": ModelCall.day,
+}
+
+
+async def spent(session: AsyncSession, since: date, by: str | None = None) -> list[Spent]:
+    """What was spent from the day ``since`` on, by one of ``GROUPS``; the dearest first, days in their order."""
+    group = literal("") if by is None else cast(GROUPS[by], Text)
+    lost = and_(ModelCall.outcome == "open", ModelCall.held_until <= func.now())
+    usd = func.coalesce(func.sum(ModelCall.cost_usd), 0)
+    statement = (
+        select(
+            group, func.count(distinct(ModelCall.answer_id)), func.count(ModelCall.id),
+            *(
+                func.coalesce(func.sum(column), 0)
+                for column in (ModelCall.prompt_tokens, ModelCall.cached_tokens, ModelCall.completion_tokens)
+            ),
+            usd, func.count(ModelCall.id).filter(or_(ModelCall.outcome == "unknown", lost)),
+        )
+        .where(ModelCall.day >= since)
+        .group_by(text("1"))
+        .order_by(text("1") if by == "day" else usd.desc(), text("1"))
+    )  # fmt: skip
+    rows: Any = await session.execute(statement)
+    return [Spent(*row) for row in rows]
