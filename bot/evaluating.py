@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, TaskID
 from rich.text import Text
 
-from assistant.database import runs, sources
-from assistant.database.scratch import scratch_schema, settle
-from assistant.database.session import create_engine, create_sessions
 from assistant.errors import AlmanacError
 from assistant.evaluation.collection import Collection, read_collection
-from assistant.knowledge.embedding import Embedder
-from assistant.services import open_services
 from assistant.settings import Settings
 from bot import console as show
+from bot import evaluating_suites
 from bot.backend import command_settings, open_database
+from bot.evaluating_index import load_of, scratch_services
+from bot.evaluating_runs import stoppable
 from bot.evaluating_tables import show_retrieval
-from bot.worker_process import work_off
 
 app = typer.Typer(
     help="Measure how good Almanac is, on data that comes with the right answers.",
@@ -66,7 +59,7 @@ def retrieval(
     err = show.error_console()
     for remark in collection.remarks:
         err.print(Text(remark, style="yellow"))
-    result = asyncio.run(_stoppable(settings, collection, err))
+    result = asyncio.run(stoppable(_evaluate(settings, collection, err)))
     if json:
         show.print_json(result)
     else:
@@ -85,32 +78,13 @@ def _check_plot(path: Path) -> None:
         raise AlmanacError(f"{path.absolute().parent} is no folder.")
 
 
-async def _stoppable(settings: Settings, collection: Collection, err: Console) -> dict[str, Any]:
-    """A termination cleans up as Ctrl-C does."""
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    try:
-        return await _evaluate(settings, collection, err)
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
-
-
 async def _evaluate(settings: Settings, collection: Collection, err: Console) -> dict[str, Any]:
     from assistant.evaluation.report import document  # numpy and the measures: half a second
     from assistant.evaluation.retrieval import evaluate
 
     began = time.monotonic()
-    async with (
-        open_database(settings) as database,
-        scratch_schema(database) as url,
-        open_services(settings, url) as services,
-        _loading(services.embedder),
-    ):
-        with show.ingest_bar(err) as bar:
-            loaded = await _load(url, collection, bar, bar.add_task("Reading", total=None, detail=""))
-        for failure in loaded["failed"]:
-            err.print(Text(f"{failure['path']} was not read: {failure['reason']}.", style="yellow"))
+    async with open_database(settings) as database, scratch_services(settings, database) as (services, url):
+        loaded = await load_of(url, collection, err)
         ready = time.monotonic()
         with show.ingest_bar(err) as bar:
             task = bar.add_task("Starting the model", total=None, detail="")
@@ -123,36 +97,4 @@ async def _evaluate(settings: Settings, collection: Collection, err: Console) ->
     return document(collection, found, chunks=loaded["chunks"], failed_documents=loaded["failed"], seconds=seconds)
 
 
-@asynccontextmanager
-async def _loading(embedder: Embedder) -> AsyncIterator[None]:
-    """Loads our model beside the worker's: both take seconds of one core, and there are two."""
-    warm = asyncio.create_task(embedder.embed_query("warm"), name="load-model")
-    try:
-        yield
-        await warm
-    finally:
-        warm.cancel()
-        await asyncio.gather(warm, return_exceptions=True)
-
-
-async def _load(url: str, collection: Collection, bar: Progress, task: TaskID) -> dict[str, Any]:
-    """A run like those of every source, worked off by a worker process beside us."""
-    engine = create_engine(url, pool_size=2)
-    try:
-        sessions = create_sessions(engine)
-        held = collection.documents - collection.empty
-        async with sessions.begin() as session:
-            location = str(collection.folder.resolve())
-            source_id, _ = await sources.ensure(
-                session, "collection", location, collection.name, ("everyone",), {"documents": held}
-            )
-            run_id = await runs.create(session, "ingest", {"source": source_id})
-        run = await work_off(url, sessions, run_id, lambda run: show.update_bar(bar, task, run.progress))
-    except AlmanacError:  # its sentence names `almanac status`, which sees nothing of a scratch schema
-        raise AlmanacError("The worker process died while it read the documents.") from None
-    finally:
-        await engine.dispose()
-    if run.state != "succeeded" or run.result is None:
-        raise AlmanacError(run.error or "The documents were not read to the end.")
-    await settle(url)
-    return run.result
+app.add_typer(evaluating_suites.app)

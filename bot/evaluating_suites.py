@@ -1,0 +1,110 @@
+"""``almanac eval answers``, and what is done with its runs; mounted beside ``almanac eval retrieval``."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from assistant.database import evaluations
+from assistant.settings import Settings
+from bot import console as show
+from bot.backend import command_settings, open_sessions
+from bot.evaluating_answers import AnswersWanted, measure_answers
+from bot.evaluating_runs import (
+    CompareOption,
+    Ends,
+    HtmlOption,
+    JsonFlag,
+    LossOption,
+    MayCompare,
+    finish,
+    keep,
+    stoppable,
+)
+from bot.evaluating_show import show_runs
+
+app = typer.Typer(rich_markup_mode="rich")
+
+
+@app.command(
+    cls=MayCompare,
+    epilog="Examples: almanac eval answers  ·  almanac eval answers cases.jsonl --compare  ·  "
+    "almanac eval answers mtrag_cloud/ --html report.html --max-loss 0.02",
+)
+def answers(
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="Cases (JSON Lines), or a folder with corpus and queries; default: the sample's."),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Of a folder: the judgements of this name.")] = None,
+    field: Annotated[
+        str, typer.Option(help="Of a folder: the field that is asked; last_turn comes with the turns before it.")
+    ] = "text",
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask only so many, evenly spread.")] = None,
+    at_once: Annotated[int, typer.Option(min=1, max=32, help="Questions at a time; latency is that of one.")] = 1,
+    judge: Annotated[bool, typer.Option(help="Let the language model judge, too, through DeepEval.")] = False,
+    compare: CompareOption = None,
+    max_loss: LossOption = None,
+    html: HtmlOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """How good answers are: citations per claim, groundedness, refusals, relevance, latency, cost.
+
+    A folder's documents go into a schema of their own that is gone afterwards; other cases are asked of your index.
+    """
+    settings = command_settings()
+    ends = Ends(compare, max_loss, html, json)
+    ends.check()
+    wanted = AnswersWanted(path, split, field, limit, at_once, judge)
+    wanted.cases()
+    finish([asyncio.run(stoppable(_answers(settings, wanted, ends)))], ends)
+
+
+async def _answers(settings: Settings, wanted: AnswersWanted, ends: Ends) -> dict[str, Any]:
+    err = show.error_console()
+    async with open_sessions(settings) as (sessions, database):
+        return await keep(sessions, await measure_answers(settings, database, wanted, err), ends)
+
+
+@app.command(epilog="Examples: almanac eval runs  ·  almanac eval runs --json")
+def runs(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,
+    json: JsonFlag = False,
+) -> None:
+    """What was measured, the newest first, and what was accepted."""
+    found = asyncio.run(_runs(command_settings(), limit))
+    if json:
+        show.print_json({"runs": found})
+    else:
+        show_runs(Console(highlight=False), found)
+
+
+async def _runs(settings: Settings, limit: int) -> list[dict[str, Any]]:
+    async with open_sessions(settings) as (sessions, _), sessions() as session:
+        return await evaluations.newest(session, limit)
+
+
+@app.command(epilog="Examples: almanac eval accept last  ·  almanac eval accept 3f2a91c0")
+def accept(
+    run: Annotated[str, typer.Argument(help="The beginning of a run's id, or last.")], json: JsonFlag = False
+) -> None:
+    """Later runs of the same suite and subject are compared with this one."""
+    document = asyncio.run(_accept(command_settings(), run))
+    if json:
+        show.print_json(document)
+    else:
+        said = f"Accepted {document['run'][:8]}: {document['suite']}, {document['subject']}, {document['model']}."
+        show.error_console().print(Text(said))
+
+
+async def _accept(settings: Settings, name: str) -> dict[str, Any]:
+    async with open_sessions(settings) as (sessions, _), sessions.begin() as session:
+        run_id = await evaluations.find(session, name)
+        await evaluations.accept(session, run_id)
+        document = await evaluations.load(session, run_id)
+    return {key: document[key] for key in ("run", "suite", "subject", "model", "created_at", "accepted_at")}
