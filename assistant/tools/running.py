@@ -71,21 +71,24 @@ class Runner:
         """How things stood, where the tool names a read that tells; kept at once, before anything is changed."""
         if not tool.before:
             return None
-        caller = caller_of(approval)
         try:
             async with asyncio.timeout(BEFORE_SECONDS):
-                reads = await self._tools.tools_for(caller)
-                read = next((it for it in reads if it.name == tool.before and it.source == tool.source), None)
-                if read is None or read.writes:
-                    return {"error": f"There is no read called {tool.before}."}
-                known = read.parameters.get("properties", {})
-                given = {name: value for name, value in approval.arguments.items() if name in known}
-                found = kept(await self._tools.call(read, self._tools.validate(read, given), caller))
+                found = kept(await self._look(approval, tool))
         except (AlmanacError, TimeoutError) as error:  # a look that fails keeps nobody from doing
             found = {"error": str(error) or "It took too long."}
         async with self._sessions.begin() as session:
             await rows.change(session, approval.id, before=found)
         return found
+
+    async def _look(self, approval: Approval, tool: Tool) -> ToolResult:
+        caller = caller_of(approval)
+        reads = await self._tools.tools_for(caller)
+        read = next((it for it in reads if (it.source, it.name) == (tool.source, tool.before)), None)
+        if read is None or read.writes:
+            raise ToolError(f"There is no read called {tool.before}.")
+        known = read.parameters.get("properties", {})
+        given = {name: value for name, value in approval.arguments.items() if name in known}
+        return await self._tools.call(read, self._tools.validate(read, given), caller)
 
     async def _finish(
         self, approval: Approval, tool: Tool, state: str, reason: str | None, before: Mapping[str, Any] | None,
