@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from assistant.answering.aids import Aids
 from assistant.answering.answer import Answering
 from assistant.commands import Commands
 from assistant.commands.context import Context
@@ -27,7 +28,10 @@ from assistant.models.port import Model
 from assistant.queue import RunQueue
 from assistant.roles import Roles
 from assistant.settings import Settings
+from assistant.spending.budget import Budget
 from assistant.telemetry import Metrics
+from assistant.tools.approval import Approvals
+from assistant.tools.registry import Toolbox
 
 POOL = 12  # connections that are kept, of each of the two kinds; as many again for a while
 _BOUND = """
@@ -37,7 +41,7 @@ _BOUND = """
 
 @dataclass(frozen=True)
 class Services:
-    """Everything, built once. ``roles``, ``channels`` and ``commands`` follow from the rest."""
+    """Everything, built once. ``roles``, ``channels``, ``approvals`` and ``commands`` follow from the rest."""
 
     settings: Settings
     engine: AsyncEngine
@@ -48,6 +52,7 @@ class Services:
     answering: Answering
     metrics: Metrics
     queue: RunQueue = field(default_factory=lambda: RunQueue(None))
+    toolbox: Toolbox = field(default_factory=Toolbox)
 
     @property
     def reading(self) -> Sessions:
@@ -63,9 +68,14 @@ class Services:
         return Channels(self.sessions)
 
     @cached_property
+    def approvals(self) -> Approvals:
+        return Approvals(self.sessions, self.toolbox, self.settings.approval_minutes)
+
+    @cached_property
     def commands(self) -> Commands:
         context = Context(
-            self.settings, self.sessions, self.searcher, self.queue, self.model.name, self.embedder.name
+            self.settings, self.sessions, self.searcher, self.queue, self.model.name, self.embedder.name, self.toolbox,
+            self.approvals,
         )  # fmt: skip
         return Commands(context)
 
@@ -95,10 +105,13 @@ async def open_services(settings: Settings, database_url: str, threads: int | No
         answering = Answering(
             statements, searcher, model, metrics,
             max_chars=settings.question_max_chars, timeout=settings.question_timeout,
+            aids=Aids(Budget(sessions, settings, metrics)),
         )  # fmt: skip
         queue = RunQueue(settings.redis_url.get_secret_value() if settings.redis_url else None)
         stack.push_async_callback(queue.close)
-        yield Services(settings, engine, sessions, embedder, searcher, model, answering, metrics, queue)
+        toolbox = Toolbox.open(settings)
+        stack.push_async_callback(toolbox.close)
+        yield Services(settings, engine, sessions, embedder, searcher, model, answering, metrics, queue, toolbox)
 
 
 async def _reranker(settings: Settings, stack: AsyncExitStack) -> Reranker | None:

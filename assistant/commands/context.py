@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from assistant.database.session import Sessions
@@ -10,6 +10,8 @@ from assistant.knowledge.search import Searcher
 from assistant.queue import RunQueue
 from assistant.settings import Settings
 from assistant.strings import say
+from assistant.tools.approval import Approvals
+from assistant.tools.registry import Toolbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class Context:
     queue: RunQueue
     model_name: str
     embedding_name: str
+    toolbox: Toolbox = field(default_factory=Toolbox)
+    approvals: Approvals | None = None  # None where nothing can be called
 
 
 def ago(when: datetime | None, language: str, now: datetime | None = None) -> str:

@@ -37,8 +37,9 @@ class Tools(Protocol):
     def validate(self, tool: Tool, arguments: Arguments) -> Arguments: ...
 
     async def call(
-        self, tool: Tool, arguments: Arguments, caller: ToolCaller, idempotency_key: str | None = None
-    ) -> ToolResult: ...
+        self, tool: Tool, arguments: Arguments, caller: ToolCaller, idempotency_key: str | None = None,
+        approved: str | None = None,
+    ) -> ToolResult: ...  # fmt: skip
 
 
 class Runner:
@@ -56,7 +57,7 @@ class Runner:
             started = asyncio.get_running_loop().time()
             try:
                 result = await self._tools.call(
-                    tool, approval.arguments, caller_of(approval), idempotency_key=str(approval.id)
+                    tool, approval.arguments, caller_of(approval), str(approval.id), approval.arguments_hash
                 )
             except ToolError as error:
                 state, reason = ("unknown" if error.uncertain else "failed"), str(error)

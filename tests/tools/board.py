@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from assistant.tools.model import Arguments, BadArguments, Tool, ToolCaller, ToolError, ToolResult
+from assistant.tools.model import Arguments, BadArguments, NotAllowed, Tool, ToolCaller, ToolError, ToolResult, arguments_hash
 
 ANNA, BEN, CARA = "slack:T0TEAM:U0ANNA", "slack:T0TEAM:U0BEN", "slack:T0TEAM:U0CARA"
 SERVICE = {"type": "string", "description": "Which service"}
@@ -65,13 +65,16 @@ class Board:
         return arguments
 
     async def call(
-        self, tool: Tool, arguments: Arguments, caller: ToolCaller, idempotency_key: str | None = None
-    ) -> ToolResult:
+        self, tool: Tool, arguments: Arguments, caller: ToolCaller, idempotency_key: str | None = None,
+        approved: str | None = None,
+    ) -> ToolResult:  # fmt: skip
         if not tool.writes:
             if self.on_read is not None:
                 await self.on_read()
             name = arguments["service"]
             return ToolResult(f"{name} was restarted {self.restarts.count(name)} times", 200, {"service": name}, 0.01)
+        if tool.needs_approval and approved != arguments_hash(tool, arguments):
+            raise NotAllowed("Nobody has approved of this.")
         self.keys.append(idempotency_key)
         self.callers.append(caller)
         if self.on_call is not None:
