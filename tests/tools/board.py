@@ -8,7 +8,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from assistant.tools.model import Arguments, BadArguments, NotAllowed, Tool, ToolCaller, ToolError, ToolResult, arguments_hash
+from assistant.tools.model import (
+    Arguments,
+    BadArguments,
+    NotAllowed,
+    Tool,
+    ToolCaller,
+    ToolError,
+    ToolResult,
+    arguments_hash,
+)
 
 ANNA, BEN, CARA = "slack:T0TEAM:U0ANNA", "slack:T0TEAM:U0BEN", "slack:T0TEAM:U0CARA"
 SERVICE = {"type": "string", "description": "Which service"}
