@@ -73,11 +73,11 @@ class Prover:
 
     def __init__(self, auth: Auth | None, secrets: Secrets, host: str) -> None:
         self._exchange = Exchange(auth.as_asker, secrets) if auth and auth.as_asker else None
-        self._fixed = _fixed(auth, secrets, host) if auth else Proof()
+        self.fixed = _fixed(auth, secrets, host) if auth else Proof()
 
     async def proof(self, caller: ToolCaller) -> Proof:
         if self._exchange is None:
-            return self._fixed
+            return self.fixed
         return Proof({"Authorization": f"Bearer {await self._exchange.token(caller)}"})
 
     def refused(self, caller: ToolCaller) -> None:

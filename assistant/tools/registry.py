@@ -225,4 +225,6 @@ def _source(config: SourceConfig, settings: Settings, secrets: Secrets) -> Sourc
     assert path is not None
     if isinstance(config, ApiSource):
         return ApiTools(config, path.resolve().parent, secrets, settings.tool_servers.get(config.name))
-    raise BadSource(("mcp",), "is not there yet")
+    from assistant.tools.mcp import McpTools  # the package takes a second to import, and not everybody needs it
+
+    return McpTools(config, path.resolve().parent, secrets, settings.tool_servers.get(config.name))
