@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.answering import filtering, permissions, rewriting
+from assistant.answering.aids import NO_AIDS, Aids
 from assistant.answering.confidence import RELEVANT_COSINE
 from assistant.answering.history import TURNS, carried, leans, standalone
 from assistant.answering.messages import Answer, AnswerEvent, Delta, Done, Progress, Question, storable
@@ -26,6 +27,7 @@ from assistant.knowledge.audience import Audience
 from assistant.knowledge.filters import FilterError
 from assistant.knowledge.search import Searcher, SearchResult
 from assistant.models.port import Model
+from assistant.spending.budget import OverBudget
 from assistant.strings import detect, known, say
 from assistant.telemetry import Metrics, Stopwatch
 
@@ -38,7 +40,15 @@ class Answering:
     """Answers questions. Holds no state of its own; everything is handed in by ``assistant.services``."""
 
     def __init__(
-        self, sessions: Sessions, searcher: Searcher, model: Model, metrics: Metrics, *, max_chars: int, timeout: float
+        self,
+        sessions: Sessions,
+        searcher: Searcher,
+        model: Model,
+        metrics: Metrics,
+        *,
+        max_chars: int,
+        timeout: float,
+        aids: Aids = NO_AIDS,
     ) -> None:
         self._sessions = sessions
         self._searcher = searcher
@@ -46,6 +56,7 @@ class Answering:
         self._metrics = metrics
         self._max_chars = max_chars
         self._timeout = timeout
+        self._aids = aids
         self._writer = Writer(model, searcher.sessions)
 
     async def ask(self, question: Question, stop: asyncio.Event | None = None) -> AsyncGenerator[AnswerEvent, None]:
@@ -64,6 +75,8 @@ class Answering:
         question = replace(question, text=storable(question.text))
         language = known(question.language) or detect(question.text, question.locale)
         work = Work(question, uuid.uuid4(), Stopwatch(self._metrics), language)
+        if self._aids.budget is not None:
+            work.purse = self._aids.budget.purse(question, work.answer_id)
         deadline = asyncio.get_running_loop().time() + self._timeout
         stream = follow(self._answer(work), deadline, stop)
         try:
@@ -123,7 +136,7 @@ class Answering:
         if not turns or not leans(asked):
             return
         with work.watch.stage("rewrite"):
-            alone = await rewriting.rewritten(self._model, asked, turns)
+            alone = await rewriting.rewritten(self._model, asked, turns, purse=work.purse)
         if alone is not None:
             work.usage = work.usage + alone.usage
             if alone.text:
@@ -172,6 +185,8 @@ class Answering:
     def _failed(self, work: Work, error: Exception) -> Answer:
         if isinstance(error, FilterError):
             return work.ended(Outcome.FAILED, error.sentence(work.language))
+        if isinstance(error, OverBudget):
+            return replace(work.ended(Outcome.OVER_LIMIT, error.sentence(work.language)), nearest=nearest(work.hits))
         reference = work.answer_id.hex[:8]
         expected = isinstance(error, AlmanacError)
         if isinstance(error, TimeoutError):

@@ -14,6 +14,7 @@ from assistant.answering.outcomes import Outcome
 from assistant.knowledge.filters import NO_FILTERS, Filters
 from assistant.knowledge.query import Carried
 from assistant.knowledge.search import Hit, SearchResult
+from assistant.spending.budget import Purse
 from assistant.strings import say
 from assistant.telemetry import Stopwatch
 
@@ -38,6 +39,7 @@ class Work:
     usage: Usage = NOTHING_USED
     shown: list[str] = field(default_factory=list)
     numbering: citing.Renumbering | None = None
+    purse: Purse | None = None  # pays for what the model is asked
 
     @property
     def hits(self) -> Sequence[Hit]:

@@ -88,5 +88,5 @@ def _brief(work: Work, hits: Sequence[Hit]) -> Brief:
     question, weights = work.question, work.result.term_weights if work.result else {}
     return Brief(
         work.asked, work.query, hits, work.turns, weights,
-        asker_name=question.asker_name, persona=question.persona, language=question.language,
+        asker_name=question.asker_name, persona=question.persona, language=question.language, purse=work.purse,
     )  # fmt: skip
