@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from assistant.answering.evidence import tool_of
 from assistant.answering.messages import Citation
 from assistant.database import passages
 from assistant.knowledge.audience import Audience
@@ -44,6 +45,10 @@ class Renumbering:
 
     def finish(self) -> str:
         return self._emit(len(self._raw))
+
+    def know(self, passages: int) -> None:
+        """More may be cited from here on: numbers only grow."""
+        self._passages = max(self._passages, passages)
 
     def _settled(self) -> int:
         """Where the text ends that no later piece can change: before an open marker, and before open inline code."""
@@ -119,6 +124,7 @@ def citation(n: int, hit: Hit, words: str) -> Citation:
         updated=_text(hit.details.get("updated")),
         indexed=hit.indexed_at.isoformat(timespec="seconds") if hit.indexed_at else None,
         sensitivity=_text(hit.details.get("sensitivity") or hit.details.get("classification")),
+        tool=tool_of(hit),
     )  # fmt: skip
 
 
@@ -143,12 +149,13 @@ def _claim(shown: str, n: int) -> str:
 
 async def living(session: AsyncSession, citations: Sequence[Citation], audience: Audience) -> set[int]:
     """The chunks among ``citations`` that exist now and that the audience may read."""
-    return await passages.readable(session, [citation.chunk_id for citation in citations], audience)
+    chunks = [citation.chunk_id for citation in citations if citation.tool is None]
+    return await passages.readable(session, chunks, audience) if chunks else set()
 
 
 def without_dead(shown: str, citations: Sequence[Citation], alive: set[int]) -> tuple[str, tuple[Citation, ...]]:
-    """The text and citations less those whose chunk is gone; numbers close up."""
-    kept = [item for item in citations if item.chunk_id in alive]
+    """The text and citations less those whose chunk is gone; numbers close up. What a tool said stays said."""
+    kept = [item for item in citations if item.chunk_id in alive or item.tool is not None]
     if len(kept) == len(citations):
         return shown, tuple(citations)
     numbers = {item.n: place for place, item in enumerate(kept, start=1)}

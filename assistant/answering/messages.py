@@ -101,8 +101,8 @@ class ToolUse:
 class PendingApproval:
     """A call that changes something and waits for a person, as it was when the answer was made.
 
-    ``arguments_hash`` is what a decision must name; ``expires`` is ISO, with time. What has become of it since is in
-    the approval's own row.
+    ``arguments_hash`` is what a decision must name; ``expires`` is ISO, with time. ``state`` is ``waiting``,
+    or what had become of it when the same question came again; what has become of it since is in the approval's row.
     """
 
     id: uuid.UUID
@@ -112,6 +112,7 @@ class PendingApproval:
     arguments_hash: str
     expires: str = ""
     approvers: tuple[str, ...] = ()
+    state: str = "waiting"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,116 @@
+"""From a question that may want tools to a checked answer: as ``assistant.answering.writing`` for documents alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from assistant.answering import citations as citing
+from assistant.answering.agent import Agent, Ended
+from assistant.answering.calling import Calls
+from assistant.answering.messages import Answer, Citation, Delta, PendingApproval, Progress, ToolUse, Usage, storable
+from assistant.answering.outcomes import Outcome
+from assistant.answering.work import Work
+from assistant.database.session import Sessions
+from assistant.knowledge.audience import Audience
+from assistant.knowledge.search import Hit
+from assistant.models.port import Brief, Conversing
+from assistant.strings import say
+
+ASKED_BACK = 300  # characters of a question that the model asks the person
+
+
+class Actor:
+    """Lets the model call tools and write. ``sessions`` are those that see only what their audience may read."""
+
+    def __init__(self, model: Conversing, sessions: Sessions, steps: int) -> None:
+        self._agent = Agent(model, steps)
+        self._sessions = sessions
+
+    async def act(
+        self, work: Work, audience: Audience, brief: Brief, calls: Calls
+    ) -> AsyncGenerator[Progress | Delta | Answer, None]:
+        """Ends with an ``Answer``. ``calls`` begin with the evidence that ``brief`` holds, and know of each call at
+        once, so that an answer that is stopped, or fails, names it, too.
+        """
+        evidence = calls.evidence
+        work.numbering = numbering = citing.Renumbering(len(evidence))
+        started = time.perf_counter()
+
+        def spend(usage: Usage) -> None:
+            work.usage = work.usage + usage
+
+        async with aclosing(self._agent.run(brief, calls, spend)) as stream:
+            async for event in stream:
+                numbering.know(len(evidence))
+                if isinstance(event, Progress):
+                    yield event
+                elif isinstance(event, Ended):
+                    if tail := numbering.finish():
+                        yield Delta(tail)
+                    work.watch.record("model", time.perf_counter() - started)
+                    yield await self._finish(work, event, calls, audience)
+                elif shown := numbering.feed(storable(event)):
+                    if "first_token" not in work.watch.milliseconds:
+                        work.watch.record("first_token", time.perf_counter() - started)
+                        yield Progress("writing", evidence.documents)
+                    yield Delta(shown)
+
+    async def _finish(self, work: Work, ended: Ended, calls: Calls, audience: Audience) -> Answer:
+        """Check the whole text as any other answer's; then say what waits for a person."""
+        shown, cited = "", ()  # type: tuple[str, tuple[Citation, ...]]
+        if ended.supported:
+            with work.watch.stage("check"):
+                shown, cited = await self._checked(storable(ended.text), calls.evidence.hits, audience)
+        answer = self._answer(work, ended, calls, shown, cited)
+        return replace(answer, citations=cited, calls=numbered(calls.uses, cited), approvals=tuple(calls.approvals))
+
+    def _answer(self, work: Work, ended: Ended, calls: Calls, shown: str, cited: tuple[Citation, ...]) -> Answer:
+        if calls.approvals:
+            notes = [waiting(approval, work.language) for approval in calls.approvals]
+            text = "\n\n".join([*([shown] if cited else []), *notes])
+            open_ones = any(approval.state == "waiting" for approval in calls.approvals)
+            return work.ended(Outcome.WAITING_FOR_APPROVAL if open_ones else Outcome.ANSWERED, text)
+        if cited:
+            return work.ended(Outcome.ANSWERED, shown)
+        if ended.supported and asks_back(ended.text):
+            return work.ended(Outcome.ANSWERED, storable(ended.text).strip())
+        failed = next((use for use in reversed(calls.uses) if use.outcome == "failed"), None)
+        if failed is None or any(use.outcome == "done" and use.n for use in calls.uses):
+            return work.not_found()
+        # A tool did not do what it should, and nothing else answers: that is what is said.
+        text = say("tools.failed", work.language, title=failed.title, reason=failed.error)
+        return replace(work.ended(Outcome.FAILED, text), reference=work.answer_id.hex[:8])
+
+    async def _checked(self, text: str, hits: Sequence[Hit], audience: Audience) -> tuple[str, tuple[Citation, ...]]:
+        shown, order = citing.renumber(text, len(hits))
+        if not order:
+            shown, order = citing.renumber(citing.attribute(text, hits), len(hits))
+        cited = citing.cite(shown, order, hits, {})
+        async with self._sessions() as session:
+            alive = await citing.living(session, cited, audience)
+        return citing.without_dead(shown, cited, alive)
+
+
+def numbered(uses: Sequence[ToolUse], cited: Sequence[Citation]) -> tuple[ToolUse, ...]:
+    """The calls with the numbers that people see; None where the answer does not cite what came."""
+    shown = {citation.external_id: citation.n for citation in cited}
+    return tuple(replace(use, n=shown.get(f"tool:{use.tool}:{use.n}") if use.n else None) for use in uses)
+
+
+def waiting(approval: PendingApproval, language: str) -> str:
+    """What has become of a call that was proposed: our words, and never the model's."""
+    key = "tools.waits" if approval.state == "waiting" else "tools.stands"
+    return say(key, language, title=approval.title)
+
+
+def asks_back(text: str) -> bool:
+    """Whether the text is nothing but a short question to the person, which says nothing that could be wrong."""
+    text = text.strip()
+    return len(text) <= ASKED_BACK and text.endswith(("?", "？")) and text.count("\n") <= 2 and _sentences(text) <= 2
+
+
+def _sentences(text: str) -> int:
+    return sum(text.count(mark) for mark in (". ", "! ", "? ")) + 1
