@@ -23,6 +23,7 @@ from assistant.tools.trimming import Trimmed, trim, trim_text
 
 log = structlog.get_logger()
 FETCH_SECONDS = 15.0
+REACH_SECONDS = 5.0
 
 
 class Source(Protocol):
@@ -35,6 +36,10 @@ class Source(Protocol):
     async def call(
         self, tool: Tool, arguments: Arguments, caller: ToolCaller, idempotency_key: str | None
     ) -> ToolResult: ...
+
+    async def reach(self) -> None:
+        """Raises ``ToolError`` where the source's server does not answer now."""
+        ...
 
     async def close(self) -> None: ...
 
@@ -106,6 +111,12 @@ class ApiTools:
             raise explain(self.name, operation.tool.call, response)
         trimmed = self._trimmed(response, operation.rule)
         return ToolResult(trimmed.text, response.status, trimmed.data, time.monotonic() - began, trimmed.truncated)
+
+    async def reach(self) -> None:
+        """Any answer will do: that there is a server is all that is asked."""
+        await self.tools()
+        assert self._sender is not None
+        await self._sender.send(Request("HEAD", URL(self._base_url)), False, REACH_SECONDS)
 
     def _trimmed(self, response: Response, rule: Rule) -> Trimmed:
         fields = rule.fields if rule.fields is not None else self._config.fields

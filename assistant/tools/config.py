@@ -77,6 +77,7 @@ class Rule(_Strict):
     name: str | None = Field(default=None, pattern=r"^[a-zA-Z0-9_-]{1,64}$")
     title: str | None = None
     description: str | None = None
+    always: dict[str, Any] = Field(default_factory=dict)  # arguments that are sent with every call; nobody chooses them
     writes: bool | None = None
     before: str | None = None  # the operation that reads what this one changes
     idempotent: bool | None = None  # may be sent again; default: PUT, DELETE, and what takes an Idempotency-Key

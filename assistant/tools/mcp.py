@@ -141,6 +141,9 @@ class McpTools:
             else Trimmed("Done; there is nothing more to say.", None, False)
         )
 
+    async def reach(self) -> None:
+        await self.tools()
+
     async def close(self) -> None:
         await self._connection.close()
 

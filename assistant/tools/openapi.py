@@ -60,6 +60,7 @@ class Operation:
     parameters: tuple[Parameter, ...]
     body: Body | None
     rule: Rule
+    always: Mapping[str, Any]  # arguments that tools.yaml gives, and no model
 
 
 class _LeftOut(Exception):
@@ -139,6 +140,7 @@ class _Maker:
         self._properties: JsonSchema = {}
         self._required: list[str] = []
         self._parameters: list[Parameter] = []
+        self._always: dict[str, Any] = {}
 
     def make(self, method: str, path: str, node: Node, shared: tuple[Any, ...], file: Path | None) -> Operation:
         own = node["parameters"] if isinstance(node.get("parameters"), list) else []
@@ -156,7 +158,11 @@ class _Maker:
         identifier = str(node.get("operationId") or f"{method} {path}")
         keyed = any(place == "header" and name.lower() == "idempotency-key" for place, name in wanted)
         tool = self._tool(method, path, node, identifier, keyed)
-        return Operation(tool, identifier, method.upper(), path, tuple(self._parameters), body, self._rule)
+        if unknown := [name for name in self._rule.always if name not in self._always]:
+            raise _LeftOut(f"always names {unknown[0]}, which is none of its parameters")
+        return Operation(
+            tool, identifier, method.upper(), path, tuple(self._parameters), body, self._rule, self._always
+        )  # fmt: skip
 
     def _tool(self, method: str, path: str, node: Node, identifier: str, keyed: bool) -> Tool:
         rule, source = self._rule, self._source
@@ -228,6 +234,9 @@ class _Maker:
 
     def _argument(self, name: str, place: str, schema: JsonSchema, required: bool) -> str:
         """Adds the argument under a name of its own: ``query_id`` where ``id`` is taken."""
+        if name in self._rule.always:
+            self._always[name] = self._rule.always[name]
+            return name
         argument = name if re.fullmatch(r"[a-zA-Z0-9_.-]{1,64}", name) else function_name(name)
         if argument in self._properties:
             argument = f"{place}_{argument}"

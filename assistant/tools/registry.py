@@ -165,15 +165,19 @@ class Toolbox:
 
     async def states(self, patience: float = 10.0) -> list[SourceState]:
         """How each source is, asked now."""
-        for shelf in self._shelves.values():
-            shelf.due = 0.0
-        tasks = [task for shelf in self._shelves.values() if (task := self._refresh(shelf))]
-        if tasks:
-            await asyncio.wait(tasks, timeout=patience)
-        return [
-            SourceState(name, len(shelf.tools), shelf.error or ("" if shelf.tools else "It has not answered yet."))
-            for name, shelf in self._shelves.items()
-        ]
+        return list(await asyncio.gather(*(self._state(shelf, patience) for shelf in self._shelves.values())))
+
+    async def _state(self, shelf: _Shelf, patience: float) -> SourceState:
+        error = ""
+        try:
+            async with asyncio.timeout(patience):
+                self._put(shelf, await shelf.source.tools())
+                await shelf.source.reach()
+        except ToolError as failure:
+            error = str(failure)
+        except TimeoutError:
+            error = f"{shelf.config.name} did not answer within {patience:g} seconds."
+        return SourceState(shelf.config.name, len(shelf.tools), error)
 
     def _refresh(self, shelf: _Shelf) -> asyncio.Task[None] | None:
         """The task that asks the source for its tools, where one runs or is due."""

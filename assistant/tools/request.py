@@ -32,6 +32,7 @@ class Request:
 
 def build(operation: Operation, base_url: str, arguments: Arguments) -> Request:
     """The request of validated arguments; ``BadArguments`` where a value cannot go where it belongs."""
+    arguments = {**arguments, **operation.always}
     path, query, headers, fields = operation.path, [], {}, {}
     for parameter in operation.parameters:
         if parameter.argument not in arguments:
