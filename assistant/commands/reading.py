@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy import func, select
 
 from assistant.answering import filtering
 from assistant.commands.context import Context, ago, header
 from assistant.commands.replies import Caller, Refused, Reply, Table
-from assistant.database import audit, groups
+from assistant.database import audit, groups, overview
 from assistant.database import status as counted
 from assistant.database.tables import Document
 from assistant.strings import say
@@ -40,18 +42,38 @@ async def search(context: Context, caller: Caller, rest: str, _confirmed: bool) 
 
 
 async def status(context: Context, caller: Caller, _rest: str, _confirmed: bool) -> Reply:
+    """How the index stands; for who is no administrator, what of it they may read, and no other number."""
+    if not caller.admin:
+        return await _status_of(context, caller)
     async with context.sessions() as session:
         counts = await counted.counts(session)
         newest = (await session.execute(select(func.max(Document.indexed_at)))).scalar_one()
-    when = ago(newest, caller.language)
-    freshness = (
-        say("commands.fresh", caller.language, when=when) if newest else say("commands.never_read", caller.language)
-    )
     text = say(
         "commands.status_text", caller.language, documents=f"{counts['documents']:,}", sources=counts["sources"],
-        freshness=freshness, runs=counts["runs_open"], failures=counts["failures"],
+        freshness=_freshness(newest, caller.language), runs=counts["runs_open"], failures=counts["failures"],
     )  # fmt: skip
     return Reply(text)
+
+
+async def _status_of(context: Context, caller: Caller) -> Reply:
+    async with context.sessions() as session:
+        audience = await groups.with_groups(session, caller.audience)
+    async with context.searcher.sessions() as session:
+        known = await overview.readable_sources(session, audience)
+    newest = max((source.newest for source in known), default=None)
+    documents = sum(source.documents for source in known)
+    return Reply(
+        say(
+            "status.mine", caller.language, documents=f"{documents:,}", sources=len(known),
+            freshness=_freshness(newest, caller.language),
+        )
+    )  # fmt: skip
+
+
+def _freshness(newest: datetime | None, language: str) -> str:
+    if newest is None:
+        return say("commands.never_read", language)
+    return say("commands.fresh", language, when=ago(newest, language))
 
 
 async def settings(context: Context, caller: Caller, _rest: str, _confirmed: bool) -> Reply:

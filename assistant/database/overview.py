@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.answering.outcomes import Outcome
 from assistant.database import status
+from assistant.database.session import admit
 from assistant.database.tables import Answer, Document, DocumentFailure, Source, Vote
 from assistant.knowledge.audience import Audience
 
@@ -23,14 +25,15 @@ UNANSWERED_AS = (Outcome.NOT_IN_DOCUMENTS.value, Outcome.HIDDEN_BY_PERMISSIONS.v
 
 @dataclass(frozen=True, slots=True)
 class SourceView:
-    """``synced_at``: when the source was last read to its end, or its newest document."""
+    """A source with how many documents somebody may read of it. ``synced_at``: when it was last read to its end, else
+    its ``newest`` readable document."""
 
     id: int
     name: str
     kind: str
     documents: int
     synced_at: datetime | None
-    failures: int
+    newest: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +48,18 @@ class Asked:
 class PersonView:
     """Counts are of what the person may read."""
 
-    documents: int
     sources: list[SourceView]
     questions: list[Asked]
+
+    @property
+    def documents(self) -> int:
+        return sum(source.documents for source in self.sources)
 
 
 @dataclass(frozen=True, slots=True)
 class AdminView:
-    """``runs`` as ``status.recent_runs`` tells them; ``failures``: source, file, reason; cost in dollars."""
+    """``runs`` as ``status.recent_runs`` tells them; ``failures``: source, file, reason; ``failed``: source's id -> how
+    many of its files could not be read; cost in dollars."""
 
     runs: list[dict[str, Any]]
     failures: list[tuple[str, str, str]]
@@ -62,25 +69,30 @@ class AdminView:
     unanswered: list[Asked]
     votes_up: int
     votes_down: int
+    failed: Mapping[int, int]
 
 
-async def of_person(session: AsyncSession, person: str, audience: Audience) -> PersonView:
+async def readable_sources(session: AsyncSession, audience: Audience) -> list[SourceView]:
+    """The sources that hold something for the audience, those with most of it first. ``session``: of the reader."""
+    await admit(session, audience)
     readers = cast(sorted(audience.principals), ARRAY(Text))
-    visible = select(Document).where(Document.readers.overlap(readers)).subquery()
-    failures = select(func.count()).where(DocumentFailure.source_id == Source.id).correlate(Source).scalar_subquery()
-    statement = (
-        select(
-            Source.id, Source.name, Source.kind, func.count(visible.c.id),
-            func.coalesce(Source.synced_at, func.max(visible.c.indexed_at)), failures,
-        )
-        .join(visible, visible.c.source_id == Source.id)
-        .group_by(Source.id)
-        .order_by(func.count(visible.c.id).desc(), Source.id)
-    )  # fmt: skip
-    sources = [SourceView(*row) for row in await session.execute(statement)]
+    mine = (
+        select(Document.source_id, func.count().label("documents"), func.max(Document.indexed_at).label("newest"))
+        .where(Document.readers.overlap(readers))
+        .group_by(Document.source_id)
+        .subquery()
+    )
+    columns = (Source.id, Source.name, Source.kind, mine.c.documents)
+    synced = func.coalesce(Source.synced_at, mine.c.newest)
+    statement = select(*columns, synced, mine.c.newest).join(mine, mine.c.source_id == Source.id)
+    rows = await session.execute(statement.order_by(mine.c.documents.desc(), Source.id))
+    return [SourceView(*row) for row in rows]
+
+
+async def questions_of(session: AsyncSession, person: str) -> list[Asked]:
+    """What somebody asked last, newest first."""
     asked = _asked(Answer.asker == person, Answer.withdrawn_at.is_(None), limit=QUESTIONS)
-    questions = [Asked(*row) for row in await session.execute(asked)]
-    return PersonView(sum(source.documents for source in sources), sources, questions)
+    return [Asked(*row) for row in await session.execute(asked)]
 
 
 async def of_admin(session: AsyncSession) -> AdminView:
@@ -109,7 +121,9 @@ async def of_admin(session: AsyncSession) -> AdminView:
     )  # fmt: skip
     unanswered = [Asked(*row) for row in await session.execute(gaps)]
     runs = await status.recent_runs(session)
-    return AdminView(runs, failures, cost_today, cost_30_days, answers_today, unanswered, up, down)
+    counted = select(DocumentFailure.source_id, func.count()).group_by(DocumentFailure.source_id)
+    numbers = {row[0]: row[1] for row in await session.execute(counted)}
+    return AdminView(runs, failures, cost_today, cost_30_days, answers_today, unanswered, up, down, numbers)
 
 
 def _asked(*where: Any, limit: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,8 +30,10 @@ async def publish(place: Workplace, team: str, user: str) -> None:
     audience = await place.people.audience(team, user)
     async with place.services.sessions() as session:
         audience = await groups.with_groups(session, audience)
-        mine = await overview.of_person(session, person(team, user), audience)
+        questions = await overview.questions_of(session, person(team, user))
         admin = await overview.of_admin(session) if await place.people.is_admin(team, user) else None
+    async with place.services.reading() as session:
+        mine = PersonView(await overview.readable_sources(session, audience), questions)
     shown = home_blocks(mine, admin, place.services.settings, language)
     await place.api.publish_home(user, {"type": "home", "blocks": shown[:BLOCKS]})
 
@@ -55,7 +57,7 @@ def home_blocks(
 ) -> list[Block]:
     now = now or datetime.now(UTC)
     shown = [
-        *_knowledge(mine, language, now),
+        *_knowledge(mine, admin.failed if admin else {}, language, now),
         blocks.divider(),
         blocks.header(say("slack.home_questions", language)),
         *_questions(mine.questions, language, now, say("slack.home_no_questions", language)),
@@ -68,7 +70,9 @@ def home_blocks(
     return shown
 
 
-def _knowledge(mine: PersonView, language: str, now: datetime) -> Iterator[Block]:
+def _knowledge(mine: PersonView, failed: Mapping[int, int], language: str, now: datetime) -> Iterator[Block]:
+    """``failed``: source -> files that could not be read; who is no administrator is told of none, since nobody knows
+    who might have read them."""
     refresh = blocks.button(
         REFRESH, say("slack.home_refresh", language), "home", say("slack.home_refresh_label", language)
     )
@@ -79,8 +83,9 @@ def _knowledge(mine: PersonView, language: str, now: datetime) -> Iterator[Block
     for source in mine.sources[:LINES]:
         when = _ago(source.synced_at, language, now)
         line = say("slack.home_source", language, name=_text(source.name), documents=f"{source.documents:,}", age=when)
-        failed = say("slack.home_failed", language, count=source.failures) if source.failures else ""
-        lines.append(f"• {line}{f' · {failed}' if failed else ''}")
+        if count := failed.get(source.id):
+            line = f"{line} · {say('slack.home_failed', language, count=count)}"
+        lines.append(f"• {line}")
     if lines:
         yield blocks.section("\n".join(lines)[:3_000])
     yield blocks.context(say("slack.home_how", language))

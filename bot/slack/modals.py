@@ -35,10 +35,9 @@ State = Mapping[str, Mapping[str, Mapping[str, Any]]]
 async def settings_view(place: Workplace, message: Message, language: str) -> Block:
     """How Almanac behaves in a channel, as it is now."""
     current = await place.settings(message)
-    async with place.services.sessions() as session:
-        audience = channel_audience(message.team, message.channel)
-        known = await overview.of_person(session, message.asker, audience)
-    sources = [blocks.option(source.name, str(source.id)) for source in known.sources[:100]]
+    async with place.services.reading() as session:
+        known = await overview.readable_sources(session, channel_audience(message.team, message.channel))
+    sources = [blocks.option(source.name, str(source.id)) for source in known[:100]]
     metadata = json.dumps({"team": message.team, "channel": message.channel, "language": language})
     return blocks.modal(
         SETTINGS, say("slack.settings_title", language), _settings_fields(current, sources, language),

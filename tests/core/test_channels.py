@@ -100,12 +100,13 @@ async def test_a_person_sees_what_they_may_read_and_what_they_asked(sessions: Se
     taken_back = await answered(sessions, "Taken back?", Outcome.ANSWERED)
     async with sessions.begin() as session:
         await answers.withdraw(session, taken_back)
-        view = await overview.of_person(session, ANNA, Audience.everyone())
-        wider = await overview.of_person(session, ANNA, Audience.person("slack", "T1:U9"))
-    assert (view.documents, wider.documents) == (1, 2)
-    assert [source.documents for source in view.sources] == [1]
-    assert view.sources[0].synced_at is not None
-    assert [asked.question for asked in view.questions] == ["Mine?"]
+        mine = await overview.readable_sources(session, Audience.everyone())
+        wider = await overview.readable_sources(session, Audience.person("slack", "T1:U9"))
+        asked = await overview.questions_of(session, ANNA)
+    assert [source.documents for source in mine] == [1]
+    assert [source.documents for source in wider] == [2]
+    assert mine[0].synced_at is not None
+    assert [one.question for one in asked] == ["Mine?"]
 
 
 async def test_an_administrator_sees_how_it_goes(sessions: Sessions) -> None:
@@ -122,5 +123,6 @@ async def test_an_administrator_sees_how_it_goes(sessions: Sessions) -> None:
         view = await overview.of_admin(session)
     assert [asked.question for asked in view.unanswered] == ["Unknown?"]
     assert view.failures == [("handbook", "broken.pdf", "the file is empty")]
+    assert view.failed == {source_id: 1}
     assert (view.answers_today, view.cost_today, view.cost_30_days) == (3, 0.75, 0.75)
     assert (view.votes_up, view.votes_down, len(view.runs)) == (1, 1, 1)

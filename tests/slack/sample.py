@@ -82,22 +82,22 @@ def pages_of_the_readme() -> dict[str, str]:
 
 def _person() -> PersonView:
     sources = [
-        SourceView(1, "handbook", "folder", 212, NOW - timedelta(hours=2), 0),
-        SourceView(2, "wiki.example.com", "page", 48, NOW - timedelta(days=3), 2),
+        SourceView(1, "handbook", "folder", 212, NOW - timedelta(hours=2), NOW - timedelta(hours=2)),
+        SourceView(2, "wiki.example.com", "page", 48, NOW - timedelta(days=3), NOW - timedelta(days=3)),
     ]
     questions = [
         Asked(NOW - timedelta(minutes=4), "Within how many minutes must a ledger release be rolled back?", "answered",
               uuid.uuid4()),
         Asked(NOW - timedelta(days=1), "Who won the chess cup?", "not_in_documents", uuid.uuid4()),
     ]  # fmt: skip
-    return PersonView(260, sources, questions)
+    return PersonView(sources, questions)
 
 
 def _admin() -> AdminView:
     runs = [{"kind": "ingest", "state": "succeeded", "progress": {"done": 212, "total": 212}, "error": None}]
     failures = [("wiki.example.com", "/old/scan.pdf", "the PDF holds no text")]
     unanswered = [Asked(NOW - timedelta(days=1), "Who won the chess cup?", "not_in_documents", uuid.uuid4())]
-    return AdminView(runs, failures, 0.42, 9.71, 57, unanswered, 31, 4)
+    return AdminView(runs, failures, 0.42, 9.71, 57, unanswered, 31, 4, {2: 2})
 
 
 def _settings() -> dict[str, Any]:
