@@ -115,7 +115,7 @@ class Calls:
         try:
             await asyncio.gather(*(task for _, _, task in begun))
         except asyncio.CancelledError:
-            self.uses += [replace(use, outcome="failed", error=BROKEN_OFF) for use, first, _ in begun if first]
+            self.uses += [_broken_off(use, task) for use, first, task in begun if first]
             raise
         finally:  # nothing goes on alone
             for _, _, task in begun:
@@ -232,6 +232,13 @@ class Calls:
 
     def _tool(self, name: str) -> Tool | None:
         return next((tool for tool in self.hands.tools if tool.name == name and name != SEARCH), None)
+
+
+def _broken_off(use: ToolUse, task: asyncio.Task[_Made]) -> ToolUse:
+    """What is kept of a call when the answer is stopped; what was over by then was made."""
+    if task.done() and not task.cancelled() and task.exception() is None:
+        return task.result().use
+    return replace(use, outcome="failed", error=BROKEN_OFF)
 
 
 async def _refused(use: ToolUse, problem: str) -> _Made:
