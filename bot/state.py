@@ -13,13 +13,31 @@ from assistant.errors import AlreadyRunning
 
 
 @dataclass(frozen=True, slots=True)
+class SampleTools:
+    """The sample's tools.yaml, where its servers are this time, and the secrets made for this time."""
+
+    file: str
+    servers: dict[str, str]
+    secrets: dict[str, str]
+
+    def environment(self) -> dict[str, str]:
+        """The settings that say the same to a process of ours."""
+        return {
+            "ALMANAC_TOOLS": self.file,
+            "ALMANAC_TOOL_SERVERS": json.dumps(self.servers),
+            "ALMANAC_TOOL_SECRETS": json.dumps(self.secrets),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
-    """A running Almanac. The URLs are those of its servers, embedded or not."""
+    """A running Almanac. The URLs are those of its servers, embedded or not; ``tools`` is there with the sample."""
 
     pid: int
     web: str
     database_url: str
     redis_url: str
+    tools: SampleTools | None = None
 
 
 @contextmanager
@@ -68,7 +86,9 @@ def find(home: Path) -> Running | None:
 
 def _read(home: Path) -> Running | None:
     try:
-        return Running(**json.loads(_file(home).read_text()))
+        known = json.loads(_file(home).read_text())
+        tools = known.pop("tools", None)
+        return Running(**known, tools=SampleTools(**tools) if tools else None)
     except (OSError, ValueError, TypeError):
         return None
 

@@ -7,7 +7,6 @@ import contextlib
 import errno
 import os
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,74 +24,15 @@ from assistant.embedded import EmbeddedPostgres, EmbeddedValkey
 from assistant.errors import AlmanacError, AlreadyRunning, DatabaseUnavailable
 from assistant.process import LISTENING_SOCKET, PARENT_PIPE, stop_requested
 from assistant.settings import Settings
-from bot import state
+from assistant.tools.registry import Toolbox
+from bot import sample_tools, state
+from bot.child import STOP_SECONDS, Child
 
-STOP_SECONDS = 15.0
 READY_SECONDS = 120.0
 WATCH_SECONDS = 2.0
-BACKOFF = (0.5, 1, 2, 5, 10, 30)
 
 Tell = Callable[[str], None]
 Watch = Callable[[runs.RunRow], None]
-
-
-class Child:
-    """One process of ours, started again when it dies. It lives no longer than we do: see ``assistant.process``."""
-
-    def __init__(self, module: str, environment: dict[str, str], log: Path, sockets: tuple[int, ...] = ()) -> None:
-        self.name = module
-        self._environment = environment
-        self._log = log
-        self._sockets = sockets
-        self._process: asyncio.subprocess.Process | None = None
-        self._keeper: asyncio.Task[None] | None = None
-        self._failures = 0
-
-    async def start(self) -> None:
-        await self._launch()
-        self._keeper = asyncio.create_task(self._keep(), name=f"keep-{self.name}")
-
-    async def stop(self) -> None:
-        if self._keeper is not None:
-            self._keeper.cancel()
-        if self._process is None or self._process.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
-        try:
-            await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
-
-    @property
-    def failures(self) -> int:
-        """How often in a row it died soon after its start."""
-        return self._failures
-
-    def last_words(self) -> str:
-        """The last line that is not a log record: a start that failed says why in one sentence."""
-        lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
-        plain = [line for line in lines[-50:] if line.strip() and not line.startswith("{")]
-        return plain[-1] if plain else f"see {self._log}"
-
-    async def _launch(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", self.name,
-                env=self._environment, stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log,
-                start_new_session=True, pass_fds=self._sockets,
-            )  # fmt: skip
-
-    async def _keep(self) -> None:
-        while True:
-            assert self._process is not None
-            began = asyncio.get_running_loop().time()
-            await self._process.wait()
-            lived = asyncio.get_running_loop().time() - began
-            self._failures = self._failures + 1 if lived < 30 else 1
-            await asyncio.sleep(BACKOFF[min(self._failures, len(BACKOFF)) - 1])
-            await self._launch()
 
 
 async def up(
@@ -100,6 +40,7 @@ async def up(
 ) -> None:
     """Run until SIGTERM or SIGINT. ``ready`` is called once, when questions are answered."""
     home = settings.home.resolve()
+    await asyncio.to_thread(Toolbox.open, settings)  # a wrong tools.yaml stops the start before anything is started
     with state.exclusive(home) as crashed, _listen(settings, STOP_SECONDS if crashed else 0) as listening:
         async with AsyncExitStack() as stack:
             stopping = asyncio.create_task(stop_requested(), name="stop")
@@ -163,6 +104,10 @@ async def _start(
     }
     logs = home / "logs"
     logs.mkdir(exist_ok=True)
+    tools = None
+    if sample and await sample_tools.wanted(settings, create_sessions(engine)):
+        tools = await sample_tools.start(settings, logs, stack)
+        environment |= tools.environment()
     worker = Child("workers", environment, logs / "worker.log")
     bot = Child("bot", environment | {LISTENING_SOCKET: str(listening.fileno())}, logs / "bot.log",
                 (listening.fileno(),))  # fmt: skip
@@ -174,7 +119,7 @@ async def _start(
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     web = f"http://{host}:{port}"
     await _until_ready(web, bot, tell)
-    return state.Running(os.getpid(), web, database_url, redis_url)
+    return state.Running(os.getpid(), web, database_url, redis_url, tools)
 
 
 async def _url(

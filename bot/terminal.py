@@ -23,10 +23,11 @@ from assistant.database import migrate, runs, status
 from assistant.errors import AlmanacError, NotRunning
 from assistant.knowledge.filters import NO_FILTERS, Filters, from_arguments
 from assistant.settings import Settings
-from bot import administration, evaluating, reembedding, spending_cli, state, supervisor
+from bot import administration, evaluating, reembedding, spending_cli, state, supervisor, tools_cli
 from bot import console as show
 from bot.backend import Backend, command_settings, open_backend, open_sessions
 from bot.checks import run_checks
+from bot.child import STOP_SECONDS
 from bot.mcp.cli import app as mcp
 from bot.slack.cli import app as slack
 from bot.teams.cli import playground, teams
@@ -127,7 +128,7 @@ def down(json: JsonFlag = False) -> None:
     if running is None:
         raise NotRunning(f"No Almanac runs in {settings.home.resolve()}.")
     os.kill(running.pid, signal.SIGTERM)
-    deadline = time.monotonic() + 2 * supervisor.STOP_SECONDS + 10
+    deadline = time.monotonic() + 2 * STOP_SECONDS + 10
     while state.find(settings.home) is not None:
         if time.monotonic() > deadline:
             raise AlmanacError(f"Almanac (pid {running.pid}) did not stop in time.")
@@ -347,6 +348,7 @@ administration.mount(app)
 spending_cli.mount(app)
 app.add_typer(reembedding.app, name="reembed")
 app.add_typer(evaluating.app, name="eval")
+app.add_typer(tools_cli.app, name="tools")
 for group in (slack, teams, playground, mcp):
     app.add_typer(group)
 

@@ -157,7 +157,7 @@ def test_a_killed_child_is_started_again(up: Up, module: str) -> None:
     eventually(lambda: module in up.children())
     victim = up.children()[module]
     victim.kill()
-    eventually(lambda: module in up.children() and up.children()[module].pid != victim.pid)
+    eventually(lambda: (child := up.children().get(module)) is not None and child.pid != victim.pid)
     assert ask(up.web, "What is a SEV1?")["outcome"] in ("answered", "not_in_documents")
 
 

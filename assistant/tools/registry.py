@@ -96,6 +96,11 @@ class Toolbox:
         """Whether there is no source at all."""
         return not self._shelves
 
+    @property
+    def unreachable(self) -> list[str]:
+        """A sentence for each source that could not be reached when it was asked last."""
+        return [shelf.error for shelf in self._shelves.values() if shelf.error]
+
     async def tools_for(self, caller: ToolCaller) -> Sequence[Tool]:
         """What the caller may use, in the order of tools.yaml."""
         return [tool for tool in await self.all() if tool.open_to(caller)]
