@@ -17,6 +17,7 @@ from assistant.knowledge.sentences import split_units
 
 SUPPORTED = 0.5  # probability
 _NUMBERS = re.compile(r"\[(\d{1,3})\](?!\()")
+_LEADING = re.compile(r"\s*(?:\[\d{1,3}\](?!\()\s*)+")
 _WORD = re.compile(r"[^\W\d_]{2,}|\d")
 
 
@@ -46,19 +47,33 @@ class Verdict:
 
 
 def claims(text: str) -> list[Claim]:
-    """The claims of an answer, in order. What holds no word (a rule, a lone marker) is none; a marker on a line of its
-    own belongs to the block before it."""
+    """The claims of an answer, in order. What holds no word (a rule, a lone marker) is none.
+
+    Markers stand behind what they prove: those that begin a unit ("It is so. [1] And so.") belong to the claim before
+    it, and so do those on a line of their own.
+    """
     found: list[Claim] = []
+    end = 0
     for unit in split_units(text):
-        numbers = tuple(dict.fromkeys(int(number) for number in _NUMBERS.findall(unit.text)))
-        words = " ".join(without_markers(unit.text).split()) if unit.kind != "code" else unit.text.strip()
-        if unit.kind == "heading" and not numbers:
-            continue
-        if _WORD.search(words):
-            found.append(Claim(words, () if unit.kind == "code" else numbers))
-        elif numbers and found:
-            found[-1] = Claim(found[-1].text, tuple(dict.fromkeys([*found[-1].cited, *numbers])))
+        goes_on = bool(found) and unit.kind == "sentence" and "\n" not in text[end : unit.start]
+        leading = _LEADING.match(unit.text) if goes_on else None
+        if leading is not None:
+            found[-1] = _citing(found[-1], leading.group())
+        rest = unit.text[leading.end() :] if leading is not None else unit.text
+        end = unit.end
+        words = unit.text.strip() if unit.kind == "code" else " ".join(without_markers(rest).split())
+        if not _WORD.search(words):
+            if found and leading is None:
+                found[-1] = _citing(found[-1], rest)
+        elif unit.kind != "heading" or _NUMBERS.search(rest):
+            found.append(Claim(words, ()) if unit.kind == "code" else _citing(Claim(words, ()), rest))
     return found
+
+
+def _citing(claim: Claim, text: str) -> Claim:
+    """The claim with the markers of ``text``, too."""
+    numbers = (int(number) for number in _NUMBERS.findall(text))
+    return Claim(claim.text, tuple(dict.fromkeys([*claim.cited, *numbers])))
 
 
 async def judge(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _WORD = re.compile(r"[^\W_]+")
-_MARKER = re.compile(r"\[\d{1,3}\](?!\()")
+_MARKER = re.compile(r"[ \t]*\[\d{1,3}\](?!\()")
 
 
 def without_markers(text: str) -> str:
