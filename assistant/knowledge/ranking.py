@@ -4,6 +4,7 @@
     document    a passage's cosine leans on its document's: that of the mean of its passages among the candidates
     feedback    the question's vector leans on the first passages' (Rocchio 1971), and the cosines are taken anew
     collapse    the same words again are shown once (``words_of``)
+    recency     of two that fit about equally well, the newer comes first (``assistant.knowledge.recency``)
 
 Each stage can be left out: the arms of ``almanac eval retrieval`` are this code with other settings. What chose the
 settings stands in `benchmarks.md`.
@@ -34,7 +35,8 @@ class Ranking:
     ``share``: how much of the fused score is BM25's, 0..1. ``scale``: what brings the two to one scale, the range of
     the candidates' scores or their standard deviation. ``candidates``: of each arm. ``document``: the share of the
     document in a cosine, 0..1. ``feedback``: the share of the first ``feedback_passages`` in the question's vector.
-    ``collapse``: show copies once. ``rerank``: how many of the first a cross-encoder orders, where there is one.
+    ``collapse``: show copies once. ``recency``: the lead in score that a newer document may make up for. ``rerank``:
+    how many of the first a cross-encoder orders, where there is one.
     """
 
     share: float = BM25_SHARE
@@ -44,6 +46,7 @@ class Ranking:
     feedback: float = 0.0
     feedback_passages: int = 8
     collapse: bool = False
+    recency: float = 0.0
     rerank: int = 0
 
     @property
@@ -58,7 +61,7 @@ HYBRID = Ranking()
 SCALED = Ranking(share=0.45, scale="deviation", candidates=80)  # .743 .749 .633 .308; hybrid .736 .747 .633 .309
 DOCUMENT = replace(SCALED, document=0.3)  # .739 .751 .633 .314; half of it or twice as much: within .003
 FEEDBACK = replace(DOCUMENT, feedback=0.4)  # .749 .754 .631 .325; a share of .3: .749 .755 .634 .319
-FINAL = replace(FEEDBACK, collapse=True, rerank=20)  # what answers use
+FINAL = replace(FEEDBACK, collapse=True, recency=0.02, rerank=20)  # what answers use
 ARMS: Mapping[str, Ranking] = {
     "bm25": BM25,
     "dense": DENSE,

@@ -16,6 +16,7 @@ from assistant.database.conditions import Condition, condition, look_up
 from assistant.database.hybrid import Request
 from assistant.database.session import Sessions
 from assistant.database.vectors import Model, models
+from assistant.knowledge import recency
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.embedders import Embedders, pinned
 from assistant.knowledge.embedding import Embedder, halfvec_literal, unpacked
@@ -199,8 +200,16 @@ async def find(
         hits, gone = await _read(session, scored, request, ranking.collapse)
         if not gone or attempt == ATTEMPTS - 1:
             weights: dict[str, float] = next((row.by_term for row in rows if row.by_term), {})
+            hits = _newer_first(hits, ranking.recency)
             return SearchResult(tuple(hits), {int(term): idf for term, idf in weights.items()})
     return SearchResult((), {})
+
+
+def _newer_first(hits: Sequence[Hit], most: float) -> list[Hit]:
+    """Where some lead by less than ``most``, the newer ones; the scores stay with the places."""
+    days = [recency.day(hit.details, hit.indexed_at) for hit in hits]
+    places = recency.order([hit.score for hit in hits], days, most)
+    return [replace(hits[place], score=hits[at].score) for at, place in enumerate(places)]
 
 
 def _reordered(hits: tuple[Hit, ...], order: Sequence[int]) -> tuple[Hit, ...]:
