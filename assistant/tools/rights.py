@@ -7,8 +7,11 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 
+from assistant.database import groups
 from assistant.database.approvals import Approval
+from assistant.database.session import Sessions
 from assistant.errors import AlmanacError
+from assistant.knowledge.audience import Audience
 from assistant.strings import DEFAULT, say
 from assistant.tools.model import Tool
 
@@ -58,3 +61,10 @@ def definition_hash(tool: Tool) -> str:
 
 def _plain(value: object) -> object:
     return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+async def principals_of(sessions: Sessions, audience: Audience, admin: bool) -> frozenset[str]:
+    """All that somebody can be named by among approvers: what they read by alone, their groups, and their office."""
+    async with sessions() as session:
+        own = await groups.with_groups(session, audience)
+    return own.principals | {ADMINISTRATORS} if admin else own.principals

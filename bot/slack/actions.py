@@ -18,7 +18,7 @@ from assistant.database.answers import Stored
 from assistant.database.inbox import Event
 from assistant.strings import say
 from bot.inbox import Claim
-from bot.slack import blocks, commands, home, modals, votes
+from bot.slack import approval_card, approvals, blocks, commands, home, modals, votes
 from bot.slack.clean import escape, harmless
 from bot.slack.errors import Refused
 from bot.slack.events import Message, channel_audience
@@ -69,6 +69,8 @@ async def acted(place: Workplace, body: Mapping[str, Any]) -> None:
         await votes.voted(place, body, message)
     elif name in (REGENERATE, PERSON, SHARE):
         await _store_answered(place, name, value, message)
+    elif name in (approval_card.APPROVE, approval_card.DENY):
+        await approvals.store_click(place, name, value, message, body)
     elif name == ADD_FILE:
         await _store_file(place, value, message, body)
     elif name == commands.CONFIRM:

@@ -20,8 +20,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from assistant.services import Services
 from assistant.strings import detect
+from bot.approvals import Upkeep
 from bot.inbox import Inbox
-from bot.slack import actions, commands, deletion, files, submit, unfurl
+from bot.slack import actions, approvals, commands, deletion, files, submit, unfurl
 from bot.slack.api import CALL_SECONDS, Api, new_pace
 from bot.slack.deliver import SlackFrontEnd
 from bot.slack.door import refusal
@@ -37,6 +38,7 @@ PATH = "/slack/events"
 
 JOBS = {
     "command": commands.run_command,
+    "approval": approvals.decide,
     "files": files.add_files,
     "person": actions.ask_person,
     "share": actions.share,
@@ -72,6 +74,7 @@ class _Slack:
         self.place.inbox = Inbox(
             SlackFrontEnd(self.place, JOBS), services.answering, services.sessions, settings.lease_seconds
         )
+        self.upkeep = Upkeep(services, PLATFORM, lambda approval: approvals.refresh(self.place, approval))
         self.bolt = _bolt(self)
 
     async def lifetime(self, _application: web.Application) -> AsyncIterator[None]:
@@ -79,6 +82,7 @@ class _Slack:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CALL_SECONDS)) as http:
             self.client.session = self.place.api.http = http
             self.place.inbox.start()
+            self.upkeep.start()
             self.place.spawn(asyncio.to_thread(detect, "warm up"), "slack-languages")  # half a second, once
             socket = self._socket(http)
             if socket is not None:
@@ -88,6 +92,7 @@ class _Slack:
             finally:
                 if socket is not None:
                     await socket.stop()
+                await self.upkeep.stop()
                 await self.place.inbox.stop()
                 await self.place.close(CALL_SECONDS)
 

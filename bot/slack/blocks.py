@@ -47,6 +47,12 @@ def header(text: str) -> Block:
     return {"type": "header", "block_id": fresh("header"), "text": plain(text, HEADER_CHARS)}
 
 
+def code(text: str) -> Block:
+    """Text as it is: Slack reads no markup, no mention and no link into it."""
+    lines = {"type": "rich_text_preformatted", "elements": [{"type": "text", "text": text or " "}]}
+    return {"type": "rich_text", "block_id": fresh("code"), "elements": [lines]}
+
+
 def divider() -> Block:
     return {"type": "divider", "block_id": fresh("divider")}
 

@@ -16,7 +16,7 @@ from assistant.errors import QuestionRejected
 from assistant.strings import detect, say
 from bot import inbox
 from bot.inbox import Claim, LostClaim, TryLater
-from bot.slack import blocks
+from bot.slack import approvals, blocks
 from bot.slack.draft import Draft
 from bot.slack.errors import GONE, Refused, Unreachable
 from bot.slack.events import PLATFORM, Message, own_audience, plain
@@ -203,14 +203,22 @@ class SlackFrontEnd:
             else:
                 answer, parts = await self._made(message, stream, writer)
             if message.kind == "ask" or (answer is not None and answer.private):
-                return await self._privately(message, writer, parts, claim)
+                reply = await self._privately(message, writer, parts, claim)
+                await self._cards(message, event, answer, claim)
+                return reply
             if message.unprompted and (answer is None or answer.outcome is not Outcome.ANSWERED):
                 return {"channel": message.channel, "silent": True}
             await self._look_around(message, event, writer, str(answer.id) if answer else "")
             sent = await writer.finish(parts, str(answer.id) if answer else "")
+            await self._cards(message, event, answer, claim)
             return {"channel": message.channel, "parts": sent}
         finally:
             writer.forget()
+
+    async def _cards(self, message: Message, event: Event, answer: Answer | None, claim: Claim) -> None:
+        """What the answer waits for, below it."""
+        if answer is not None and answer.approvals:
+            await approvals.show(self._place, message, event, answer, claim)
 
     async def _made(
         self, message: Message, stream: AsyncIterator[AnswerEvent], writer: Writer

@@ -119,6 +119,17 @@ def _many(limit: int, check: Callable[[Json], bool]) -> Callable[[Json], bool]:
     return checked
 
 
+def _is_code(part: Json) -> bool:
+    """The one kind of rich text that the bot sends."""
+    texts = part.get("elements") or []
+    return (
+        part.get("type") == "rich_text_preformatted"
+        and len(texts) == 1
+        and texts[0].get("type") == "text"
+        and bool(texts[0].get("text"))
+    )
+
+
 def _input(block: Json) -> bool:
     element = block.get("element") or {}
     return _is_plain(block.get("label"), 2_000) and _is_element(element) and (
@@ -211,6 +222,8 @@ def _unique_actions(blocks: list[Json]) -> bool:
 def _text_length(block: Json) -> int:
     text = block.get("text", "")
     own = len(text) if isinstance(text, str) else len(text.get("text", ""))
+    if block["type"] == "rich_text":
+        return sum(len(text["text"]) for part in block["elements"] for text in part["elements"])
     texts = [element.get("text", "") for element in block.get("elements", ()) if "text" in element]
     return own + sum(len(text) if isinstance(text, str) else len(text.get("text", "")) for text in texts)
 
@@ -222,6 +235,7 @@ _BLOCKS: dict[str, Callable[[Json], bool]] = {
     "context_actions": _many(5, _is_feedback),
     "actions": _many(25, _is_element),
     "header": lambda block: _is_plain(block.get("text"), 150),
+    "rich_text": lambda block: bool(block.get("elements")) and all(_is_code(part) for part in block["elements"]),
     "divider": lambda block: True,
     "input": _input,
 }

@@ -90,6 +90,9 @@ def block(item: Json) -> str:
         return f'<div class="block context">{"<br>".join(text(part) for part in item["elements"])}</div>'
     if kind == "header":
         return f'<div class="block header">{text(item["text"])}</div>'
+    if kind == "rich_text":
+        texts = ["".join(piece["text"] for piece in part["elements"]) for part in item["elements"]]
+        return "".join(f'<pre class="block"><code>{html.escape(text)}</code></pre>' for text in texts)
     if kind == "divider":
         return '<div class="block divider"></div>'
     if kind == "actions":

@@ -7,8 +7,9 @@ import hashlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 from aiohttp import web
@@ -165,9 +166,14 @@ class Bot:
 
 @asynccontextmanager
 async def running_bot(
-    database_url: str, configured: Settings, model: FakeModel, embedder: Embedder
+    database_url: str,
+    configured: Settings,
+    model: FakeModel,
+    embedder: Embedder,
+    toolbox: Any = None,
+    asking: Callable[[Services], Any] | None = None,
 ) -> AsyncIterator[Bot]:
-    """The Slack front end on a real socket, over a real database."""
+    """The Slack front end on a real socket, over a real database. ``asking`` makes what answers instead."""
     engine = create_engine(database_url)
     sessions = create_sessions(engine)
     metrics = Metrics()
@@ -177,6 +183,9 @@ async def running_bot(
         max_chars=configured.question_max_chars, timeout=configured.question_timeout,
     )  # fmt: skip
     services = Services(configured, engine, sessions, embedder, searcher, model, answering, metrics)
+    if toolbox is not None:
+        services = replace(services, toolbox=toolbox)
+        services = replace(services, answering=asking(services)) if asking is not None else services
     application = web.Application(client_max_size=1024 * 1024)
     front = add_slack(application, services)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
