@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,7 @@ from bot.evaluating_runs import (
     stoppable,
 )
 from bot.evaluating_show import show_runs
+from bot.evaluating_tools import ToolsWanted, measure_tools
 
 app = typer.Typer(rich_markup_mode="rich")
 
@@ -71,6 +73,42 @@ async def _answers(settings: Settings, wanted: AnswersWanted, ends: Ends) -> dic
         return await keep(sessions, await measure_answers(settings, database, wanted, err), ends)
 
 
+@app.command(
+    cls=MayCompare,
+    epilog="Examples: almanac eval tools  ·  almanac eval tools bfcl/ --each 50  ·  "
+    "almanac eval tools agentdojo/ --json",
+)
+def tools(
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="A folder of BFCL or AgentDojo, or a file of tasks; default: those Almanac comes with."),
+    ] = None,
+    category: Annotated[list[str] | None, typer.Option(help="Only this category; several: each of them.")] = None,
+    each: Annotated[int | None, typer.Option(min=1, help="Only so many of each category, evenly spread.")] = None,
+    at_once: Annotated[int, typer.Option(min=1, max=32, help="Tasks at a time.")] = 4,
+    compare: CompareOption = None,
+    max_loss: LossOption = None,
+    html: HtmlOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Which functions the model calls, and with what: BFCL's AST match, tool choice, arguments.
+
+    Without a language model the router alone is measured: which tool it chooses for a question, or none.
+    """
+    settings = command_settings()
+    ends = Ends(compare, max_loss, html, json)
+    ends.check()
+    wanted = ToolsWanted(path, tuple(category or ()), each, at_once)
+    wanted.tasks()
+    finish([asyncio.run(stoppable(_tools(settings, wanted, ends)))], ends)
+
+
+async def _tools(settings: Settings, wanted: ToolsWanted, ends: Ends) -> dict[str, Any]:
+    err = show.error_console()
+    async with open_sessions(settings) as (sessions, _):
+        return await keep(sessions, await measure_tools(settings, wanted, err), ends)
+
+
 @app.command(epilog="Examples: almanac eval runs  ·  almanac eval runs --json")
 def runs(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,
@@ -108,3 +146,31 @@ async def _accept(settings: Settings, name: str) -> dict[str, Any]:
         await evaluations.accept(session, run_id)
         document = await evaluations.load(session, run_id)
     return {key: document[key] for key in ("run", "suite", "subject", "model", "created_at", "accepted_at")}
+
+
+@app.command(epilog="Examples: almanac eval collect cases.jsonl  ·  almanac eval collect --since 30d cases.jsonl")
+def collect(
+    file: Annotated[Path, typer.Argument(help="JSON Lines; cases that it holds already stay as they are.")],
+    since: Annotated[str | None, typer.Option(help="Only what was asked in the last 12h, 30d, 4w, 6m, 1y.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Add questions without an answer, and those voted down, to a file of cases for `almanac eval answers`.
+
+    Private answers are left out; nobody is named, and what identifies a person is redacted.
+    """
+    from assistant.evaluation.collecting import span, write
+
+    found = asyncio.run(_collect(command_settings(), None if since is None else span(since)))
+    added = write(found, file)
+    if json:
+        show.print_json({"file": str(file), "found": len(found), "added": added})
+    else:
+        held = f"; {len(found) - added:,} were there already" if added < len(found) else ""
+        show.error_console().print(Text(f"{added:,} cases added to {file}{held}."))
+
+
+async def _collect(settings: Settings, since: timedelta | None) -> list[dict[str, Any]]:
+    from assistant.evaluation.collecting import cases
+
+    async with open_sessions(settings) as (sessions, _), sessions() as session:
+        return cases(await evaluations.open_questions(session, since))

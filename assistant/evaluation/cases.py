@@ -52,7 +52,7 @@ class CaseSet:
     remarks: tuple[str, ...] = ()
 
     def first(self, most: int | None) -> CaseSet:
-        """The first ``most`` answerable cases with the unanswerable ones in the same share."""
+        """``most`` of the cases, evenly spread."""
         if most is None or most >= len(self.cases):
             return self
         step = len(self.cases) / most
