@@ -1,4 +1,4 @@
-"""The one file that enqueues. arq carries a run's id and nothing else, as JSON."""
+"""The one file that enqueues. arq carries a run's id, as JSON, and where traces are kept that of the asker's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from arq.connections import ArqRedis, RedisSettings, create_pool
 from arq.constants import in_progress_key_prefix
 from redis.exceptions import RedisError
 
+from assistant import tracing
 from assistant.errors import QueueUnavailable, SettingsError
 
 log = structlog.get_logger()
@@ -77,4 +78,5 @@ async def enqueue(pool: ArqRedis, run_id: uuid.UUID) -> None:
     """
     job_id = f"run:{run_id}"
     await pool.delete(in_progress_key_prefix + job_id)
-    await pool.enqueue_job(JOB, str(run_id), _job_id=job_id)
+    trace = tracing.carried()
+    await pool.enqueue_job(JOB, str(run_id), *([trace] if trace else []), _job_id=job_id)

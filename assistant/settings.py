@@ -154,6 +154,8 @@ class Settings(BaseSettings):
     teams_openid_metadata_url: str = "https://login.botframework.com/v1/.well-known/openidconfiguration"
     teams_login_url: str | None = None  # token endpoint's authority, for sovereign clouds and for tests
 
+    otlp_endpoint: str | None = Field(default=None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT"))
+    trace_content: bool = False  # what people and models write is in the traces, too
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
 
@@ -205,7 +207,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "llm_base_url", "llm_azure_endpoint", "public_url", "slack_api_base_url", "confluence_url", "github_api_url",
-        "graph_url", "graph_login_url",
+        "graph_url", "graph_login_url", "otlp_endpoint",
     )  # fmt: skip
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:

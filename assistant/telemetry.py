@@ -1,4 +1,4 @@
-"""Structured logs and Prometheus metrics. Message text and secrets never reach either."""
+"""Structured logs, metrics and stages, which are spans, too. Message text and secrets never reach any of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from assistant import tracing
 
 STAGE_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5, 10, 30, 60)
 
@@ -77,10 +79,11 @@ class Stopwatch:
         self.milliseconds: dict[str, float] = {}
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> Iterator[tracing.Span]:
         start = time.perf_counter()
         try:
-            yield
+            with tracing.span(name) as span:
+                yield span
         finally:
             self.record(name, time.perf_counter() - start)
 
@@ -100,6 +103,7 @@ def configure_logs(level: str, form: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        tracing.stamped,
     ]
     last: list[Any] = (
         [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]  # no local variables

@@ -16,6 +16,7 @@ from assistant.process import LISTENING_SOCKET, stop_requested
 from assistant.services import Services, open_services
 from assistant.settings import Settings, load_settings
 from assistant.telemetry import configure_logs
+from assistant.tracing import configure_tracing
 from bot.app import create_application
 
 log = structlog.get_logger()
@@ -56,7 +57,11 @@ def main() -> int:
         configure_logs(settings.log_level, settings.log_format)
         if settings.database_url is None:
             raise SettingsError("ALMANAC_DATABASE_URL is not set; `almanac up` starts a database and the bot.")
-        uvloop.run(serve(settings, settings.database_url.get_secret_value()))
+        end_traces = configure_tracing(settings, "almanac-bot")
+        try:
+            uvloop.run(serve(settings, settings.database_url.get_secret_value()))
+        finally:
+            end_traces()
     except AlmanacError as error:
         sys.stderr.write(f"{error}\n")
         return 1

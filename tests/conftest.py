@@ -25,7 +25,7 @@ def clean_environment() -> Iterator[None]:
     """No setting of the machine or of a ``.env`` reaches a test."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.startswith(("ALMANAC_", "SLACK_", "Microsoft")) and name != "ALMANAC_DATA":
+            if name.startswith(("ALMANAC_", "SLACK_", "Microsoft", "OTEL_")) and name != "ALMANAC_DATA":
                 patch.delenv(name)
         yield
 

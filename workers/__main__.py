@@ -17,6 +17,7 @@ from assistant.process import stop_requested
 from assistant.services import Services, open_services
 from assistant.settings import Settings, load_settings
 from assistant.telemetry import configure_logs
+from assistant.tracing import configure_tracing
 from workers.execution import execute
 from workers.settings import create_worker
 
@@ -73,10 +74,14 @@ def main(arguments: list[str]) -> int:
             raise SettingsError("ALMANAC_DATABASE_URL is not set; `almanac up` starts a database and a worker.")
         url = settings.database_url.get_secret_value()
         os.nice(NICENESS)
-        if arguments[:1] == ["run"] and len(arguments) == 2:
-            asyncio.run(run_once(settings, url, uuid.UUID(arguments[1])))
-        else:
-            asyncio.run(work(settings, url))
+        end_traces = configure_tracing(settings, "almanac-worker")
+        try:
+            if arguments[:1] == ["run"] and len(arguments) == 2:
+                asyncio.run(run_once(settings, url, uuid.UUID(arguments[1])))
+            else:
+                asyncio.run(work(settings, url))
+        finally:
+            end_traces()
     except AlmanacError as error:
         sys.stderr.write(f"{error}\n")
         return 1

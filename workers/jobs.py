@@ -8,16 +8,17 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from assistant import queue
+from assistant import queue, tracing
 from assistant.database import blocks, failures, runs, sightings, sources
 from workers.execution import execute
 
 log = structlog.get_logger()
 
 
-async def run(ctx: dict[str, Any], run_id: str) -> None:
-    """Work off one run."""
-    await execute(ctx["services"], uuid.UUID(run_id))
+async def run(ctx: dict[str, Any], run_id: str, trace: str | None = None) -> None:
+    """Work off one run; ``trace`` is that of whoever asked for it."""
+    with tracing.span("run", {"almanac.run.id": run_id}, parent=tracing.restored(trace)):
+        await execute(ctx["services"], uuid.UUID(run_id))
 
 
 async def sweep(ctx: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from assistant import tracing
 from assistant.answering.messages import Question, Usage
 from assistant.database import spending
 from assistant.database.session import Sessions
@@ -78,6 +79,7 @@ class Budget:
         self.zone = ZoneInfo(settings.cap_timezone)
         self.lease = settings.llm_timeout + settings.question_timeout
         self.metrics = metrics
+        self.provider = "azure.ai.openai" if settings.llm_azure_endpoint else "openai"
         self._needs_prices = settings.caps_money
         self._clock = clock
         self._tidied: date | None = None
@@ -211,13 +213,15 @@ class Purse:
     ) -> AsyncIterator[Reservation]:
         """Reserve, and settle however the block ends, also when it is cancelled."""
         reservation = await self.reserve(model, prompt_tokens, completion_tokens, purpose)
-        try:
-            yield reservation
-        except Exception:
-            reservation.failed = True
-            raise
-        finally:
-            await self._settle(reservation)
+        with tracing.chat(model, self._budget.provider, purpose, completion_tokens) as span:
+            try:
+                yield reservation
+            except Exception:
+                reservation.failed = True
+                raise
+            finally:
+                _tell(span, reservation)
+                await self._settle(reservation)
 
     def _windows(self, day: date) -> tuple[Window, ...]:
         month = Window("month", "", day.replace(day=1))
@@ -274,6 +278,20 @@ class Purse:
         metrics.tokens.labels(call.model, "prompt").inc(ended.prompt_tokens)
         metrics.tokens.labels(call.model, "completion").inc(ended.completion_tokens)
         metrics.tokens.labels(call.model, "cached_prompt").inc(ended.cached_tokens)
+
+
+def _tell(span: tracing.Span, reservation: Reservation) -> None:
+    """What the call took, as far as the API said."""
+    usage = reservation.usage
+    if usage is not None:
+        span.put(
+            {
+                "gen_ai.usage.input_tokens": usage.prompt_tokens,
+                "gen_ai.usage.output_tokens": usage.completion_tokens,
+                "gen_ai.usage.cache_read.input_tokens": reservation.cached_tokens or None,
+                "almanac.cost_usd": usage.cost_usd,
+            }
+        )
 
 
 def dollars(cost: float) -> Decimal:
