@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from importlib.metadata import version
@@ -17,9 +18,11 @@ from assistant.knowledge.embedding import TransformerEmbedder
 from assistant.models.port import Brief
 from assistant.services import check_database
 from assistant.settings import Settings
+from assistant.tools.registry import Toolbox
 from bot import state
 from bot.backend import open_database
 from bot.console import outdated_note
+from bot.sample_tools import with_sample
 
 Check = dict[str, Any]
 
@@ -35,6 +38,8 @@ async def run_checks(settings: Settings) -> AsyncIterator[Check]:
     yield await _queue(settings)
     yield await _embedder(settings)
     yield await _model(settings)
+    async for check in _tools(with_sample(settings, state.find(settings.home))):
+        yield check
 
 
 def _front_ends(settings: Settings) -> str:
@@ -111,6 +116,26 @@ async def _model(settings: Settings) -> Check:
     finally:
         await model.close()
     return _ok("language model", f"{model.name} answers")
+
+
+async def _tools(settings: Settings) -> AsyncIterator[Check]:
+    """One check for all sources of tools: what cannot be reached now is said, and is no reason to fail."""
+    if settings.tools_file is None:
+        yield _ok("tools", "none: ALMANAC_TOOLS names no tools.yaml")
+        return
+    try:
+        toolbox = await asyncio.to_thread(Toolbox.open, settings)
+    except AlmanacError as error:
+        yield _wrong("tools", str(error))
+        return
+    try:
+        states = await toolbox.states()
+    finally:
+        await toolbox.close()
+    yield _ok("tools", ", ".join(f"{source.name} ({source.tools})" for source in states if not source.error) or "none")
+    for source in states:
+        if source.error:
+            yield _ok(f"tools of {source.name}", source.error) | {"warning": True}
 
 
 def _ok(name: str, detail: str) -> Check:

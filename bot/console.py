@@ -184,6 +184,8 @@ def outdated_note(documents: int) -> str:
 def show_checks(console: Console, checks: Sequence[dict[str, Any]]) -> None:
     for check in checks:
         mark = Text("✓ " if check["ok"] else "✗ ", style="green" if check["ok"] else "red")
+        if check.get("warning"):
+            mark = Text("! ", style="yellow")
         mark.append(check["name"], style="bold")
         mark.append(f"  {check['detail']}", style="dim" if check["ok"] else "")
         console.print(mark)

@@ -103,20 +103,14 @@ async def _through_approval(toolbox: Toolbox, tool: Tool, given: Mapping[str, An
         approval = await approvals.propose(
             tool, given, caller(tool.users), "terminal", "terminal", "terminal", None, name=person, known_as=principals
         )
-        if not may_decide(approval, person, principals):
+        if not may_decide(approval, person, principals) or not (yes or sys.stdin.isatty()):
             return _approval_json(approval)
         show.error_console().print(_card(tool, given))
-        meant = yes or await asyncio.to_thread(_is_meant)
+        meant = yes or await asyncio.to_thread(typer.confirm, "Run exactly this?", err=True)
         approval = await approvals.decide(
             approval.id, person, principals, meant, approval.arguments_hash, name=person, platform="terminal"
         )
         return _approval_json(approval)
-
-
-def _is_meant() -> bool:
-    if not sys.stdin.isatty():
-        raise AlmanacError("Nobody can be asked here whether it is meant; say so with --yes.")
-    return typer.confirm("Run exactly this?", err=True)
 
 
 def caller(users: Sequence[str] = ()) -> ToolCaller:
@@ -222,7 +216,10 @@ def _show_list(console: Console, tools: Sequence[Tool]) -> None:
     if not tools:
         console.print("No tool can be reached.")
         return
-    table = Table("Name", "What it does", "Source", "Who", "Approval by", box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("Name", no_wrap=True)
+    for heading in ("What it does", "Source", "Who", "Approval by"):
+        table.add_column(heading)
     for tool in tools:
         approval = Text(_approval_words(tool), style="yellow" if tool.needs_approval else "dim")
         who = ", ".join(tool.users) + (" (as themselves)" if tool.as_asker else "")

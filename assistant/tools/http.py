@@ -88,8 +88,8 @@ class Sender:
             raise _Broken(ToolUnavailable(f"{self._name} cannot be reached; try again later.")) from None
         except aiohttp.ConnectionTimeoutError:
             raise _Broken(ToolUnavailable(f"{self._name} cannot be reached; try again later.")) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            words = f"{self._name} gave no readable answer ({type(error).__name__})"
+        except (aiohttp.ClientError, OSError, ValueError):
+            words = f"{self._name} gave no readable answer"
             if writes:
                 raise _uncertain(words) from None
             raise _Broken(ToolUnavailable(f"{words}; try again later.")) from None
@@ -99,8 +99,9 @@ class Sender:
         for _ in range(REDIRECTS + 1):
             self._gate.check(url)
             async with self._opened().request(
-                request.method, url, headers=request.headers, data=request.body, allow_redirects=False
-            ) as response:
+                request.method, url, headers=request.headers, data=request.body, allow_redirects=False,
+                middlewares=(_no_second_time,),
+            ) as response:  # fmt: skip
                 if response.status in (301, 302, 303, 307, 308) and "Location" in response.headers:
                     url = self._redirected(url, response, writes)
                     continue
@@ -139,7 +140,7 @@ class Sender:
         return bytes(body)
 
     def _late(self, writes: bool, timeout: float) -> ToolError:
-        words = f"{self._name} did not answer within {timeout:g} seconds"
+        words = f"{self._name} did not answer within {round(timeout, 1):g} seconds"
         return _uncertain(words) if writes else ToolUnavailable(f"{words}; try again later or ask for less.")
 
     def _opened(self) -> aiohttp.ClientSession:
@@ -156,6 +157,20 @@ class Sender:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+class _Lost(aiohttp.ClientError):
+    """The connection broke after it was made."""
+
+
+async def _no_second_time(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """aiohttp itself sends PUT and DELETE again where the connection breaks; whether that is right is for us to say."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _Lost(str(error)) from error
 
 
 class _Broken(Exception):

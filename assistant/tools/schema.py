@@ -206,5 +206,7 @@ def _a(kind: str) -> str:
 
 
 def _short(value: object) -> str:
+    if value == "":
+        return "nothing"
     text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
     return text if len(text) <= 60 else text[:59] + "…"
