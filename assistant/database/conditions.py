@@ -17,11 +17,6 @@ from assistant.knowledge.filters import NO_FILTERS, FilterError, Filters
 
 NAMED = 12  # sources, in a sentence that says which there are
 
-# The day of a document: what it says itself, else what its source says, else when this state of it was first read.
-_DAY = r"""rpad(coalesce(
-        substring(d.details->>'updated' FROM '^\d{4}-\d\d(?:-\d\d)?'),
-        substring(d.details->>'modified' FROM '^\d{4}-\d\d(?:-\d\d)?'),
-        to_char(d.indexed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')), 10, '-01')"""
 _PEOPLE = "concat_ws(' ', d.details->>'author', d.details->>'owner', d.details->>'last_edited_by')"
 
 
@@ -63,9 +58,9 @@ def condition(filters: Filters = NO_FILTERS, *, within: Sequence[int] = (), sour
             sql, values = _any_of(f"not_{name}", field, unwanted)
             clause(f"NOT {sql}", **values)
     if filters.after:
-        clause(f"{_DAY} >= :after", after=filters.after.isoformat())
+        clause("d.day >= CAST(:after AS date)", after=filters.after)
     if filters.before:
-        clause(f"{_DAY} < :before", before=filters.before.isoformat())
+        clause("d.day < CAST(:before AS date)", before=filters.before)
     return Condition(" AND ".join(clauses), tuple(parameters.items()))
 
 

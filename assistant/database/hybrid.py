@@ -51,7 +51,8 @@ class Request:
 _DOCUMENT_IDS = """(SELECT coalesce(array_agg(d.id), '{}') FROM documents d WHERE @CONDITION)"""
 
 _STATEMENT = """
-WITH corpus AS MATERIALIZED (SELECT greatest(chunks, 1) AS n FROM corpus_statistics),
+WITH allowed AS MATERIALIZED (SELECT @DOCUMENT_IDS AS documents),
+corpus AS MATERIALIZED (SELECT greatest(chunks, 1) AS n FROM corpus_statistics),
 question AS MATERIALIZED (
     SELECT asked.term, asked.boost, least(coalesce(t.chunks, 0), n) AS df, n
     FROM corpus, unnest(CAST(:terms AS integer[]), CAST(:boosts AS float8[])) AS asked(term, boost)
@@ -65,15 +66,15 @@ weights AS MATERIALIZED (
 ),
 lexical AS MATERIALIZED (
     SELECT l.id, l.bm25, row_number() OVER (ORDER BY l.bm25 DESC, l.id) AS rank
-    FROM weights w, readable_lexical_candidates(
-        w.terms, w.idfs, w.vector, CAST(:ceilings AS float8[]), @DOCUMENT_IDS,
+    FROM weights w, allowed a, readable_lexical_candidates(
+        w.terms, w.idfs, w.vector, CAST(:ceilings AS float8[]), a.documents,
         CAST(:lexical_candidates AS integer)) AS l
     WHERE w.terms IS NOT NULL
     LIMIT :lexical_candidates  -- for the planner, which takes a function for a thousand rows
 ),
 semantic AS MATERIALIZED (
-    SELECT id, distance, row_number() OVER (ORDER BY distance, id) AS rank
-    FROM @VECTORS_nearest(CAST(:vector AS halfvec), @DOCUMENT_IDS, CAST(:semantic_candidates AS integer))
+    SELECT n.id, n.distance, row_number() OVER (ORDER BY n.distance, n.id) AS rank
+    FROM allowed a, @VECTORS_nearest(CAST(:vector AS halfvec), a.documents, CAST(:semantic_candidates AS integer)) AS n
     LIMIT :semantic_candidates
 ),
 found AS MATERIALIZED (
@@ -98,7 +99,7 @@ WHERE c.id = ANY(CAST(:ids AS bigint[])) AND c.readers && CAST(:readers AS text[
 
 @lru_cache(maxsize=256)
 def _statement(model: Model, of_documents: str) -> TextClause:
-    ids = _DOCUMENT_IDS.replace("@CONDITION", of_documents) if of_documents else "NULL"
+    ids = _DOCUMENT_IDS.replace("@CONDITION", of_documents) if of_documents else "CAST(NULL AS bigint[])"
     statement: TextClause = model.sql(_STATEMENT.replace("@TERM_SPACE", str(TERM_SPACE)).replace("@DOCUMENT_IDS", ids))
     return statement
 

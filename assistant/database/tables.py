@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, ClassVar
 
 from pgvector.sqlalchemy import SPARSEVEC
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Computed,
     DateTime,
     ForeignKey,
     Identity,
@@ -96,7 +97,8 @@ class Document(Base):
 
     ``version`` is what its source calls this state of it (a blob's hash, a version number, an ETag). ``analysis`` is
     the number of the text analysis that made its chunks (``assistant.knowledge.analysis``); 0: one before there were
-    numbers; -1: an older one, and the next listing of its source is of everything, which reads it again.
+    numbers; -1: an older one, and the next listing of its source is of everything, which reads it again. ``day`` is
+    what the document says itself (``details``), else what its source says, else when this state of it was first read.
     """
 
     __tablename__ = "documents"
@@ -104,6 +106,7 @@ class Document(Base):
         UniqueConstraint("source_id", "external_id"),
         Index("ix_documents_readers", "readers", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
         Index("ix_documents_analysis", "source_id", "analysis"),
+        Index("ix_documents_day", "day"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -117,6 +120,7 @@ class Document(Base):
     readers: Mapped[list[str]]
     details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     indexed_at: Mapped[datetime] = _now()
+    day: Mapped[date] = mapped_column(Computed("document_day(details, indexed_at)", persisted=True))
 
 
 class Chunk(Base):
