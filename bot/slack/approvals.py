@@ -121,7 +121,7 @@ async def _post(
     """Once for each place: one that an earlier attempt has sent is found by what it carries."""
     if any(kept.get("platform") == PLATFORM and kept.get("channel") == message.channel for kept in approval.cards):
         return
-    number, ts = str(approval.id), ""
+    number, ts, state = str(approval.id), "", ""  # what an earlier attempt has sent may show another state
     if event.attempts > 1:
         found = await parts_of(place.api, message, lambda it: it.get("approval") == number)
         ts = found[0].ts if found else ""
@@ -129,8 +129,8 @@ async def _post(
         where = message.thread if thread is None else thread
         meta = {"approval": number, "part": 0}
         part = card(approval, approval.language)
-        ts = await place.api.post(message.channel, where or None, part, meta, claim.check)
-    await _keep(place, approval, message.channel, ts)
+        ts, state = await place.api.post(message.channel, where or None, part, meta, claim.check), approval.state
+    await _keep(place, approval, message.channel, ts, state)
 
 
 async def refresh(place: Workplace, approval: Approval) -> None:
@@ -150,10 +150,10 @@ async def _update(place: Workplace, approval: Approval, channel: str, ts: str) -
         if error.code not in NO_MESSAGE:
             raise
         log.info("slack.card_gone", code=error.code)
-    await _keep(place, approval, channel, ts)
+    await _keep(place, approval, channel, ts, approval.state)
 
 
-async def _keep(place: Workplace, approval: Approval, channel: str, ts: str) -> None:
-    kept = {"platform": PLATFORM, "channel": channel, "ts": ts, "state": approval.state}
+async def _keep(place: Workplace, approval: Approval, channel: str, ts: str, state: str) -> None:
+    kept = {"platform": PLATFORM, "channel": channel, "ts": ts, "state": state}
     async with place.services.sessions.begin() as session:
         await rows.keep_card(session, approval.id, kept)

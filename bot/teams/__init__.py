@@ -13,10 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from assistant.errors import SettingsError
 from assistant.services import Services
+from bot.approvals import Upkeep
 from bot.inbox import Inbox
 from bot.pace import Pace
 from bot.teams import paced
-from bot.teams.deliver import TeamsFrontEnd
+from bot.teams.approvals import ApprovalDesk
+from bot.teams.deliver import PLATFORM, TeamsFrontEnd
 from bot.teams.events import Malformed
 from bot.teams.paced import PacedConnector
 from bot.teams.receive import TeamsReceiver
@@ -50,11 +52,15 @@ class _Endpoint:
             self._door = Door(services.settings, SigningKeys(session, services.settings.teams_openid_metadata_url))
             self._adapter = TeamsAdapter(services.settings, session, self._door.may_call)
             connector = PacedConnector(self._adapter, Pace(paced.BUDGETS))
-            front_end = TeamsFrontEnd(connector, services, session, self._door)
+            approvals = ApprovalDesk(services, connector)
+            front_end = TeamsFrontEnd(connector, services, session, self._door, approvals)
             inbox = Inbox(front_end, services.answering, services.sessions, services.settings.lease_seconds)
-            self._receiver = TeamsReceiver(inbox, services, connector)
+            self._receiver = TeamsReceiver(inbox, services, connector, approvals)
+            upkeep = Upkeep(services, PLATFORM, approvals.refresh)
             inbox.start()
+            upkeep.start()
             yield
+            await upkeep.stop()
             await inbox.stop()
 
     async def handle(self, request: web.Request) -> web.Response:

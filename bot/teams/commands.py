@@ -22,7 +22,7 @@ from bot.teams.citations import MAX_NAME, short, web
 from bot.teams.events import Incoming, own_audience
 from bot.teams.live import BUSY
 from bot.teams.markdown import neutral_prose, shown
-from bot.teams.outbox import Outbox
+from bot.teams.outbox import Ledger, Outbox
 from bot.teams.port import Connector, Message, Refused
 from bot.teams.private import show_privately
 from bot.teams.settings_card import settings_card
@@ -40,6 +40,8 @@ class Answers(Protocol):
     ) -> None: ...
 
     async def messages(self, incoming: Incoming, answer: Answer) -> Sequence[Message]: ...
+
+    async def approvals(self, incoming: Incoming, answer: Answer, ledger: Ledger) -> None: ...
 
 
 class CommandDesk:
@@ -94,6 +96,7 @@ class CommandDesk:
             async for step in stream:
                 if isinstance(step, Done):
                     await self.show(incoming, box, await self._answers.messages(alone, step.answer))
+                    await self._answers.approvals(alone, step.answer, box.ledger)
 
     async def follow(self, run_id: str, box: Outbox, show: Callable[[str], Awaitable[None]]) -> None:
         """Say in one line how the work stands, now and then, and at last how it ended."""

@@ -21,6 +21,8 @@ from assistant.services import Services
 from assistant.strings import DEFAULT, detect, known, say
 from bot.inbox import MAX_ATTEMPTS, Claim, LostClaim, TryLater
 from bot.teams import cards, live, render
+from bot.teams.approval_card import APPROVE, DENY
+from bot.teams.approvals import ApprovalDesk
 from bot.teams.changes import Changes
 from bot.teams.citations import MAX_CITATIONS
 from bot.teams.commands import CommandDesk
@@ -48,12 +50,16 @@ class TeamsFrontEnd:
 
     platform = PLATFORM
 
-    def __init__(self, connector: Connector, services: Services, session: aiohttp.ClientSession, door: Door) -> None:
+    def __init__(
+        self, connector: Connector, services: Services, session: aiohttp.ClientSession, door: Door,
+        approvals: ApprovalDesk,
+    ) -> None:  # fmt: skip
         self._connector = connector
         self._services = services
         self._streams: set[str] = set()
         self._working: set[uuid.UUID] = set()
         self._most_citations = 10 if services.settings.teams_anonymous else MAX_CITATIONS  # the Playground takes ten
+        self._approvals = approvals
         self._changes = Changes(connector, services)
         self._commands = CommandDesk(services, connector, self)
         self._files = FileDesk(services, session, door.may_call, self._commands)
@@ -121,6 +127,7 @@ class TeamsFrontEnd:
                 return
             if not (incoming.unprompted and answer.outcome is not Outcome.ANSWERED):
                 await self._show(incoming, answer, view, box.ledger)
+                await self.approvals(incoming, answer, box.ledger)
             box.ledger.data["answer"] = str(answer.id)
         except QuestionRejected as error:
             await view.finish([render.plain_message(str(error))])
@@ -135,6 +142,10 @@ class TeamsFrontEnd:
         way = await show_privately(self._connector, incoming, ledger, messages, answer.language)
         note = say(f"teams.private{way}", answer.language, name=render.plain(incoming.name))
         await view.finish([Message(note)])
+
+    async def approvals(self, incoming: Incoming, answer: Answer, ledger: Ledger) -> None:
+        """What the answer waits for, below it."""
+        await self._approvals.show(incoming, answer, ledger)
 
     async def messages(self, incoming: Incoming, answer: Answer) -> Sequence[Message]:
         settings = await self._settings(incoming)
@@ -164,6 +175,8 @@ class TeamsFrontEnd:
         elif incoming.verb == "person":
             settings = await self._settings(incoming)
             await ask_a_person(self._connector, self._services, incoming, box, settings)
+        elif incoming.verb in (APPROVE, DENY):
+            await self._approvals.decide(incoming, box, self._commands.show)
         elif incoming.verb == "share":
             await share(self._connector, self._services, incoming, box)
 

@@ -11,6 +11,8 @@ from assistant.database import sources
 from assistant.services import Services
 from assistant.strings import known, say
 from bot.teams import cards, events
+from bot.teams.approval_card import APPROVE, DENY
+from bot.teams.approvals import ApprovalDesk
 from bot.teams.cards import Card
 from bot.teams.people import stored_answer
 from bot.teams.port import Connector, Refused, Unreachable
@@ -33,8 +35,10 @@ class Invokes:
         connector: Connector,
         keep_vote: Callable[[events.Feedback], Awaitable[bool]],
         press: Callable[[events.Incoming], Awaitable[bool]],
+        approvals: ApprovalDesk,
     ) -> None:
         self._services = services
+        self._approvals = approvals
         self._connector = connector
         self._keep_vote = keep_vote
         self._press = press
@@ -85,6 +89,12 @@ class Invokes:
             return await self._settings(pressed, language)
         if pressed.verb == "cancel":
             return _card(cards.note(say("teams.confirm_cancelled", language)))
+        if pressed.verb in (APPROVE, DENY):
+            shown = await self._approvals.pressed(pressed, language)
+            if isinstance(shown, str):
+                return _text(shown)
+            await self._press(pressed)
+            return _card(shown)
         if pressed.verb == "share" and (refusal := await self._not_the_asker(pressed, language)):
             return _text(refusal)
         if not await self._press(pressed):

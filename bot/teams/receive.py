@@ -14,6 +14,8 @@ from assistant.database import inbox as inbox_rows
 from assistant.services import Services
 from bot.inbox import Inbox
 from bot.teams import events
+from bot.teams.approval_card import APPROVE, DENY
+from bot.teams.approvals import ApprovalDesk
 from bot.teams.deliver import PLATFORM
 from bot.teams.invokes import Invokes
 from bot.teams.people import stored_answer
@@ -22,17 +24,17 @@ from bot.teams.port import Connector
 log = structlog.get_logger()
 
 KEPT = 1_000
-STARTS_WORK = frozenset({"regenerate", "person", "share", "command", "files"})
+STARTS_WORK = frozenset({"regenerate", "person", "share", "command", "files", APPROVE, DENY})
 
 
 class TeamsReceiver:
     """One method for each kind of activity; see ``bot.teams.adapter.Receiver``."""
 
-    def __init__(self, inbox: Inbox, services: Services, connector: Connector) -> None:
+    def __init__(self, inbox: Inbox, services: Services, connector: Connector, approvals: ApprovalDesk) -> None:
         self._inbox = inbox
         self._services = services
         self._newest: dict[str, str] = {}  # message key -> key of its newest edit, of those that came here lately
-        self._invokes = Invokes(services, connector, self.keep_vote, self.press)
+        self._invokes = Invokes(services, connector, self.keep_vote, self.press, approvals)
 
     async def message(self, body: dict[str, Any]) -> None:
         if (pressed := events.action(body)) is not None:  # Action.Submit comes as a message
