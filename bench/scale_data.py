@@ -1,10 +1,13 @@
 """A corpus of any size for the measurements of scale: real windows of text, and vectors around real ones.
 
-Texts: windows of 96 words of four collections of the shared data, 42 thousand different ones; every further round
-over the collections starts its windows elsewhere and replaces a fifth of the words by words drawn from the same
-collection by their frequency. Vectors: every seventh window of the first round is embedded by all-MiniLM-L6-v2; a
-window's vector is that of the nearest embedded one plus half of the difference of two others, normalised, so that the
-noise has the directions that real vectors differ in.
+Texts: windows of 96 words of four collections of the shared data, 44 thousand different ones. A smaller corpus takes
+some of them here and there, so that the questions are about what is there at every size; a larger one goes over the
+collections again, where every further round starts its windows elsewhere and replaces a fifth of the words by words
+drawn from the same collections by their frequency.
+
+Vectors: every seventh window of the first round is embedded by all-MiniLM-L6-v2; a window's vector is that of the
+nearest embedded one plus half of the difference of two others, normalised, so that the noise has the directions that
+real vectors differ in.
 """
 
 from __future__ import annotations
@@ -83,9 +86,22 @@ def _texts() -> Iterator[tuple[str, int]]:
                 place += 1
 
 
-def windows(start: int, stop: int) -> Iterator[Window]:
-    """Windows number ``start`` to ``stop - 1``; always the same ones."""
-    for number, (text, place) in enumerate(islice(_texts(), stop)):
+def _of_size(size: int) -> Iterator[tuple[str, int]]:
+    """As ``_texts``, for a corpus of so many windows: of less than one round, they are spread over all of it."""
+    first = first_round()
+    if size >= first:
+        yield from islice(_texts(), size)
+        return
+    taken = 0
+    for place, window in enumerate(islice(_texts(), first)):
+        if place == taken * first // size:
+            taken += 1
+            yield window
+
+
+def windows(start: int, size: int) -> Iterator[Window]:
+    """The windows of a corpus of ``size`` from number ``start`` on; always the same ones."""
+    for number, (text, place) in enumerate(_of_size(size)):
         if number >= start:
             counts = Counter(term for word in text.split() for term in _terms(word))
             yield Window(number, text, dict(counts), _centre(place))
@@ -93,10 +109,15 @@ def windows(start: int, stop: int) -> Iterator[Window]:
 
 def centres(size: int) -> npt.NDArray[np.int64]:
     """Of every window, shape (size,); kept in the bench's folder."""
-    path = FOLDER / f"places-{size}.npy"
+    path = FOLDER / f"places-{named(size)}.npy"
     if not path.exists():
-        _save(path, np.array([_centre(place) for _, place in islice(_texts(), size)]))
+        _save(path, np.array([_centre(place) for _, place in _of_size(size)]))
     return np.asarray(np.load(path), dtype=np.int64)
+
+
+def named(size: int) -> str:
+    """What is kept of a corpus of this size bears this; small ones were once the first windows only."""
+    return f"{size}_spread" if size < first_round() else str(size)
 
 
 def _centre(place: int) -> int:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from assistant.database import documents, statistics, vectors
 from assistant.database.migrate import upgrade
 from assistant.database.session import Sessions, create_engine, create_reading_engine, create_sessions, with_option
-from bench.scale_data import Floats, Window, first_round, real_vectors, windows
+from bench.scale_data import Floats, Window, first_round, named, real_vectors, windows
 from bench.scale_data import vectors as vectors_of
 
 MODEL = "scale"  # the name of the vectors' model
@@ -51,7 +51,7 @@ class Index:
 @asynccontextmanager
 async def index(server_url: str, size: int) -> AsyncIterator[Index]:
     """The index of ``size`` windows, a multiple of ``BATCH``, in a database of its own; what is absent is made."""
-    url = _database(server_url, f"scale_{size}")
+    url = _database(server_url, f"scale_{named(size)}")
     engine = create_engine(url)
     await upgrade(engine)
     sessions = create_sessions(engine)
