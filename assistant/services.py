@@ -81,8 +81,18 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, database_url: str, threads: int | None = None) -> AsyncIterator[Services]:
-    """Connect, check the schema and the index, and build the parts; closes all of it at the end."""
+async def open_services(
+    settings: Settings,
+    database_url: str,
+    threads: int | None = None,
+    *,
+    model: Model | None = None,
+    toolbox: Toolbox | None = None,
+) -> AsyncIterator[Services]:
+    """Connect, check the schema and the index, and build the parts; closes all of it at the end.
+
+    ``model`` and ``toolbox``: others than the settings name, for measuring everything around them.
+    """
     async with AsyncExitStack() as stack:
         engine = create_engine(database_url, pool_size=POOL)
         stack.push_async_callback(engine.dispose)
@@ -91,7 +101,7 @@ async def open_services(settings: Settings, database_url: str, threads: int | No
         embedder = Embedders(sessions, settings.embedding_model, threads or settings.model_threads)
         stack.push_async_callback(embedder.close)
         await embedder.open()
-        model = _model(settings, embedder)
+        model = _model(settings, embedder) if model is None else model
         stack.push_async_callback(model.close)
         metrics = Metrics()
         # What is read under an audience is read by a role that Postgres shows nothing else.
@@ -109,7 +119,7 @@ async def open_services(settings: Settings, database_url: str, threads: int | No
         )  # fmt: skip
         queue = RunQueue(settings.redis_url.get_secret_value() if settings.redis_url else None)
         stack.push_async_callback(queue.close)
-        toolbox = Toolbox.open(settings)
+        toolbox = Toolbox.open(settings) if toolbox is None else toolbox
         stack.push_async_callback(toolbox.close)
         yield Services(settings, engine, sessions, embedder, searcher, model, answering, metrics, queue, toolbox)
 

@@ -27,6 +27,7 @@ from bot.evaluating_runs import (
     keep,
     stoppable,
 )
+from bot.evaluating_safety import PARTS, SafetyWanted, measure_safety
 from bot.evaluating_show import show_runs
 from bot.evaluating_tools import ToolsWanted, measure_tools
 
@@ -107,6 +108,70 @@ async def _tools(settings: Settings, wanted: ToolsWanted, ends: Ends) -> dict[st
     err = show.error_console()
     async with open_sessions(settings) as (sessions, _):
         return await keep(sessions, await measure_tools(settings, wanted, err), ends)
+
+
+@app.command(
+    cls=MayCompare,
+    epilog="Examples: almanac eval safety  ·  almanac eval safety data/ --html safety.html  ·  "
+    "almanac eval safety --part planted --part audiences",
+)
+def safety(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Labelled prompts and personal data; default: the cases that Almanac comes with."),
+    ] = None,
+    part: Annotated[list[str] | None, typer.Option(help=f"Only this part: {', '.join(PARTS)}.")] = None,
+    compare: CompareOption = None,
+    max_loss: LossOption = None,
+    html: HtmlOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Attacks in questions, documents and tool results; personal data, secrets, foreign links; other people's documents.
+
+    Planted attacks and random audiences are asked end to end, with a model that obeys every instruction it sees, in a
+    schema that is gone afterwards.
+    """
+    settings = command_settings()
+    ends = Ends(compare, max_loss, html, json)
+    ends.check()
+    wanted = SafetyWanted(folder, tuple(part or ()))
+    wanted.check()
+    finish([asyncio.run(stoppable(_safety(settings, wanted, ends)))], ends)
+
+
+async def _safety(settings: Settings, wanted: SafetyWanted, ends: Ends) -> dict[str, Any]:
+    err = show.error_console()
+    async with open_sessions(settings) as (sessions, database):
+        return await keep(sessions, await measure_safety(settings, database, wanted, err), ends)
+
+
+@app.command(
+    name="all",
+    cls=MayCompare,
+    epilog="Examples: almanac eval all --max-loss 0.02  ·  almanac eval all --html report.html --json",
+)
+def everything(
+    judge: Annotated[bool, typer.Option(help="Let the language model judge answers, too, through DeepEval.")] = False,
+    compare: CompareOption = None,
+    max_loss: LossOption = None,
+    html: HtmlOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Answers, safety and tools on the cases that Almanac comes with: what CI runs."""
+    settings = command_settings()
+    ends = Ends(compare, max_loss, html, json)
+    ends.check()
+    finish(asyncio.run(stoppable(_all(settings, judge, ends))), ends)
+
+
+async def _all(settings: Settings, judge: bool, ends: Ends) -> list[dict[str, Any]]:
+    err = show.error_console()
+    async with open_sessions(settings) as (sessions, database):
+        return [
+            await keep(sessions, await measure_answers(settings, database, AnswersWanted(judge=judge), err), ends),
+            await keep(sessions, await measure_safety(settings, database, SafetyWanted(), err), ends),
+            await keep(sessions, await measure_tools(settings, ToolsWanted(), err), ends),
+        ]
 
 
 @app.command(epilog="Examples: almanac eval runs  ·  almanac eval runs --json")
