@@ -126,7 +126,7 @@ def safety(
     html: HtmlOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Attacks in questions, documents and tool results; personal data, secrets, foreign links; other people's documents.
+    """Attacks in questions, documents, tool results; personal data, secrets, links; other people's documents.
 
     Planted attacks and random audiences are asked end to end, with a model that obeys every instruction it sees, in a
     schema that is gone afterwards.
