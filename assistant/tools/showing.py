@@ -147,3 +147,26 @@ def _approver(principal: str, language: str) -> str:
 
 def _person(person: str, name: str) -> str:
     return visible(name or person)
+
+
+def as_json(approval: Approval, language: str = "en", values: int = 20_000) -> dict[str, Any]:
+    """For the page and the terminal: what a card shows, and what a decision must name."""
+    view = shown(approval, language, values)
+    return {
+        "id": str(approval.id),
+        "number": approval.number,
+        "tool": approval.tool,
+        "title": view.title,
+        "call": view.call,
+        "arguments": dict(approval.arguments),
+        "rows": [list(row) for row in view.rows],
+        "notes": list(view.notes),
+        "status": view.status,
+        "state": approval.state,
+        "hash": approval.arguments_hash,
+        "requester": approval.requester,
+        "decided_by": approval.decided_by,
+        "expires_at": approval.expires_at.isoformat(),
+        "before": view.before,
+        "result": view.result,
+    }

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+
 from aiohttp import web
 
 from assistant.services import Services
+from bot.approvals import Upkeep
 from bot.web import security
+from bot.web.approvals import ApprovalApi
 from bot.web.assets import Assets
 from bot.web.routes import Api, Pages
 
@@ -15,7 +19,7 @@ def add_web(application: web.Application, services: Services) -> None:
     door = security.Door(services.settings, services.metrics)
     application.middlewares.append(security.guard(door))
     application.on_response_prepare.append(security.add_headers)
-    pages, api = Pages(Assets.load(), door), Api(services)
+    pages, api, approvals = Pages(Assets.load(), door), Api(services), ApprovalApi(services)
     router = application.router
     router.add_get("/", pages.page, name="web.page")
     router.add_get("/passages/{chunk_id}", pages.page, name="web.page.passage")
@@ -26,3 +30,18 @@ def add_web(application: web.Application, services: Services) -> None:
     router.add_get("/api/conversations/{id}", api.conversation, name="web.api.conversation")
     router.add_get("/api/passages/{chunk_id}", api.passage, name="web.api.passage")
     router.add_get("/api/search", api.search, name="web.api.search")
+    router.add_get("/api/approvals/{id}", approvals.show, name="web.api.approvals")
+    router.add_post("/api/approvals/{id}", approvals.decide, name="web.api.approvals.decide")
+    application.cleanup_ctx.append(_upkeep(services))
+
+
+def _upkeep(services: Services) -> Callable[[web.Application], AsyncIterator[None]]:
+    """What waits for approval runs out of time, whichever front ends there are."""
+
+    async def running(_application: web.Application) -> AsyncIterator[None]:
+        upkeep = Upkeep(services, "web")
+        upkeep.start()
+        yield
+        await upkeep.stop()
+
+    return running

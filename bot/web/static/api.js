@@ -72,6 +72,15 @@ export async function history(conversation) {
   }
 }
 
+export async function approval(id) {
+  return (await request(`/api/approvals/${id}`)).json();
+}
+
+/** `hash` is that of the call which was shown; "approve" runs exactly that, once. */
+export async function decide(id, decision, hash) {
+  return (await post(`/api/approvals/${id}`, { decision, hash })).json();
+}
+
 export async function passage(chunkId, signal) {
   return (await request(`/api/passages/${chunkId}`, { signal })).json();
 }

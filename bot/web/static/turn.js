@@ -1,6 +1,7 @@
 // One question with its answer: waiting, streaming, done, stopped or failed.
 
 import { vote } from "./api.js";
+import { ApprovalCard } from "./approval.js";
 import { announce, copyButton, h, icon } from "./dom.js";
 import { render } from "./markdown.js";
 import { marker, sourceList } from "./sources.js";
@@ -41,9 +42,10 @@ export class Turn {
     const cite = (n) => (cited.has(n) ? marker(n, cited.get(n), this.open) : null);
     const text = render(answer.text, { cite });
     const said = spoken(text);
-    if (answer.outcome === "answered") this.body.replaceChildren(text);
+    if (["answered", "waiting_for_approval"].includes(answer.outcome)) this.body.replaceChildren(text);
     else this.body.replaceChildren(this.#outcome(answer.outcome, text));
     const rest = [
+      ...(answer.approvals ?? []).map((pending) => new ApprovalCard(pending).element),
       sourceList("Sources", answer.citations, true, this.open),
       sourceList("Nearest in the documents", answer.nearest, false, this.open),
       this.#foot(answer, thumb),
