@@ -44,9 +44,7 @@ class Phrases:
     def fill(self, template: str) -> str:
         persona = self.random.choice(self.slots["persona"])  # one name in all of a text
         for _ in range(4):
-            template = _SLOT.sub(
-                lambda match: persona if match[1] == "persona" else self._pick(match[1]), template
-            )
+            template = _SLOT.sub(lambda match: persona if match[1] == "persona" else self._pick(match[1]), template)
         return template.replace("  ", " ").strip()
 
     def _pick(self, slot: str) -> str:
@@ -98,9 +96,9 @@ def made(seed: int = 7) -> Iterator[Row]:
         attacks += texts
         yield from (Row(text, 1, f"made attack {family}", True) for text in texts)
     for language, templates in phrases.data["attack_languages"].items():
-        count = PER_FAMILY // 2 if language != "other" else len(templates) * 6
+        count = len(templates) * (6 if language == "other" else 24)
         texts = phrases.family(templates, count)
-        yield from (Row(text, 1, f"made attack {language}", True) for text in texts)
+        yield from (Row(text, 1, f"made attack {language.rstrip('2')}", True) for text in texts)
     short = [text for text in attacks if len(text) < 200]
     yield from (
         Row(phrases.coated(text), 1, "made attack coats", True) for text in phrases.random.sample(short, PER_FAMILY)
@@ -110,7 +108,7 @@ def made(seed: int = 7) -> Iterator[Row]:
         texts = phrases.family(templates, PER_FAMILY)
         harmless += texts
         yield from (Row(text, 0, f"made harmless {family}", True) for text in texts)
-    for text in phrases.random.sample(harmless, PER_FAMILY // 4):
+    for text in phrases.random.sample(harmless, PER_FAMILY):
         yield Row(phrases.coated(text), 0, "made harmless coats", True)
 
 

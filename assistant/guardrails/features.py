@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +21,7 @@ MOST_SCANNED = 12  # windows of one text that are looked at, the first and the l
 _TOKEN = re.compile(r"[^\W\d_]+|\d+|[^\w\s]")
 _LETTERS = (3, 4, 5)
 _MIX = np.array([0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35, 0x27D4EB2F, 0x165667B1], dtype=np.uint32)
-STRUCTURE = len(cues.NAMES) + 4
+STRUCTURE = len(cues.NAMES) + 3
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -32,8 +31,8 @@ Ints = npt.NDArray[np.int64]
 class Seen:
     """The cheap features of one window: slots that are set, of words and of letters, and ``structure``.
 
-    ``structure`` has shape (STRUCTURE,): log(1 + count) of each cue, the share of cues seen, the share of letters that
-    are capitals, of characters that are neither letters nor blanks, and whether the text hides something.
+    ``structure`` has shape (STRUCTURE,): log(1 + count) of each cue, the share of cues seen, the share of letters
+    that are capitals, and of characters that are neither letters nor blanks.
     """
 
     words: Ints
@@ -51,9 +50,9 @@ def windows(text: str, size: int = WINDOW, overlap: int = OVERLAP, most: int = M
     return [text[start : start + size] for start in starts]
 
 
-def see(text: str, hidden: bool = False) -> Seen:
-    """The features of one window of plain text; ``hidden``: it came out of a coat, or had marks taken out."""
-    return Seen(_word_slots(text), _letter_slots(text), _structure(text, hidden))
+def see(text: str) -> Seen:
+    """The features of one window of plain text."""
+    return Seen(_word_slots(text), _letter_slots(text), _structure(text))
 
 
 def _word_slots(text: str) -> Ints:
@@ -81,16 +80,10 @@ def _letter_slots(text: str) -> Ints:
     return np.unique(np.concatenate(found)).astype(np.int64) if found else np.empty(0, dtype=np.int64)
 
 
-def _structure(text: str, hidden: bool) -> Floats:
+def _structure(text: str) -> Floats:
     seen = np.log1p(np.array(cues.counts(text), dtype=np.float32))
     letters = sum(map(str.isalpha, text)) or 1
     capitals = sum(map(str.isupper, text))
     marks = sum(not (character.isalpha() or character.isspace()) for character in text)
-    extra = [(seen > 0).mean(), capitals / letters, marks / max(1, len(text)), float(hidden)]
+    extra = [(seen > 0).mean(), capitals / letters, marks / max(1, len(text))]
     return np.concatenate([seen, np.array(extra, dtype=np.float32)])
-
-
-def most_suspicious(seen: Sequence[Seen], most: int) -> list[int]:
-    """Which windows are worth their embedding: the first, the last, and those with most cues."""
-    order = sorted(range(len(seen)), key=lambda place: -float(seen[place].structure[: len(cues.NAMES)].sum()))
-    return sorted(dict.fromkeys([0, *order, len(seen) - 1]), key=lambda p: (p not in (0,), order.index(p)))[:most]

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 MOST_DECODED = 4  # pieces of one text
+READ_CHARACTERS = 20_000
 DECODED_CHARACTERS = 4_000  # of one piece
 
 # Zero-width and direction marks, soft hyphens, variation selectors, and the tag characters that mirror ASCII.
@@ -38,15 +39,28 @@ _BASE64 = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{20,}={0,2}(?![\w+/=])")
 _HEX = re.compile(r"(?<![0-9A-Fa-f])(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[ ,:]?){12,}(?![0-9A-Fa-f])")
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2}|[\w.+~-])*(?:%[0-9A-Fa-f]{2}){2}(?:%[0-9A-Fa-f]{2}|[\w.+~-])*")
 _ESCAPES = re.compile(r"(?:\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}){4,}")
-_LEET_WORD = re.compile(r"[A-Za-z0-9@$!|]*[A-Za-z][0134578@$!|][A-Za-z0-9@$!|]*|[A-Za-z0-9@$!|]*[0134578@$!|][A-Za-z]+")
+_LEET_WORD = re.compile(
+    r"(?<![\w@$!|])(?=[0-9@$!|]*[A-Za-z])(?=[A-Za-z@$!|]*[0134578@$!|])[A-Za-z0-9@$!|]{2,30}(?![\w@$!|])"
+)
 _LEET = str.maketrans("0134578@$!|", "oieastbasil")
 # Words of attacks, turned by 13 letters or backwards: seen, the text is read that way, too.
-_TURNED = re.compile(r"\b(?:vafgehpgvba\w*|cerivbhf\w*|vtaber|flfgrz|cebzcg|cnffjbeq|erirny|bireevqr|qvfertneq)\b", re.IGNORECASE)
+_MORSE = re.compile(r"(?:(?<![.\-])[.\-]{1,5}(?:[ /|]+|$)){12,}")
+_MORSE_CODE = dict(
+    zip(
+        ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --..".split(),
+        "abcdefghijklmnopqrstuvwxyz", strict=True,
+    )
+)  # fmt: skip
+_TURNED = re.compile(
+    r"\b(?:vafgehpgvba\w*|cerivbhf\w*|vtaber|flfgrz|cebzcg|cnffjbeq|erirny|bireevqr|qvfertneq)\b", re.IGNORECASE
+)
 _BACKWARDS = re.compile(r"\b(?:s?noitcurtsni|suoiverp|erongi|metsys|tpmorp|drowssap|laever|drager\w*)\b", re.IGNORECASE)
 
 
 def plain(text: str) -> str:
-    """``text`` without what hides its words. Text that hides nothing comes back as it is."""
+    """``text`` without what hides its words; text that hides nothing comes back as it is. Of a very long text, its ends."""
+    if len(text) > READ_CHARACTERS:
+        text = f"{text[: READ_CHARACTERS * 3 // 4]}\n{text[-READ_CHARACTERS // 4 :]}"
     if text.isascii():
         return _joined(html.unescape(text) if "&" in text else text)
     text = _TAGS.sub(lambda match: " " + "".join(chr(ord(mark) - 0xE0000) for mark in match.group()) + " ", text)
@@ -64,7 +78,11 @@ def _unstyled(text: str) -> str:
 
 def _letter(character: str) -> str:
     name = unicodedata.name(character, "") if ord(character) > 127 else ""
-    if name.startswith(("NEGATIVE SQUARED LATIN", "SQUARED LATIN", "NEGATIVE CIRCLED LATIN", "LATIN LETTER SMALL CAPITAL")):
+    if name.startswith("REGIONAL INDICATOR SYMBOL LETTER"):
+        return name[-1].lower()
+    if name.startswith(
+        ("NEGATIVE SQUARED LATIN", "SQUARED LATIN", "NEGATIVE CIRCLED LATIN", "LATIN LETTER SMALL CAPITAL")
+    ):
         return name[-1].lower()
     return character
 
@@ -99,18 +117,26 @@ def decoded(text: str) -> list[tuple[str, str]]:
 
 def _candidates(text: str) -> Iterator[tuple[str, str]]:
     if match := _ESCAPES.search(text):
-        yield "escapes", _ESCAPES.sub(lambda found: found.group().encode().decode("unicode_escape"), text[match.start() :])
+        yield (
+            "escapes",
+            _ESCAPES.sub(lambda found: found.group().encode().decode("unicode_escape"), text[match.start() :]),
+        )
     if "%" in text:
         yield from (("percent", unquote(match.group()).replace("+", " ")) for match in _PERCENT.finditer(text))
     yield from (("base64", _unbase64(match.group())) for match in _BASE64.finditer(text))
     yield from (("hexadecimal", _unhex(match.group())) for match in _HEX.finditer(text))
+    yield from (("Morse code", _unmorse(match.group())) for match in _MORSE.finditer(text))
     if _TURNED.search(text):
         yield "rot13", codecs.decode(text, "rot13")
     if _BACKWARDS.search(text):
         yield "backwards", text[::-1]
-    leet = _LEET_WORD.findall(text)
-    if len(leet) >= 2:
+    if len(_LEET_WORD.findall(text)) >= 2:
         yield "digits for letters", _LEET_WORD.sub(lambda match: match.group().translate(_LEET), text)
+
+
+def _unmorse(text: str) -> str:
+    words = re.split(r" {2,}|[/|]", text)
+    return " ".join("".join(_MORSE_CODE.get(letter, "") for letter in word.split()) for word in words)
 
 
 def _unbase64(text: str) -> str:
