@@ -49,6 +49,10 @@ class Metrics:
             "almanac_cap_refusals", "Model calls that were not made, by the cap they could pass.", ["cap"],
             registry=self.registry,
         )  # fmt: skip
+        self.cache_lookups = Counter(
+            "almanac_cache_lookups", "Questions that were looked up in the cache of answers.", ["result"],
+            registry=self.registry,
+        )  # fmt: skip
         self.votes = Counter("almanac_votes", "Votes by value.", ["platform", "value"], registry=self.registry)
         self.events = Counter(
             "almanac_events", "Platform events by fate.", ["platform", "fate"], registry=self.registry

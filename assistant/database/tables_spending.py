@@ -1,12 +1,13 @@
-"""The tables of what model calls cost: each call, and the sums that the caps are held against."""
+"""The tables of what model calls cost: each call, the sums that caps are held against, and answers to give again."""
 
 from __future__ import annotations
 
 import uuid
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Date, Index, Integer, Numeric, false, text
+from sqlalchemy import BigInteger, CheckConstraint, Date, ForeignKey, Index, Integer, LargeBinary, Numeric, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from assistant.database.tables import NOW, Base
@@ -62,3 +63,28 @@ class SpendingTotal(Base):
     since: Mapped[date] = mapped_column(Date, primary_key=True)
     usd: Mapped[Decimal] = mapped_column(Dollars)
     tokens: Mapped[int] = mapped_column(BigInteger)
+
+
+class CachedAnswer(Base):
+    """An answer that may be given again. ``key`` is a hash of how it was asked for and of its question's words
+    (``assistant.answering.likeness``); ``seen`` the passages that the model had: chunk -> hash of what it read;
+    ``vector`` the question's, as half floats."""
+
+    __tablename__ = "cached_answers"
+    __table_args__ = (Index("ix_cached_answers_key", "key", "kept_at"), Index("ix_cached_answers_kept_at", "kept_at"))
+
+    answer_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("answers.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[uuid.UUID]
+    seen: Mapped[dict[str, Any]]
+    vector: Mapped[bytes] = mapped_column(LargeBinary)
+    kept_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class CacheUse(Base):
+    """An answer that was another's text given again: votes on it count for that one, too."""
+
+    __tablename__ = "cache_uses"
+
+    answer_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    source: Mapped[uuid.UUID] = mapped_column(ForeignKey("cached_answers.answer_id", ondelete="CASCADE"), index=True)
+    at: Mapped[datetime] = mapped_column(server_default=NOW)
