@@ -62,7 +62,7 @@ class CaseSet:
 def read_file(path: Path) -> CaseSet:
     """Raises ``BadCases``."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not UTF-8"
         raise BadCases(f"{path} cannot be read ({reason}).") from None
@@ -98,7 +98,7 @@ def read_folder(folder: Path, *, split: str | None = None, field: str = "text") 
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if line.strip():
             yield _object(f"{path}, line {number}", line)
 

@@ -60,12 +60,12 @@ def write(found: Sequence[dict[str, Any]], path: Path) -> int:
     """Add the cases that the file does not hold yet, by id and by words; returns how many. What a person has written
     into the file stays as it is."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        held = [json.loads(line) for line in lines if line.strip()]
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        held = [json.loads(line) for line in text.split("\n") if line.strip()]
         ids, words = {row["id"] for row in held}, {_words(row["question"]) for row in held}
         new = [case for case in found if case["id"] not in ids and _words(case["question"]) not in words]
         with path.open("a", encoding="utf-8") as file:
-            if lines and new and not path.read_bytes().endswith(b"\n"):
+            if new and text and not text.endswith("\n"):
                 file.write("\n")
             file.writelines(json.dumps(case, ensure_ascii=False) + "\n" for case in new)
     except OSError as error:
