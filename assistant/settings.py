@@ -7,6 +7,7 @@ import os
 import zoneinfo
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -105,6 +106,10 @@ class Settings(BaseSettings):
     embedding_threads: int | None = Field(default=None, ge=1, le=256)
 
     question_max_chars: int = Field(default=4_000, ge=100, le=100_000)
+    questions_per_minute: Annotated[int, Field(ge=0, le=10_000)] = 20  # of one person; 0: as many as they like
+    guard: Literal["block", "flag", "off"] = "block"  # what comes of a question that reads like an attack
+    redact: Annotated[tuple[str, ...] | None, NoDecode] = None  # secrets, pii, off; default: secrets, off loopback
+    link_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # where answers may link to, beside what they cite
     question_timeout: Seconds = 60.0
     lease_seconds: Annotated[float, Field(ge=1, le=600)] = 10.0
     approval_minutes: Annotated[float, Field(gt=0, le=1_440)] = 15.0  # a call that nobody approved of is void after
@@ -160,8 +165,9 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
 
     @field_validator(
-        "teams_allowed_tenants", "teams_allowed_hosts", "admins", "source_folders", "fetch_allowed_hosts", mode="before"
-    )
+        "teams_allowed_tenants", "teams_allowed_hosts", "admins", "source_folders", "fetch_allowed_hosts",
+        "redact", "link_hosts", mode="before",
+    )  # fmt: skip
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -195,6 +201,14 @@ class Settings(BaseSettings):
             platform, _, rest = name.partition(":")
             if platform not in ("slack", "teams") or ":" not in rest.strip(":"):
                 raise ValueError(f"{name} is no name such as slack:T123:U456 or teams:<tenant>:<object id>")
+        return value
+
+    @field_validator("redact")
+    @classmethod
+    def _kinds(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for kind in value or ():
+            if kind not in ("secrets", "pii", "off"):
+                raise ValueError(f"{kind} is none of secrets, pii and off")
         return value
 
     @field_validator("source_folders")
@@ -257,6 +271,15 @@ class Settings(BaseSettings):
         if self.teams_anonymous and not self.is_loopback:
             raise ValueError("ALMANAC_TEAMS_ANONYMOUS=1 works only when ALMANAC_HOST is loopback")
         return self
+
+    @property
+    def redacts(self) -> frozenset[str]:
+        """What a model may not see; by default secrets, where the model is not on this machine."""
+        if self.redact is None:
+            url = self.llm_base_url or self.llm_azure_endpoint or ""
+            local = urlsplit(url).hostname in (None, "127.0.0.1", "::1", "localhost")
+            return frozenset() if local else frozenset({"secrets"})
+        return frozenset(self.redact) - {"off"}
 
     @property
     def is_loopback(self) -> bool:
