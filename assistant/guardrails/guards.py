@@ -2,39 +2,126 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import cast
 
+import structlog
+
+from assistant.guardrails import injection, output, redacting
+from assistant.guardrails.links import Places
+from assistant.guardrails.output import Policy, Settling
 from assistant.guardrails.verdicts import ALLOWED, Checked, Redaction, Verdict
-from assistant.knowledge.embedding import Embedder
+from assistant.knowledge.embedding import DEFAULT_MODEL, Embedder, TransformerEmbedder, Vectors
 from assistant.settings import Settings
+
+log = structlog.get_logger()
+
+KEPT = 4_096  # verdicts on documents, which come back with many questions
+AT_ONCE = 16  # documents that are judged before other tasks have a turn
 
 
 class Guards:
-    """Everything that checks text. Built once; opening reads nothing that is large."""
+    """Everything that checks text. Built once; weights and libraries are read with the first text."""
 
     def __init__(self, embedder: Embedder, settings: Settings) -> None:
         self._embedder = embedder
+        self._own: TransformerEmbedder | None = None
         self._settings = settings
+        self._redacts = cast("frozenset[redacting.What]", settings.redacts)
+        self._documents: OrderedDict[str, Verdict] = OrderedDict()
 
     @classmethod
     def open(cls, embedder: Embedder, settings: Settings) -> Guards:
+        """``embedder``: that of the search. What it has embedded of a question is not embedded again."""
         return cls(embedder, settings)
 
     async def question(self, text: str) -> Verdict:
-        """Whether a question is an attack on the assistant."""
-        return ALLOWED
+        """Whether a question is an attack on the assistant, by ALMANAC_GUARD."""
+        return (await self.questions([text]))[0]
+
+    async def questions(self, texts: Sequence[str]) -> list[Verdict]:
+        """A verdict for each text; the windows of all of them are embedded together where there are several."""
+        if self._settings.guard == "off":
+            return [ALLOWED for _ in texts]
+        found = [injection.prepared(text) for text in texts]
+        windows = [window.text for prepared in found for window in prepared]
+        vectors = await self._vectors(windows)
+        verdicts, start = [], 0
+        for prepared in found:
+            verdict = injection.judged(prepared, vectors[start : start + len(prepared)])
+            verdicts.append(self._by_setting(verdict))
+            start += len(prepared)
+        return verdicts
+
+    async def _vectors(self, windows: Sequence[str]) -> Vectors:
+        """Of one window as the search embeds a question, so that it is embedded once; of several as passages are."""
+        embedder = self._model()
+        if len(windows) == 1:
+            return (await embedder.embed_query(windows[0]))[None, :]
+        return await embedder.embed(windows)
+
+    def _model(self) -> Embedder:
+        """The model that the weights were made with: mostly that of the index, else one of our own."""
+        if self._embedder.name == DEFAULT_MODEL:
+            return self._embedder
+        if self._own is None:
+            self._own = TransformerEmbedder(None, self._settings.model_threads)
+        return self._own
+
+    def _by_setting(self, verdict: Verdict) -> Verdict:
+        lowered = self._settings.guard == "flag" and verdict.verdict == "block"
+        return replace(verdict, verdict="flag") if lowered else verdict
 
     async def untrusted(self, texts: Sequence[str]) -> list[Verdict]:
-        """Whether documents or tool results hold instructions for the assistant; one verdict a text."""
-        return [ALLOWED for _ in texts]
+        """Whether documents or tool results hold orders for their reader; verdicts are kept for the next time."""
+        if self._settings.guard == "off":
+            return [ALLOWED for _ in texts]
+        missing = [text for text in dict.fromkeys(texts) if text not in self._documents]
+        for start in range(0, len(missing), AT_ONCE):
+            some = missing[start : start + AT_ONCE]
+            judged = await asyncio.to_thread(lambda some=some: [injection.document(text) for text in some])
+            self._documents.update(zip(some, judged, strict=True))
+        verdicts = []
+        for text in texts:
+            self._documents.move_to_end(text)
+            verdicts.append(self._documents[text])
+        while len(self._documents) > KEPT:
+            self._documents.popitem(last=False)
+        return verdicts
 
     def outside(self, texts: str | Sequence[str]) -> Redaction:
-        """The texts as a model outside may see them, by ALMANAC_REDACT."""
-        return Redaction((texts,) if isinstance(texts, str) else tuple(texts))
+        """The texts as a model may see them, by ALMANAC_REDACT; the same values have the same placeholders."""
+        given = (texts,) if isinstance(texts, str) else tuple(texts)
+        return redacting.redact(given, self._redacts) if self._redacts else Redaction(given)
 
-    def answer(self, text: str, allowed_urls: Iterable[str] = ()) -> Checked:
-        """An answer without links to foreign places, secrets, personal data and mentions."""
-        return Checked(text)
+    @property
+    def redacts(self) -> bool:
+        """Whether ``outside`` changes anything at all."""
+        return bool(self._redacts)
+
+    def answer(self, text: str, allowed_urls: Iterable[str] = (), readable: str = "") -> Checked:
+        """An answer without links to foreign places, secrets, personal data and mentions.
+
+        ``allowed_urls``: of the documents that it cites. ``readable``: what the asker could read (the passages that
+        were not flagged, the question), whose data may be repeated and whose addresses may be shown, as code.
+        """
+        checked = output.check(text, self._policy(allowed_urls, readable))
+        if checked.removed:
+            log.info("guard.answer", removed=[f"{item.kind}:{item.text}" for item in checked.removed][:10])
+        return checked
+
+    def settling(self, allowed_urls: Iterable[str] = (), readable: str = "") -> Settling:
+        """The same for an answer that is being written: ``feed`` and ``finish`` give what can be shown."""
+        return Settling(self._policy(allowed_urls, readable))
+
+    def _policy(self, allowed_urls: Iterable[str], readable: str) -> Policy:
+        return Policy(Places.of(allowed_urls, self._settings.link_hosts), readable)
 
     async def close(self) -> None:
-        """Nothing is held yet."""
+        """Let go of the model of our own, if there is one."""
+        if self._own is not None:
+            await self._own.close()
+            self._own = None
