@@ -61,7 +61,7 @@ HYBRID = Ranking()
 SCALED = Ranking(share=0.45, scale="deviation", candidates=80)  # .743 .749 .633 .308; hybrid .736 .747 .633 .309
 DOCUMENT = replace(SCALED, document=0.3)  # .739 .751 .633 .314; half of it or twice as much: within .003
 FEEDBACK = replace(DOCUMENT, feedback=0.4)  # .749 .754 .631 .325; a share of .3: .749 .755 .634 .319
-FINAL = replace(FEEDBACK, collapse=True, recency=0.02, rerank=20)  # what answers use
+FINAL = replace(FEEDBACK, collapse=True, recency=0.01, rerank=20)  # what answers use
 ARMS: Mapping[str, Ranking] = {
     "bm25": BM25,
     "dense": DENSE,
