@@ -14,7 +14,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -63,7 +63,11 @@ async def evaluate(
     tell: Tell = lambda _stage, _done, _total: None,
     rankings: Mapping[str, Ranking] = ARMS,
 ) -> Evaluation:
-    """Run every arm on every query. ``embedder`` is the searchers'."""
+    """Run every arm on every query. ``embedder`` is the searchers'.
+
+    ``final`` is measured with copies shown: a collection judges each of its texts by itself.
+    """
+    final = final.ranked(replace(final.ranking, collapse=False))
     named = {name: ranking for name, ranking in rankings.items() if name != FINAL} | {FINAL: final.ranking}
     # Arms of equal stages are one: `final` is often another's, too.
     same = {name: next(first for first in named if named[first] == ranking) for name, ranking in named.items()}

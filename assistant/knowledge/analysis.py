@@ -12,7 +12,7 @@ from functools import cache
 
 from assistant.database.tables import TERM_SPACE
 from assistant.knowledge.chunking import chunk
-from assistant.knowledge.documents import Block, ParsedDocument
+from assistant.knowledge.documents import SAYS_NOTHING, Block, ParsedDocument
 from assistant.knowledge.lexical import K1, STOP_WORDS, B, frequencies
 
 _TITLE = "The ferry's Handbook: Deploying v2.14 (naïve edition)"
@@ -33,7 +33,7 @@ def analysis() -> int:
         (one.text, one.heading_path, one.embedded_text(_TITLE), frequencies(one.text, one.context(_TITLE)))
         for one in pieces
     ]
-    everything = repr((seen, sorted(STOP_WORDS), K1, B, TERM_SPACE))
+    everything = repr((seen, sorted(STOP_WORDS), sorted(SAYS_NOTHING), K1, B, TERM_SPACE))
     return int.from_bytes(hashlib.sha256(everything.encode()).digest()[:8], "big") % (2**31 - 1) + 1
 
 

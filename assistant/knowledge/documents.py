@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+# Titles that programs give, or that are only the file's place. They are shown, and say nothing of what is in there.
+SAYS_NOTHING = frozenset(("document", "index", "new page", "page", "passage", "untitled", "untitled document"))
+
 BlockKind = Literal["heading", "paragraph", "list_item", "code", "table"]
 
 
@@ -55,12 +58,11 @@ class Chunk:
     def context(self, title: str) -> str:
         """The title and headings that precede the text when it is embedded and indexed."""
         path = [part for part in self.heading_path if part.casefold() != title.casefold()]
-        return " > ".join([title, *path])
+        return " > ".join(path if title.casefold() in SAYS_NOTHING else [title, *path])
 
     def embedded_text(self, title: str) -> str:
         """What the embedding model is given."""
-        repeated = f"{self.before}\n" if self.before else ""
-        return f"{self.context(title)}\n{repeated}{self.text}"
+        return "\n".join(part for part in (self.context(title), self.before, self.text) if part)
 
 
 def text_hash(embedded: str) -> uuid.UUID:

@@ -1,9 +1,9 @@
 """What is embedded with a chunk besides its own text: how the chunk before it ends.
 
-A passage that opens with "It also takes ..." is found by what "it" is. Only what the model sees is longer: what is
-shown, quoted and searched for words says nothing twice. A chunk takes as much as its own text leaves room for, so that
-none is cut differently for it. Nothing more is stored, either: which ending was taken is told by the hash of what was
-embedded.
+A passage that opens with "It also takes ..." is found by what "it" is. A title and headings say some of that already:
+the more tokens they take, the fewer are repeated. Only what the model sees is longer, so that what is shown, quoted and
+searched for words says nothing twice. A chunk takes as much as its own text leaves room for, so that none is cut
+differently for it. Nothing more is stored, either: which ending was taken is told by the hash of what was embedded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from assistant.knowledge.documents import Chunk, text_hash
 from assistant.knowledge.pieces import CountTokens
 from assistant.knowledge.sentences import sentence_spans
 
-MOST_TOKENS = 75  # of 50, 64, 75 and 100 what finds most (see benchmarks.md)
+MOST_TOKENS = 75  # title and headings counted in; of 50, 64, 75 and 100 what finds most (see benchmarks.md)
 MARGIN = 16  # tokens that counted parts may be off, put together; WordPiece's are exact
 _MOST_CHARACTERS = 450
 _RUNS = (300, 200, 100)  # characters taken of a last sentence that is longer than that
@@ -35,9 +35,11 @@ def overlapped(
     if len(chunks) < 2:
         return list(chunks)
     candidates: list[list[str]] = [[], *(endings(chunk.text) for chunk in chunks[:-1])]
+    contexts = [chunk.context(title) for chunk in chunks]
+    sized, counted = _sized(candidates, contexts, count_tokens)
     done = []
-    for chunk, some, room in zip(chunks, _sized(candidates, count_tokens), rooms, strict=True):
-        fits = [ending for ending, size in some if size <= min(room, MOST_TOKENS)]
+    for chunk, some, room, context in zip(chunks, sized, rooms, contexts, strict=True):
+        fits = [ending for ending, size in some if size <= min(room, MOST_TOKENS - counted[context])]
         done.append(replace(chunk, before=fits[0]) if fits else chunk)
     places = [place for place, chunk in enumerate(done) if chunk.before]
     counts = count_tokens([done[place].embedded_text(title) for place in places]) if places else []
@@ -47,16 +49,21 @@ def overlapped(
     return done
 
 
-def _sized(candidates: Sequence[Sequence[str]], count_tokens: CountTokens) -> list[list[tuple[str, int]]]:
-    """Each ending with its tokens: an ending is what it has more than the next shorter one, and that one."""
+def _sized(
+    candidates: Sequence[Sequence[str]], contexts: Sequence[str], count_tokens: CountTokens
+) -> tuple[list[list[tuple[str, int]]], dict[str, int]]:
+    """Each ending with its tokens, and the contexts' tokens. An ending is what it has more than the next shorter one,
+    and that one."""
     parts = [_parts(some) for some in candidates]
-    empty, *counts = count_tokens(["", *(part for some in parts for part in some)])
-    sizes = iter(counts)
+    distinct = list(dict.fromkeys(contexts))
+    empty, *counts = count_tokens(["", *distinct, *(part for some in parts for part in some)])
+    counted = {context: size - empty for context, size in zip(distinct, counts, strict=False)}
+    sizes = iter(counts[len(distinct) :])
     found = []
     for some, pieces in zip(candidates, parts, strict=True):
         own = [next(sizes) - empty for _ in pieces]
         found.append([(text, sum(own[place:])) for place, text in enumerate(some)])
-    return found
+    return found, counted
 
 
 def _parts(some: Sequence[str]) -> list[str]:

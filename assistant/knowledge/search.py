@@ -16,13 +16,14 @@ from assistant.database.conditions import Condition, condition, look_up
 from assistant.database.hybrid import Request
 from assistant.database.session import Sessions
 from assistant.database.vectors import Model, models
-from assistant.knowledge import recency
+from assistant.knowledge import pairs, recency
 from assistant.knowledge.audience import Audience
+from assistant.knowledge.documents import Chunk
 from assistant.knowledge.embedders import Embedders, pinned
 from assistant.knowledge.embedding import Embedder, halfvec_literal, unpacked
 from assistant.knowledge.filters import NO_FILTERS, Filters
 from assistant.knowledge.query import Carried, Vector, mixed, weighted_terms
-from assistant.knowledge.ranking import FINAL, Candidates, Ranking, ranked, words_of
+from assistant.knowledge.ranking import FINAL, PAIRED, Candidates, Ranking, ranked, words_of
 from assistant.knowledge.reranking import Reranker
 
 ATTEMPTS = 3  # while models change, or documents are written
@@ -153,21 +154,21 @@ class Searcher:
                 list(terms), halfvec_literal(vector), audience, self._ranking.candidates, limit, self._ranking.share,
                 only, list(terms.values()), self._ranking.needs_vectors,
             )  # fmt: skip
-            result = await self._found_by(embedder.name, request, vector)
+            result = await self._found_by(embedder.name, request, vector, query)
             if result is not None:
                 return result
             if isinstance(self._embedder, Embedders):
                 await self._embedder.refresh()
         return SearchResult((), {})
 
-    async def _found_by(self, name: str, request: Request, vector: Vector) -> SearchResult | None:
+    async def _found_by(self, name: str, request: Request, vector: Vector, words: str) -> SearchResult | None:
         """Question and passages in the space of one model; None when the index does not hold it (any more)."""
         async with self._sessions() as session:
             model = await self._model(session, name)
             if model is None:
                 return None
             try:
-                return await find(session, model, request, vector, self._ranking)
+                return await find(session, model, request, vector, self._ranking, words)
             except hybrid.ModelDropped:
                 del self._models[name]
                 return None
@@ -185,9 +186,11 @@ async def _vector(embedder: Embedder, query: str, carried: Sequence[Carried]) ->
 
 
 async def find(
-    session: AsyncSession, model: Model, request: Request, question: Vector, ranking: Ranking = FINAL
+    session: AsyncSession, model: Model, request: Request, question: Vector, ranking: Ranking = FINAL, words: str = ""
 ) -> SearchResult:
-    """The passages for one request, in the order of ``ranking``. Raises ``hybrid.ModelDropped``.
+    """The passages for one request, in the order of ``ranking``; ``words``: the question, for its pairs.
+
+    Raises ``hybrid.ModelDropped``.
 
     A document that is written anew between the two statements has other chunks then: what is found is found again.
     """
@@ -197,12 +200,33 @@ async def find(
             break
         order, score = ranked(ranking, _candidates(rows, model), question)
         scored = [(rows[place], float(score[place])) for place in order]
-        hits, gone = await _read(session, scored, request, ranking.collapse)
+        by_term: dict[str, float] = next((row.by_term for row in rows if row.by_term), {})
+        weights = {int(term): idf for term, idf in by_term.items()}
+        together = pairs.asked(words, weights) if ranking.pairs else {}
+        known: dict[int, Any] = {}
+        if together:
+            first = scored[:PAIRED]
+            known = await hybrid.passages(session, [row.id for row, _ in first], request.audience)
+            scored = _together_first(scored, known, together, ranking.pairs)
+        hits, gone = await _read(session, scored, request, ranking.collapse, known)
         if not gone or attempt == ATTEMPTS - 1:
-            weights: dict[str, float] = next((row.by_term for row in rows if row.by_term), {})
-            hits = _newer_first(hits, ranking.recency)
-            return SearchResult(tuple(hits), {int(term): idf for term, idf in weights.items()})
+            return SearchResult(tuple(_newer_first(hits, ranking.recency)), weights)
     return SearchResult((), {})
+
+
+def _together_first(
+    scored: list[tuple[Any, float]], known: Mapping[int, Any], together: Mapping[pairs.Pair, float], most: float
+) -> list[tuple[Any, float]]:
+    """The first ones by what they hold of the question's pairs, too. The scores stay with the places."""
+    first = scored[:PAIRED]
+    read = [known.get(row.id) for row, _ in first]
+    shares = [pairs.share(together, _title_and_text(passage)) if passage else 0.0 for passage in read]
+    places = sorted(range(len(first)), key=lambda place: -(first[place][1] + most * shares[place]))
+    return [(first[place][0], first[at][1]) for at, place in enumerate(places)] + scored[len(first) :]
+
+
+def _title_and_text(passage: Any) -> tuple[str, str]:
+    return Chunk(0, "", tuple(passage.heading_path)).context(passage.title), passage.text
 
 
 def _newer_first(hits: Sequence[Hit], most: float) -> list[Hit]:
@@ -236,18 +260,24 @@ def _candidates(rows: Sequence[Any], model: Model) -> Candidates:
 
 
 async def _read(
-    session: AsyncSession, scored: Sequence[tuple[Any, float]], request: Request, collapse: bool
+    session: AsyncSession,
+    scored: Sequence[tuple[Any, float]],
+    request: Request,
+    collapse: bool,
+    known: Mapping[int, Any],
 ) -> tuple[list[Hit], bool]:
-    """The first passages, read from the database, and as many more as copies are left out; whether some were gone."""
+    """The first passages, read from the database unless they are ``known``, and as many more as copies are left out;
+    whether some were gone."""
     hits: list[Hit] = []
     gone = False
     seen: set[tuple[str, ...]] = set()
     place = 0
     while len(hits) < request.limit and place < len(scored):
         batch = scored[place : place + request.limit - len(hits)]
+        unread = [row.id for row, _ in batch[max(PAIRED - place, 0) if known else 0 :]]
         place += len(batch)
-        found = await hybrid.passages(session, [row.id for row, _ in batch], request.audience)
-        gone = gone or len(found) < len(batch)
+        found = {**known, **(await hybrid.passages(session, unread, request.audience) if unread else {})}
+        gone = gone or any(row.id not in found for row, _ in batch)
         for row, score in batch:
             if row.id not in found:
                 continue
