@@ -11,15 +11,18 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.markdown import Markdown
 from rich.padding import Padding
+from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from assistant.tools.showing import literal
+
 STAGES = {"searching": "Searching the documents", "writing": "Writing"}
 MARKS = {
     "answered": "green", "not_in_documents": "yellow", "hidden_by_permissions": "yellow", "failed": "red",
-    "over_limit": "yellow",
+    "over_limit": "yellow", "waiting_for_approval": "yellow",
 }  # fmt: skip
 
 
@@ -66,10 +69,12 @@ class AnswerView:
 def show_answer(console: Console, answer: dict[str, Any]) -> None:
     """The final text with its sources, or the nearest ones."""
     style = MARKS.get(answer["outcome"], "white")
-    if answer["outcome"] == "answered":
+    if answer["outcome"] in ("answered", "waiting_for_approval"):
         console.print(Markdown(answer["text"]))
     else:
         console.print(Text(answer["text"], style=style))
+    for pending in answer.get("approvals") or ():
+        console.print(_waits(pending))
     _show_sources(console, "Sources", answer["citations"])
     _show_sources(console, "Nearest pages", answer["nearest"])
     timings, usage = answer["timings_ms"], answer["usage"]
@@ -79,6 +84,15 @@ def show_answer(console: Console, answer: dict[str, Any]) -> None:
     if usage["cost_usd"]:
         parts.append(f"${usage['cost_usd']:.4f}")
     console.print(Text("  ·  ".join(part for part in parts if part), style="dim"))
+
+
+def _waits(pending: dict[str, Any]) -> Panel:
+    """A call that the answer waits for, and how to decide about it here."""
+    number = pending["id"].replace("-", "")[:8]
+    lines = [Text.assemble((f"{name}  ", "cyan"), literal(value)) for name, value in pending["arguments"].items()]
+    how = Text(f"almanac approvals approve {number}   ·   almanac approvals deny {number}", style="dim")
+    title = Text.assemble((pending["title"], "bold"), "  waits for approval")
+    return Panel(Group(*lines, how), title=title, title_align="left", border_style="yellow", expand=False)
 
 
 def _show_sources(console: Console, title: str, citations: Sequence[dict[str, Any]]) -> None:

@@ -23,7 +23,17 @@ from assistant.database import migrate, runs, status
 from assistant.errors import AlmanacError, NotRunning
 from assistant.knowledge.filters import NO_FILTERS, Filters, from_arguments
 from assistant.settings import Settings
-from bot import administration, evaluating, reembedding, spending_cli, state, supervisor, tools_cli
+from bot import (
+    administration,
+    approvals_cli,
+    evaluating,
+    guarding,
+    reembedding,
+    spending_cli,
+    state,
+    supervisor,
+    tools_cli,
+)
 from bot import console as show
 from bot.backend import Backend, command_settings, open_backend, open_sessions
 from bot.checks import run_checks
@@ -344,11 +354,13 @@ def learn(context: typer.Context) -> None:
     os.execv(sys.executable, [sys.executable, "-P", "-m", "ml", *context.args])  # noqa: S606 - the arguments are the reader's
 
 
+app.command(epilog="Examples: almanac guard prompts.jsonl  ·  almanac guard prompts.jsonl --json")(guarding.guard)
 administration.mount(app)
 spending_cli.mount(app)
 app.add_typer(reembedding.app, name="reembed")
 app.add_typer(evaluating.app, name="eval")
 app.add_typer(tools_cli.app, name="tools")
+app.add_typer(approvals_cli.app, name="approvals")
 for group in (slack, teams, playground, mcp):
     app.add_typer(group)
 

@@ -94,6 +94,9 @@ class Board:
             await self.after_call()
         return ToolResult(f"{arguments['service']} restarts", 202, {"restarting": True}, 0.02)
 
+    async def close(self) -> None:
+        """Nothing to close."""
+
     def _restart(self, service: str, key: str) -> None:
         self.restarts.append(service)
         self.done_keys.add(key)
