@@ -107,6 +107,7 @@ class Settings(BaseSettings):
 
     question_max_chars: int = Field(default=4_000, ge=100, le=100_000)
     questions_per_minute: Annotated[int, Field(ge=0, le=10_000)] = 20  # of one person; 0: as many as they like
+    languages: Annotated[tuple[str, ...], NoDecode] = ()  # of questions that are answered (en, de, ...); empty: all
     guard: Literal["block", "flag", "off"] = "block"  # what comes of a question that reads like an attack
     redact: Annotated[tuple[str, ...] | None, NoDecode] = None  # secrets, pii, off; default: secrets, off loopback
     link_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # where answers may link to, beside what they cite
@@ -166,7 +167,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "teams_allowed_tenants", "teams_allowed_hosts", "admins", "source_folders", "fetch_allowed_hosts",
-        "redact", "link_hosts", mode="before",
+        "redact", "link_hosts", "languages", mode="before",
     )  # fmt: skip
     @classmethod
     def _split(cls, value: object) -> object:

@@ -120,6 +120,7 @@ def pages(seed: int = 5) -> Set:
             before, after = page[:place], page[place:]
             text, start = f"{before} {text} {after}", len(before) + 1
             end = start + len(order.text)
+        before_this = len(owner)
         for offset, piece in _offsets(text):
             held = min(end, offset + len(piece)) - max(start, offset)
             if order.label and 0 < held < min(60, end - start):
@@ -127,7 +128,8 @@ def pages(seed: int = 5) -> Set:
             owner.append(len(rows))
             labels.append(int(order.label and held > 0))
             seen.append(see(piece))
-        rows.append(order)
+        if len(owner) > before_this:
+            rows.append(order)
     return Set(rows, np.array(owner), columns(seen, None), np.array(labels), False)
 
 

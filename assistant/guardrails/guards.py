@@ -82,7 +82,7 @@ class Guards:
         missing = [text for text in dict.fromkeys(texts) if text not in self._documents]
         for start in range(0, len(missing), AT_ONCE):
             some = missing[start : start + AT_ONCE]
-            judged = await asyncio.to_thread(lambda some=some: [injection.document(text) for text in some])
+            judged = await asyncio.to_thread(_documents, some)
             self._documents.update(zip(some, judged, strict=True))
         verdicts = []
         for text in texts:
@@ -125,3 +125,7 @@ class Guards:
         if self._own is not None:
             await self._own.close()
             self._own = None
+
+
+def _documents(texts: Sequence[str]) -> list[Verdict]:
+    return [injection.document(text) for text in texts]

@@ -43,6 +43,12 @@ def detect(text: str, fallback: str | None = None) -> str:
     return code if confidence >= SURE and code in LANGUAGES else known(fallback) or DEFAULT
 
 
+def identified(text: str) -> str | None:
+    """The language of ``text``, one of ours or a neighbour, where it is plain."""
+    code, confidence = _identifier().classify(text)
+    return str(code) if confidence >= SURE else None
+
+
 @functools.cache
 def _identifier():  # type: ignore[no-untyped-def]
     from py3langid import langid  # its model takes half a second, which not every command needs
