@@ -10,68 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from assistant import tracing
+from assistant.metrics import Metrics
 
-STAGE_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5, 10, 30, 60)
-
-
-class Metrics:
-    """One registry a process; the names are part of the product."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.stage_seconds = Histogram(
-            "almanac_stage_seconds",
-            "Time in each stage of a question.",
-            ["stage"],
-            buckets=STAGE_BUCKETS,
-            registry=self.registry,
-        )
-        self.answers = Counter(
-            "almanac_answers", "Questions by outcome.", ["platform", "outcome"], registry=self.registry
-        )
-        self.tokens = Counter("almanac_tokens", "Model tokens.", ["model", "direction"], registry=self.registry)
-        self.cost = Counter("almanac_cost_usd", "Model cost in US dollars.", ["model"], registry=self.registry)
-        self.model_calls = Counter(
-            "almanac_model_calls", "Requests to models.", ["model", "purpose", "outcome"], registry=self.registry
-        )
-        self.model_seconds = Histogram(
-            "almanac_model_seconds", "Time of each request to a model.", ["model", "purpose"], buckets=STAGE_BUCKETS,
-            registry=self.registry,
-        )  # fmt: skip
-        self.first_token = Histogram(
-            "almanac_first_token_seconds", "From the question to the first text that is shown.", ["platform"],
-            buckets=STAGE_BUCKETS, registry=self.registry,
-        )  # fmt: skip
-        self.cap_refusals = Counter(
-            "almanac_cap_refusals", "Model calls that were not made, by the cap they could pass.", ["cap"],
-            registry=self.registry,
-        )  # fmt: skip
-        self.cache_lookups = Counter(
-            "almanac_cache_lookups", "Questions that were looked up in the cache of answers.", ["result"],
-            registry=self.registry,
-        )  # fmt: skip
-        self.votes = Counter("almanac_votes", "Votes by value.", ["platform", "value"], registry=self.registry)
-        self.events = Counter(
-            "almanac_events", "Platform events by fate.", ["platform", "fate"], registry=self.registry
-        )
-        self.refused = Counter(
-            "almanac_refused_requests", "Requests refused at the door.", ["platform", "reason"], registry=self.registry
-        )
-        self.queue_depth = Gauge("almanac_queue_depth", "Work that waits.", ["queue"], registry=self.registry)
-        self.documents = Gauge("almanac_documents", "Documents in the index.", registry=self.registry)
-        self.chunks = Gauge("almanac_chunks", "Chunks in the index.", registry=self.registry)
-        self.drift = Gauge(
-            "almanac_source_drift",
-            "Documents that the last reconciliation found to differ from their source.",
-            ["source", "what"],  # missing, changed, access, gone
-            registry=self.registry,
-        )
-        self.failures = Gauge(
-            "almanac_source_failures", "Documents that could not be read.", ["source"], registry=self.registry
-        )
+__all__ = ["Metrics", "Stopwatch", "configure_logs"]
 
 
 class Stopwatch:
@@ -94,6 +37,13 @@ class Stopwatch:
     def record(self, name: str, seconds: float) -> None:
         self.milliseconds[name] = round(self.milliseconds.get(name, 0.0) + seconds * 1000, 2)
         self._metrics.stage_seconds.labels(name).observe(seconds)
+
+    def first_shown(self, platform: str) -> None:
+        """The first text of the answer is shown now; what comes after it is passed over."""
+        if "first_shown" not in self.milliseconds:
+            seconds = time.perf_counter() - self._start
+            self.milliseconds["first_shown"] = round(seconds * 1000, 2)
+            self._metrics.first_token.labels(platform).observe(seconds)
 
     def total(self) -> dict[str, float]:
         """The stages and their sum as seen from outside."""

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
-from assistant.database import inbox, sources, status
 from assistant.errors import AlmanacError
 from assistant.services import Services, check_database
 from bot.mcp import add_mcp
+from bot.measuring import measure
 from bot.slack import add_slack
 from bot.teams import add_teams
 from bot.web import add_web
-
-log = structlog.get_logger()
 
 MAX_BODY = 1024 * 1024  # bytes; no platform sends events larger than this
 
@@ -46,32 +41,10 @@ def _add_operations(application: web.Application, services: Services) -> None:
         return web.json_response({"status": "ready"})
 
     async def metrics(_request: web.Request) -> web.Response:
-        await _measure(services)
+        await measure(services)
         body = generate_latest(services.metrics.registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     application.router.add_get("/healthz", alive)
     application.router.add_get("/readyz", ready)
     application.router.add_get("/metrics", metrics)
-
-
-async def _measure(services: Services) -> None:
-    """Gauges are read when somebody asks; a database that is away leaves the last values."""
-    try:
-        async with services.sessions() as session:
-            await session.execute(text("SET LOCAL statement_timeout = '2s'"))
-            events = await inbox.open_events(session)
-            counts = await status.counts(session)
-            health = await sources.health(session)
-    except (SQLAlchemyError, OSError):
-        log.warning("metrics.database_away")
-        return
-    for platform in ("slack", "teams"):
-        services.metrics.queue_depth.labels(f"inbox_{platform}").set(events.get(platform, 0))
-    services.metrics.queue_depth.labels("runs").set(counts["runs_open"])
-    services.metrics.documents.set(counts["documents"])
-    services.metrics.chunks.set(counts["chunks"])
-    for source in health:
-        services.metrics.failures.labels(source.name).set(source.failures)
-        for what, number in (source.drift or {}).items():
-            services.metrics.drift.labels(source.name, what).set(number)
