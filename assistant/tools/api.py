@@ -19,6 +19,7 @@ from assistant.tools.model import Arguments, Tool, ToolCaller, ToolError, ToolRe
 from assistant.tools.openapi import Operation, operations
 from assistant.tools.openapi_document import MAX_BYTES, BadDocument, Document
 from assistant.tools.request import Request, build, encode
+from assistant.tools.text import plain
 from assistant.tools.trimming import Trimmed, trim, trim_text
 
 log = structlog.get_logger()
@@ -147,7 +148,10 @@ class ApiTools:
 
     def _take(self, document: Document, url: str | None) -> None:
         """Takes the document's operations; raises ``BadSource`` for a file that does not fit tools.yaml."""
-        made, remarks = operations(document, self._config)
+        try:
+            made, remarks = operations(document, self._config)
+        except BadDocument as error:
+            raise BadSource(("openapi",), f"is {self._config.openapi}, which cannot be used: {error}") from None
         for number, remark in remarks:
             if not self.remote:
                 raise BadSource(("operations", number), f"is wrong: {remark}")
@@ -208,11 +212,11 @@ def _server(document: Document, url: str | None) -> str:
     """The first server that the document names, its variables at their defaults."""
     servers: Any = document.root.get("servers")
     first = servers[0] if isinstance(servers, list) and servers and isinstance(servers[0], dict) else {}
-    text = str(first.get("url") or "/")
+    text = plain(first.get("url")) or "/"
     variables = first.get("variables")
     for name, variable in (variables if isinstance(variables, dict) else {}).items():
         if isinstance(variable, dict):
-            text = text.replace(f"{{{name}}}", str(variable.get("default", "")))
+            text = text.replace(f"{{{name}}}", plain(variable.get("default")))
     try:
         server = URL(url).join(URL(text)) if url else URL(text)
         usable = server.scheme in ("http", "https") and bool(server.host) and server.user is None

@@ -255,6 +255,8 @@ def _sentence(path: Path, node: Any, data: Any, error: ValidationError) -> Setti
 
 def wrong(path: Path, node: Any, data: Any, location: Sequence[str | int], message: str) -> SettingsError:
     """One sentence: the file, the line of the innermost thing that is there, and the field."""
+    if not location:
+        return SettingsError(f"{path}: {message}.")
     line = _line(node, location)
     return SettingsError(f"{path}, line {line}: {_field(data, location)} {message}.")
 
@@ -291,4 +293,4 @@ def _field(data: Any, location: Sequence[str | int]) -> str:
             data = None
         named = isinstance(part, int) and isinstance(data, dict) and isinstance(data.get("name"), str)
         words.append(str(data["name"]) if named and data is not None else str(part))
-    return ".".join(words) or "the file"
+    return ".".join(words)

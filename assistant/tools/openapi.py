@@ -14,7 +14,7 @@ from assistant.tools.model import Tool
 from assistant.tools.naming import function_name, title
 from assistant.tools.openapi_document import BadDocument, Document, Node
 from assistant.tools.openapi_schema import Inliner, JsonSchema
-from assistant.tools.text import clean
+from assistant.tools.text import clean, plain
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch")
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -114,7 +114,7 @@ def _all(document: Document) -> Sequence[tuple[str, str, Node, tuple[Any, ...], 
 
 def _entry(rules: Sequence[Rule], node: Node, method: str, path: str) -> int | None:
     """The number of the entry that allows the operation: one that names it, else the first whose wildcards fit."""
-    names = [f"{method.upper()} {path}", *([str(node["operationId"])] if node.get("operationId") else [])]
+    names = [name for name in (f"{method.upper()} {path}", plain(node.get("operationId"))) if name]
     for number, rule in enumerate(rules):
         if rule.operation in names:
             return number
@@ -147,15 +147,15 @@ class _Maker:
         wanted: dict[tuple[str, str], tuple[Node, Path | None]] = {}
         for entry in (*shared, *own):  # an operation's own parameter takes the place of its path's
             parameter, where, _ = self._document.resolve(entry, file)
-            if isinstance(parameter, Mapping) and parameter.get("name"):
-                wanted[(str(parameter.get("in")), str(parameter["name"]))] = (parameter, where)
+            if isinstance(parameter, Mapping) and plain(parameter.get("name")):
+                wanted[(plain(parameter.get("in")), plain(parameter["name"]))] = (parameter, where)
         for name in re.findall(r"\{([^{}/]+)\}", path):
             wanted.setdefault(("path", name), ({"name": name, "in": "path", "schema": {"type": "string"}}, file))
         for (place, name), (parameter, where) in wanted.items():
             if place != "path" or f"{{{name}}}" in path:
                 self._add_parameter(place, name, parameter, where)
         body = self._add_body(node, file) if method not in ("get", "head", "options") else None
-        identifier = str(node.get("operationId") or f"{method} {path}")
+        identifier = plain(node.get("operationId")) or f"{method} {path}"
         keyed = any(place == "header" and name.lower() == "idempotency-key" for place, name in wanted)
         tool = self._tool(method, path, node, identifier, keyed)
         if unknown := [name for name in self._rule.always if name not in self._always]:
@@ -168,7 +168,7 @@ class _Maker:
         rule, source = self._rule, self._source
         writes = rule.writes if rule.writes is not None else method.upper() not in READS
         approval = next((each for each in (rule.approval, source.approval) if each is not None), writes)
-        said = [clean(node.get(key) or "", DESCRIPTION) for key in ("summary", "description")]
+        said = [clean(plain(node.get(key)), DESCRIPTION) for key in ("summary", "description")]
         description = rule.description or ". ".join(text.rstrip(".") for text in dict.fromkeys(said) if text)
         schema: JsonSchema = {"type": "object", "properties": self._properties, "additionalProperties": False}
         if self._required:
@@ -179,7 +179,7 @@ class _Maker:
             parameters=schema,
             writes=writes,
             source=source.name,
-            title=rule.title or clean(node.get("summary") or "", 80).rstrip(".") or title(identifier),
+            title=rule.title or clean(plain(node.get("summary")), 80).rstrip(".") or title(identifier),
             approvers=rule.approvers if rule.approvers is not None else source.approvers,
             needs_approval=approval,
             users=rule.users if rule.users is not None else source.users,
@@ -202,9 +202,9 @@ class _Maker:
             media, inner = next(iter(content.items()))
             schema, as_json = inner.get("schema") if isinstance(inner, Mapping) else None, "json" in str(media)
         converted = self._inliner.convert(schema if schema is not None else {"type": "string"}, file)
-        if parameter.get("description"):
-            converted = {**converted, "description": clean(parameter["description"], 300)}
-        style = str(parameter.get("style") or ("form" if place == "query" else "simple"))
+        if said := clean(plain(parameter.get("description")), 300):
+            converted = {**converted, "description": said}
+        style = plain(parameter.get("style")) or ("form" if place == "query" else "simple")
         explode = parameter.get("explode")
         argument = self._argument(name, place, converted, required)
         self._parameters.append(
@@ -250,9 +250,9 @@ class _Maker:
 
 def _media(content: Mapping[str, Any]) -> str | None:
     """The media type that is sent: JSON where the API takes it, else a form."""
-    plain = {str(media): str(media).partition(";")[0].strip().lower() for media in content}
+    kinds = {str(media): str(media).partition(";")[0].strip().lower() for media in content}
     for wanted in (JSON, "+json", "*/*", FORM):
-        for media, kind in plain.items():
+        for media, kind in kinds.items():
             if kind == wanted or (wanted == "+json" and kind.endswith(wanted)):
                 return media
     return None

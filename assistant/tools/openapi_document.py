@@ -18,6 +18,7 @@ import yaml
 
 from assistant.errors import AlmanacError
 from assistant.tools.config import _Loader
+from assistant.tools.text import plain
 
 MAX_BYTES = 20_000_000
 MAX_FILES = 100
@@ -141,7 +142,7 @@ _JsonLoader.yaml_implicit_resolvers = {
 
 
 def _mapping(root: Any) -> Node:
-    version = str(root.get("openapi", "")) if isinstance(root, Mapping) else ""
+    version = plain(root.get("openapi")) if isinstance(root, Mapping) else ""
     if not isinstance(root, Mapping) or not re.match(r"3\.[01](\.|$)", version):
         found = "Swagger 2" if isinstance(root, Mapping) and "swagger" in root else "no OpenAPI"
         raise BadDocument(f"it is {found}, and only OpenAPI 3.0 and 3.1 are read")

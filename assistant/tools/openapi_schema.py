@@ -7,12 +7,13 @@ lets everything pass, and the API itself still checks it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from assistant.tools.openapi_document import Document
-from assistant.tools.text import clean
+from assistant.tools.text import clean, plain
 
 MAX_NODES = 1_500  # of one operation's schemas
 MAX_DEPTH = 12
@@ -42,7 +43,7 @@ class Inliner:
             return {}
         if depth > MAX_DEPTH or self._left < 0 or set(followed) & set(within):
             kind = {"type": node["type"]} if _sound("type", node.get("type")) else {}
-            return {**kind, "description": clean(node.get("title") or "more of it, as above", DESCRIPTION)}
+            return {**kind, "description": clean(plain(node.get("title")) or "more of it, as above", DESCRIPTION)}
         within = (*within, *followed)
         schema = _plain(node)
         self._describe(node, schema)
@@ -55,14 +56,16 @@ class Inliner:
         return _nullable(node, _merged(schema))
 
     def _describe(self, node: Mapping[str, Any], schema: JsonSchema) -> None:
-        if node.get("description"):
-            schema["description"] = clean(node["description"], DESCRIPTION)
-        if isinstance(node.get("default"), str | int | float | bool):
+        if said := clean(plain(node.get("description")), DESCRIPTION):
+            schema["description"] = said
+        if node.get("default") is not None and _is_scalar(node["default"]):
             schema["default"] = node["default"]
         values = node.get("enum")
-        if isinstance(values, list) and 0 < len(values) <= MAX_ENUM:
+        if not isinstance(values, list) or not values or not all(map(_is_scalar, values)):
+            return
+        if len(values) <= MAX_ENUM:
             schema["enum"] = values
-        elif isinstance(values, list) and values:
+        else:
             some = f"One of {len(values)} values such as {', '.join(str(value) for value in values[:5])}."
             schema["description"] = clean(f"{schema.get('description', '')} {some}", DESCRIPTION * 2)
 
@@ -101,6 +104,13 @@ class Inliner:
             schema["prefixItems"] = [self.convert(item, file, within, depth + 1) for item in prefix[:50]]
 
 
+def _is_scalar(value: object) -> bool:
+    """Text, truth, nothing, or a number that JSON's readers agree on."""
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return True
+    return isinstance(value, int | float) and -(2**63) <= value < 2**63
+
+
 def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
@@ -116,18 +126,29 @@ def _plain(node: Mapping[str, Any]) -> JsonSchema:
 def _sound(key: str, value: object) -> bool:
     """Whether JSON schema allows such a value there; a document that is wrong in this is not to break a call."""
     if key == "const":
-        return True
+        return _is_scalar(value)
     if key == "type":
         kinds = value if isinstance(value, list) else [value]
         return bool(kinds) and all(isinstance(kind, str) and kind in _TYPES for kind in kinds)
-    if key in ("format", "pattern"):
+    if key == "pattern":
+        return isinstance(value, str) and _compiles(value)
+    if key == "format":
         return isinstance(value, str)
     if key == "uniqueItems":
         return isinstance(value, bool)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and _is_scalar(value)
     if key.startswith(("minL", "maxL", "minI", "maxI", "minP", "maxP")):
         return number and isinstance(value, int) and value >= 0
     return number and (key != "multipleOf" or float(str(value)) > 0)
+
+
+def _compiles(pattern: str) -> bool:
+    """Other languages' patterns know more than ours; one that cannot be read here is left to the API."""
+    try:
+        re.compile(pattern[:2_000])
+    except (re.error, OverflowError, RecursionError):
+        return False
+    return len(pattern) <= 2_000
 
 
 def _merged(schema: JsonSchema) -> JsonSchema:

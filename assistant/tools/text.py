@@ -15,15 +15,21 @@ def clean(text: object, limit: int | None = None, lines: bool = False) -> str:
 
     ``limit``: characters, at the end of a word. ``lines``: keep line breaks.
     """
-    kept = "".join(character for character in str(text) if _seen(character))
+    kept = str(text)
+    if not kept.isprintable():
+        kept = kept.translate({ord(character): None for character in set(kept) if not _is_seen(character)})
     kept = _LINES.sub("\n\n", _SPACES.sub(" ", kept)).strip() if lines else " ".join(kept.split())
     return kept if limit is None or len(kept) <= limit else cut(kept, limit)
 
 
-def _seen(character: str) -> bool:
-    if character in "\n\t":
-        return True
-    return unicodedata.category(character) not in ("Cc", "Cf", "Co", "Cs", "Cn")
+def plain(value: object) -> str:
+    """Text or a number of a document as text; "" for anything else: lists may hold themselves a million times."""
+    return str(value) if isinstance(value, str | int | float) else ""
+
+
+def _is_seen(character: str) -> bool:
+    """Whether it is no control, format, private, surrogate or unassigned character; line breaks and tabs are seen."""
+    return character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Co", "Cs", "Cn")
 
 
 def cut(text: str, limit: int) -> str:

@@ -94,8 +94,9 @@ class _Cutter:
 
     def cut(self, data: Any, depth: int = 0) -> Any:
         if isinstance(data, str):
-            short = cut(clean(data, lines=True), self._characters)
-            self.cuts += short.endswith("…") and not data.rstrip().endswith("…")
+            cleaned = clean(data[: 2 * self._characters + 100], lines=True)
+            short = cut(cleaned, self._characters)
+            self.cuts += short != cleaned or len(data) > 2 * self._characters + 100
             return short
         if not isinstance(data, list | Mapping):
             return data
