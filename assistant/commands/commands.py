@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from assistant.commands import changing, keys, reading
+from assistant.commands import changing, keys, reading, tools
 from assistant.commands.context import Context
 from assistant.commands.following import follow
 from assistant.commands.replies import Caller, Described, Refused, Reply, RunState, UploadedFile
@@ -49,6 +50,8 @@ _COMMANDS: dict[str, _Command] = {
     "search": _Command(reading.search, "search WORDS", bare=False),
     "status": _Command(reading.status, "status"),
     "settings": _Command(reading.settings, "settings"),
+    "tool": _Command(tools.tool, "tool [NAME [argument=value …]]"),
+    "approvals": _Command(tools.approvals, "approvals [NO]"),
     "mcp": _Command(keys.mcp, "mcp [new|revoke NO]"),
     "ingest": _Command(changing.ingest, "ingest URL|upload", admin=True, bare=False),
     "sources": _Command(changing.sources, "sources [list|add [KIND] LOCATION|sync NO|remove NO]", admin=True),
@@ -88,13 +91,23 @@ class Commands:
         """Do what ``text`` says. What cannot be done is a reply, too; nothing is raised but a cancellation."""
         name, _, rest = text.strip().removeprefix("/").partition(" ")
         name = name.lower() or "help"
+        return await self._guarded(name, caller, self._run(name, rest.strip(), caller, confirmed))
+
+    async def form(self, tool: str, given: Mapping[str, str], caller: Caller) -> Reply:
+        """Call a tool with what was filled in on its form; one with mistakes comes back with them."""
+        return await self._guarded("tool", caller, tools.submit(self._context, caller, tool, given))
+
+    async def _run(self, name: str, rest: str, caller: Caller, confirmed: bool) -> Reply:
         command = _COMMANDS.get(name)
+        if command is None:
+            raise Refused(say("commands.unknown", caller.language, name=name[:40].replace("`", "'")))
+        if command.admin and not caller.admin:
+            raise Refused(say("commands.not_admin", caller.language, name=name))
+        return await command.run(self._context, caller, rest, confirmed)
+
+    async def _guarded(self, name: str, caller: Caller, work: Coroutine[Any, Any, Reply]) -> Reply:
         try:
-            if command is None:
-                raise Refused(say("commands.unknown", caller.language, name=name[:40].replace("`", "'")))
-            if command.admin and not caller.admin:
-                raise Refused(say("commands.not_admin", caller.language, name=name))
-            reply = await command.run(self._context, caller, rest.strip(), confirmed)
+            reply = await work
         except AlmanacError as error:
             reply = Reply(str(error), failed=True)
         except (SQLAlchemyError, OSError) as error:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from assistant.database.approvals import Approval
 from assistant.errors import AlmanacError
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.search import Hit
+from assistant.tools.forms import Field
 
 
 class Refused(AlmanacError):
@@ -29,6 +32,8 @@ class Caller:
     language: str
     place: str
     place_name: str = ""
+    name: str = ""  # how people call the caller
+    event: uuid.UUID | None = None  # the stored event that the command came by: what is proposed for it, is once
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +52,24 @@ class Confirm:
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """What a tool needs to be called: ``given`` by field as typed so far, ``wrong`` what to say beside a field."""
+
+    tool: str
+    title: str
+    waits: bool  # what comes of it waits for approval
+    fields: tuple[Field, ...]
+    given: Mapping[str, str]
+    wrong: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """``text`` is Markdown; ``run_id`` is long work that has begun.
 
     ``ask`` is a question to be answered to the caller alone; ``settings`` and ``upload`` ask the front end for the
-    channel's settings and for its way to choose a file.
+    channel's settings and for its way to choose a file. ``form`` asks for a tool's arguments; ``approval`` is a call
+    that waits, to be shown as a card: a ``copy`` of it for the caller alone, or where everybody finds it.
     """
 
     text: str = ""
@@ -63,6 +81,9 @@ class Reply:
     confirm: Confirm | None = None
     run_id: uuid.UUID | None = None
     failed: bool = False
+    form: Form | None = None
+    approval: Approval | None = None
+    copy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

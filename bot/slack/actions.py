@@ -18,7 +18,7 @@ from assistant.database.answers import Stored
 from assistant.database.inbox import Event
 from assistant.strings import say
 from bot.inbox import Claim
-from bot.slack import approval_card, approvals, blocks, commands, home, modals, votes
+from bot.slack import approval_card, approvals, blocks, commands, home, modals, tool_form, votes
 from bot.slack.clean import escape, harmless
 from bot.slack.errors import Refused
 from bot.slack.events import Message, channel_audience
@@ -81,6 +81,8 @@ async def acted(place: Workplace, body: Mapping[str, Any]) -> None:
         place.spawn(_cancelled(place, message), "slack-cancelled")
     elif name == commands.OPEN_SETTINGS:
         place.spawn(_settings(place, message, trigger), "slack-settings")
+    elif name == tool_form.OPEN:
+        place.spawn(commands.open_form(place, message, value, trigger), "slack-tool")
     elif name == SOURCES:
         place.spawn(_show_sources(place, message, value, trigger), "slack-sources")
     elif name == home.REFRESH:

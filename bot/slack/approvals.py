@@ -41,7 +41,9 @@ async def store_click(place: Workplace, name: str, value: str, message: Message,
     action = (body.get("actions") or [{}])[0]
     verb = "approve" if name == APPROVE else "deny"
     key = f"approval:{value.partition(':')[0][:40]}:{verb}:{message.user}:{action.get('action_ts') or message.ts}"
-    await place.inbox.store(key, key, replace(message, kind="approval", text=verb, replaces=value[:200]).payload())
+    payload = replace(message, kind="approval", text=verb, replaces=value[:200]).payload()
+    ephemeral = bool((body.get("container") or {}).get("is_ephemeral"))
+    await place.inbox.store(key, key, {**payload, "ephemeral": ephemeral, "at": time.time()})
 
 
 async def decide(place: Workplace, event: Event, claim: Claim) -> dict[str, Any]:
@@ -65,6 +67,10 @@ async def decide(place: Workplace, event: Event, claim: Claim) -> dict[str, Any]
         await Responder(place, message).say(say("approvals.no_such", caller.language, number=number[:8]))
         return {"channel": message.channel}
     await refresh(place, ended)
+    if event.payload.get("ephemeral"):  # a copy that only its reader sees
+        responder = Responder(place, message, began=event.payload.get("at"))
+        await responder.say(card(ended, caller.language), replace=True)
+        return {"channel": message.channel, "state": ended.state}
     meant = ("done", "failed", "unknown", "running") if approve else ("denied",)
     if ended.decided_by != message.asker or ended.state not in meant:
         closed = say("approvals.closed", caller.language, status=status(ended, caller.language))

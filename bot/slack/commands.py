@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shlex
 import time
 import uuid
 from collections.abc import Mapping
@@ -15,12 +17,12 @@ from assistant.database.inbox import Event
 from assistant.knowledge.search import Hit
 from assistant.strings import say
 from bot.inbox import Claim
-from bot.slack import blocks, modals
+from bot.slack import approval_card, approvals, blocks, modals, tool_form
 from bot.slack.clean import escape, harmless
 from bot.slack.errors import Refused
 from bot.slack.events import PLATFORM, Message
 from bot.slack.pages import pages
-from bot.slack.render import Part
+from bot.slack.render import Part, plain_part
 from bot.slack.respond import Responder
 from bot.slack.sources import age, mrkdwn_link, shortened
 from bot.slack.workplace import Workplace
@@ -68,14 +70,29 @@ async def caller_of(place: Workplace, message: Message, place_name: str = "") ->
         language=await place.language(message),
         place=where,
         place_name=place_name,
+        name=(await place.people.get(message.team, message.user)).name,
     )
+
+
+async def open_form(place: Workplace, message: Message, value: str, trigger: str) -> None:
+    """The form of a tool, from the button that stands for it."""
+    try:
+        asked = json.loads(value)
+        tool, given = str(asked["tool"]), {str(name): str(said) for name, said in asked["given"].items()}
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return
+    caller = await caller_of(place, message)
+    words = " ".join(f"{name}={shlex.quote(said)}" for name, said in given.items())
+    reply = await place.services.commands.run(f"tool {tool} {words}", caller)
+    if reply.form is not None:
+        await place.api.open_view(trigger, tool_form.view(reply.form, message, caller.language))
 
 
 async def run_command(place: Workplace, event: Event, claim: Claim) -> dict[str, Any]:
     """A job: do what was typed, or pressed, and tell the caller."""
     payload = event.payload
     message = Message.from_payload(payload)
-    caller = await caller_of(place, message, payload.get("place_name", ""))
+    caller = replace(await caller_of(place, message, payload.get("place_name", "")), event=event.id)
     responder = Responder(place, message, used=int((event.reply or {}).get("used", 0)), began=payload.get("at"))
     confirmed = bool(payload.get("confirmed"))
     remembered = event.reply or {}
@@ -87,10 +104,15 @@ async def run_command(place: Workplace, event: Event, claim: Claim) -> dict[str,
         return {"used": responder.used}
     if confirmed:
         await claim.remember({"began": True, "used": responder.used})
-    reply = await place.services.commands.run(message.text, caller, confirmed)
+    if form := payload.get("form"):
+        reply = await place.services.commands.form(str(form["tool"]), form["given"], caller)
+    else:
+        reply = await place.services.commands.run(message.text, caller, confirmed)
     if reply.run_id is not None:
         await claim.remember({"run": str(reply.run_id), "used": responder.used + 1})
     await claim.check()
+    if reply.approval is not None and not reply.copy:
+        await approvals.show_one(place, message, event, reply.approval, claim, private=True)
     await _show(place, message, payload, reply, responder, caller)
     if reply.run_id is not None:
         await _follow(place, reply.run_id, responder, caller.language)
@@ -109,6 +131,12 @@ async def _show(
         view = modals.upload_view(message, caller.language)
         if not await _opened(place, str(payload.get("trigger")), view):
             await responder.say(reply.text)
+    elif reply.form is not None:
+        view = tool_form.view(reply.form, message, caller.language)
+        if not await _opened(place, str(payload.get("trigger")), view):
+            await responder.say(plain_part(reply.text, tool_form.opener(reply.form, caller.language)))
+    elif reply.approval is not None and reply.copy:
+        await responder.say(approval_card.card(reply.approval, caller.language))
     elif reply.confirm is not None:
         await responder.say(_confirmation(reply.confirm, caller.language))
     else:

@@ -17,7 +17,7 @@ from assistant.answering.messages import Vote
 from assistant.database.inbox import Event
 from assistant.strings import DEFAULT, known, say
 from bot.inbox import Claim
-from bot.slack import commands, modals, votes
+from bot.slack import commands, modals, tool_form, votes
 from bot.slack.actions import click_of
 from bot.slack.clean import escape, harmless
 from bot.slack.events import PLATFORM, Message, files_of, plain
@@ -45,6 +45,7 @@ async def submitted(place: Workplace, body: Mapping[str, Any]) -> Answer:
     language = known(str(metadata.get("language") or "")) or DEFAULT
     handler = {
         modals.SETTINGS: _settings, modals.REASON: _reason, modals.ASK: _question, modals.UPLOAD: _upload,
+        tool_form.TOOL: tool_form.submitted,
     }.get(str(view.get("callback_id")))  # fmt: skip
     return await handler(place, message, state, metadata, language, str(view.get("id"))) if handler else {}
 

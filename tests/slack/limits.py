@@ -158,6 +158,10 @@ def _is_element(element: Json) -> bool:
         return 0 < element.get("max_length", 3_000) <= 3_000
     if kind == "file_input":
         return 1 <= element.get("max_files", 10) <= 10
+    if kind == "number_input":
+        return isinstance(element.get("is_decimal_allowed"), bool)
+    if kind == "datepicker":
+        return re.fullmatch(r"\d{4}-\d\d-\d\d", element.get("initial_date", "2026-01-01")) is not None
     return kind in ("users_select", "multi_users_select", "conversations_select")
 
 

@@ -94,6 +94,13 @@ class Board:
             await self.after_call()
         return ToolResult(f"{arguments['service']} restarts", 202, {"restarting": True}, 0.02)
 
+    @property
+    def empty(self) -> bool:
+        return not self.tools
+
+    async def all(self, patience: float = 3.0) -> Sequence[Tool]:
+        return self.tools
+
     async def close(self) -> None:
         """Nothing to close."""
 
