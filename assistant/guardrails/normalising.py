@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Iterator
 from urllib.parse import unquote
 
+LEET_LETTERS = 4  # of words that count as written in digits: k8s and s3 are words
 MOST_DECODED = 4  # pieces of one text
 READ_CHARACTERS = 20_000
 DECODED_CHARACTERS = 4_000  # of one piece
@@ -37,7 +38,7 @@ _STYLED = re.compile("[\u1d00-\u1d7f\u2100-\u214f\u2460-\u24ff\uff01-\uff5e\U000
 _SPELLED = re.compile(r"(?<![\w])(?:\w[ .\-_*|/·•~+]{1,3}){4,}\w(?![\w])")
 _BASE64 = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{20,}={0,2}(?![\w+/=])")
 _HEX = re.compile(r"(?<![0-9A-Fa-f])(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[ ,:]?){12,}(?![0-9A-Fa-f])")
-_PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2}|[\w.+~-])*(?:%[0-9A-Fa-f]{2}){2}(?:%[0-9A-Fa-f]{2}|[\w.+~-])*")
+_PERCENT = re.compile(r"[\w.+~-]*(?:%[0-9A-Fa-f]{2}[\w.+~-]*){2,}")
 _ESCAPES = re.compile(r"(?:\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}){4,}")
 _LEET_WORD = re.compile(
     r"(?<![\w@$!|])(?=[0-9@$!|]*[A-Za-z])(?=[A-Za-z@$!|]*[0134578@$!|])[A-Za-z0-9@$!|]{2,30}(?![\w@$!|])"
@@ -130,7 +131,7 @@ def _candidates(text: str) -> Iterator[tuple[str, str]]:
         yield "rot13", codecs.decode(text, "rot13")
     if _BACKWARDS.search(text):
         yield "backwards", text[::-1]
-    if len(_LEET_WORD.findall(text)) >= 2:
+    if sum(len(word) >= LEET_LETTERS for word in _LEET_WORD.findall(text)) >= 2:
         yield "digits for letters", _LEET_WORD.sub(lambda match: match.group().translate(_LEET), text)
 
 

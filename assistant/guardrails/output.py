@@ -20,7 +20,7 @@ REMOVED = "[…]"  # where a secret or personal data stood
 _TEXT = r"(?:[^\[\]\\]|\\.|\[(?:[^\[\]\\]|\\.|\[[^\[\]]*\])*\])*"
 _TARGET = r"<[^<>\n]*>|(?:[^\s()\\]|\\.|\((?:[^\s()\\]|\\.)*\))*"
 _ELEMENT = re.compile(
-    rf"""(?P<fence>^[ ]{{0,3}}(?P<ticks>`{{3,}}|~{{3,}})[^\n]*(?:\n.*?(?:^[ ]{{0,3}}(?P=ticks)[`~]*[ \t]*$|\Z)|\Z))
+    rf"""(?P<fence>^[ ]{{0,3}}(?P<ticks>`{{3,}}|~{{3,}})[^\n]*(?:\n.*?(?:(?P=ticks)[`~]*|\Z)|\Z))
     |(?P<code>(?<!`)(?P<tick>`+)(?!`)(?:.|\n(?!\n))+?(?<!`)(?P=tick)(?!`))
     |(?P<comment><!--.*?(?:-->|\Z))
     |(?P<definition>^[ ]{{0,3}}\[(?P<label>[^\]\n]+)\]:[ \t]*\n?[ \t]*<?(?P<defined>[^\s<>]+)>?[^\n]*\n?)
@@ -168,7 +168,7 @@ def _inert(address: str, policy: Policy) -> str:
 
 # What a later piece may go on with: an open bracket, angle, code or comment; digits that are being written; a key.
 _OPEN = (
-    re.compile(r"!?\[(?:[^\[\]]|\[[^\[\]]*\])*\Z"),
+    re.compile(r"!?\[(?:[^\[\]]|\[[^\[\]]*\]?)*\Z"),
     re.compile(r"!?\[(?:[^\[\]]|\[[^\[\]]*\])*\](?:\((?:[^()]|\([^()]*\)?)*)?\Z"),
     re.compile(r"^[ ]{0,3}\[[^\]\n]+\]:[^\n]*(?:\n[ \t]*)?\Z", re.MULTILINE),
     re.compile(r"<(?![\s=\d])[^<>]{0,1000}\Z"),
@@ -180,6 +180,9 @@ _OPEN = (
         r"(?i)(?:pass\w*|pwd|secret|token|key|credential\w*|kennwort|bearer|basic|licen[cs]e|passport|nhs|pesel|bsn|tax|phone|tel|call\w*|mobile)[^\n]{0,60}\Z"
     ),
     re.compile(r"\S+\Z"),
+)
+_CODE = re.compile(
+    r"^ {0,3}(`{3,}|~{3,})[^\n]*\n.*?\1[`~]*|(?<!`)(`+)(?!`)(?:.|\n(?!\n))+?(?<!`)\2(?!`)", re.DOTALL | re.MULTILINE
 )
 LONGEST_HELD = 2_000  # characters; an open construct that is longer is none
 
@@ -215,7 +218,7 @@ class Settling:
 
     def _settled(self) -> int:
         start = self._start()
-        tail = self._raw[start:]
+        tail = _CODE.sub(lambda match: "x" * len(match.group()), self._raw[start:])
         ends = [match.start() for pattern in _OPEN if (match := pattern.search(tail))]
         settled = start + min(ends, default=len(tail))
         return max(self._shown, settled if len(self._raw) - settled <= LONGEST_HELD else len(self._raw))

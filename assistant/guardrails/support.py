@@ -21,18 +21,20 @@ from assistant.knowledge.sentences import split_units
 
 LEAST = 0.55  # of words and meaning together; bench/guarding.py measures what it costs and what it catches
 WORDS, MEANING = 0.5, 0.5
+SAME = 0.6  # of the words of each in the other: two sentences on the same thing
 DIRECT = 0.75  # cosine at which the words do not matter
 _MARKER = re.compile(r"\s*[\[【](\d{1,3})[\]】](?!\()")
 _MARKUP = re.compile(r"[*_`|#>\\]+")
 _NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)*(?:%|\b)")
 _CODE = re.compile(
-    r"`([^`\n]+)`|(?<![\w/])((?:--?[a-z][\w-]+)|(?:[\w-]*[a-z\d][._/:=][\w./:=@-]*\w)|(?:[a-z]+[A-Z]\w+)|(?:[A-Z]{2,}_[A-Z_\d]+)|(?:\w+_\w+))"
+    r"`([^`\n]+)`|(?<![\w/])((?:--?[a-z][\w-]+)|(?:[\w-]*[a-z\d](?:[._/:=](?![A-Z][a-z]))[\w./:=@-]*\w)|(?:[a-z]+[A-Z]\w+)|(?:[A-Z]{2,}_[A-Z_\d]+)|(?:\w+_\w+))"
 )
 _NAME = re.compile(r"(?<![.!?:]\s)(?<!^)(?<![\w\"“'(*`])([A-Z][a-zA-Z]{2,}(?:\s[A-Z][a-zA-Z]{2,}){0,3})")
 _DENIAL = re.compile(
     r"(?i)\b(?:no|not|never|none|neither|nor|without|cannot|unable|isn|aren|doesn|don|didn|won|wouldn|shouldn|can|couldn|kein\w*|nicht|nie|niemals|pas|jamais|aucune?|sin|nunca)\b(?:['’]t\b)?"
 )
 _CAN = re.compile(r"(?i)^can$")
+_OPENING = re.compile(r"(?i)^\s*(?:[-*•+]\s+|\d+[.)]\s+)?(?:(?:yes|no|ja|nein|oui|non|sí|sure)[,.!:]\s+)?")
 _LEAD = re.compile(r"[::]\s*$")
 
 
@@ -104,7 +106,8 @@ class Support:
     ) -> tuple[float, str]:
         nearest = units[int(cosines.argmax())]
         cosine = float(cosines.max())
-        if denies(claim) != denies(nearest) and _share(claim, nearest) >= 0.5:
+        alike = _share(claim, nearest) >= SAME and _share(nearest, claim) >= SAME
+        if alike and denies(claim) != denies(nearest):
             return 0.0, "says the opposite"
         score = WORDS * _share(claim, passage) + MEANING * max(0.0, cosine)
         if cosine >= DIRECT or score >= self._least:
@@ -128,7 +131,8 @@ def objection(claim: str, passage: str) -> str | None:
             return f"names what is not there: {token[:40]}"
     words = set(re.findall(r"\w+", folded))
     for match in _NAME.finditer(claim):
-        if any(word.casefold() not in words and word.casefold().rstrip("s") not in words for word in match[1].split()):
+        parts = [word.casefold() for word in match[1].split()]
+        if not parts[0].endswith("ly") and not any({part, part.rstrip("s"), f"{part}s"} & words for part in parts):
             return f"names what is not there: {match[1][:40]}"
     return None
 
@@ -141,7 +145,7 @@ def denies(text: str) -> bool:
 
 def bare(text: str) -> str:
     """A sentence without its markers, and without what Markdown puts before it."""
-    return re.sub(r"^\s*(?:[-*•+]|\d+[.)])\s+", "", _MARKER.sub("", text)).strip()
+    return _OPENING.sub("", _MARKER.sub("", text)).strip()
 
 
 def without(answer: str, sentences: Sequence[Sentence]) -> str:
