@@ -12,7 +12,9 @@ from importlib.metadata import version
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from assistant.answering.messages import Answer
+from assistant.answering.outcomes import Outcome
 
+PLATFORMS = ("slack", "teams", "web", "terminal")
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5, 10, 30, 60)
 
 
@@ -27,6 +29,7 @@ class Metrics:
         self._tools_and_guards()
         self._platforms()
         self._index()
+        self._begin_at_zero()
 
     def answered(self, platform: str, answer: Answer) -> None:
         """Count a question that has come to its end, with the calls that it made."""
@@ -79,6 +82,16 @@ class Metrics:
         )
         self.failures = self._gauge("source_failures", "Documents that could not be read.", "source")
         self.failed_syncs = self._gauge("source_failed_syncs", "Syncs in a row that failed.", "source")
+
+    def _begin_at_zero(self) -> None:
+        """A rate does not see the first of what was not there before: what alerts rest on is there from the start."""
+        for platform in PLATFORMS:
+            for outcome in Outcome:
+                self.answers.labels(platform, outcome.value)
+        for cap in ("answer", "person", "channel", "day", "month"):
+            self.cap_refusals.labels(cap)
+        for result in ("hit", "miss"):
+            self.cache_lookups.labels(result)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"almanac_{name}", text, labels, registry=self.registry)
