@@ -182,6 +182,14 @@ def _finite(text: str) -> float:
     return value
 
 
+def is_number(text: str) -> bool:
+    try:
+        _finite(text)
+    except ValueError:
+        return False
+    return True
+
+
 def day(text: str) -> str:
     """A date as ISO writes it; raises ``FormError``."""
     try:

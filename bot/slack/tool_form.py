@@ -96,7 +96,7 @@ def _element(field: Field, said: str, language: str) -> Block:
         )
     if field.kind in ("integer", "number"):
         number = {"type": "number_input", "is_decimal_allowed": field.kind == "number"}
-        return {**number, **({"initial_value": said} if _is_number(said) else {})}
+        return {**number, **({"initial_value": said} if forms.is_number(said) else {})}
     if field.kind == "date":
         return {"type": "datepicker", **({"initial_date": said} if _is_date(said) else {})}
     text: Block = {"type": "plain_text_input", "multiline": field.long, "max_length": 3_000}
@@ -111,13 +111,6 @@ _YES_NO = (("yes", "true"), ("no", "false"))
 def _chosen(element: Block, said: str) -> Block:
     first = next((option for option in element["options"] if option["value"] == said), None)
     return {**element, "initial_option": first} if first else element
-
-
-def _is_number(said: str) -> bool:
-    try:
-        return float(said) - float(said) == 0
-    except ValueError:
-        return False
 
 
 def _is_date(said: str) -> bool:

@@ -22,8 +22,7 @@ from assistant.tools.showing import status
 from bot.teams import approval_card
 from bot.teams.approval_card import APPROVE
 from bot.teams.cards import Card
-from bot.teams.commands import caller
-from bot.teams.events import Incoming
+from bot.teams.events import Incoming, own_audience
 from bot.teams.live import BUSY
 from bot.teams.outbox import GONE, NO_UPDATES, Ledger, Outbox
 from bot.teams.port import Connector, Message, Place, Refused
@@ -94,8 +93,8 @@ class ApprovalDesk:
             return None
 
     async def _principals(self, incoming: Incoming) -> frozenset[str]:
-        who = caller(incoming, self._services, "en")
-        return await principals_of(self._services.sessions, who.audience, who.admin)
+        admin = self._services.roles.is_admin(incoming.asker)
+        return await principals_of(self._services.sessions, own_audience(incoming), admin)
 
     # cards
 

@@ -17,7 +17,8 @@ from assistant.knowledge.search import Hit
 from assistant.services import Services
 from assistant.strings import say
 from bot.inbox import Claim
-from bot.teams import cards, render
+from bot.teams import approval_card, cards, render, tool_form
+from bot.teams.approvals import ApprovalDesk
 from bot.teams.citations import MAX_NAME, short, web
 from bot.teams.events import Incoming, own_audience
 from bot.teams.live import BUSY
@@ -47,7 +48,10 @@ class Answers(Protocol):
 class CommandDesk:
     """Runs what was typed or pressed."""
 
-    def __init__(self, services: Services, connector: Connector, answers: Answers) -> None:
+    def __init__(
+        self, services: Services, connector: Connector, answers: Answers, approvals: ApprovalDesk
+    ) -> None:  # fmt: skip
+        self._approvals = approvals
         self._services = services
         self._connector = connector
         self._answers = answers
@@ -61,17 +65,30 @@ class CommandDesk:
             await self.follow(run_id, box, lambda line: self.show(incoming, box, [render.plain_message(line)]))
             return
         await claim.check()
-        reply = await self._services.commands.run(text, caller(incoming, self._services, language), confirmed)
+        who = replace(caller(incoming, self._services, language), event=event.id)
+        reply = await self._services.commands.run(text, who, confirmed)
         if reply.run_id is not None:
             kept["run"] = str(reply.run_id)
             await box.ledger.save()
         if reply.ask is not None:
             await self._ask(event, replace(incoming, text=reply.ask), box, claim)
             return
-        await self.show(incoming, box, await self._messages(reply, incoming, language))
+        await self._show(incoming, box, reply)
         if reply.run_id is not None:
             show = lambda line: self.show(incoming, box, [render.plain_message(line)])  # noqa: E731
             await self.follow(str(reply.run_id), box, show)
+
+    async def form(self, event: Event, incoming: Incoming, box: Outbox, claim: Claim) -> None:
+        """Call a tool with what was filled in on its form."""
+        await claim.check()
+        name, given = tool_form.entered(incoming.data)
+        who = replace(caller(incoming, self._services, box.language), event=event.id)
+        await self._show(incoming, box, await self._services.commands.form(name, given, who))
+
+    async def _show(self, incoming: Incoming, box: Outbox, reply: Reply) -> None:
+        if reply.approval is not None and not reply.copy:
+            await self._approvals.show_one(incoming, reply.approval, box.ledger, private=True)
+        await self.show(incoming, box, await self._messages(reply, incoming, box.language))
 
     async def show(self, incoming: Incoming, box: Outbox, messages: Sequence[Message]) -> None:
         """To the caller alone: in a personal chat anyway, in a group by a targeted message or in the personal chat."""
@@ -122,6 +139,10 @@ class CommandDesk:
             return [Message(title, card=settings_card(settings, known, incoming.channel, language))]
         if reply.upload:
             return [Message(say("teams.files_how" if incoming.personal else "teams.files_group", language))]
+        if reply.form is not None:
+            return [Message(reply.text, card=tool_form.form_card(reply.form, language))]
+        if reply.approval is not None and reply.copy:
+            return [approval_card.message(reply.approval, language)]
         if reply.confirm is not None:
             yes = cards.Button(reply.confirm.button, "command", (("command", reply.confirm.command),), "destructive")
             no = cards.Button(say("teams.confirm_no", language), "cancel")
@@ -146,6 +167,7 @@ def caller(incoming: Incoming, services: Services, language: str) -> Caller:
         language=language,
         place=place,
         place_name=incoming.name if incoming.personal else "",
+        name=incoming.name,
     )
 
 

@@ -35,6 +35,7 @@ from bot.teams.people import ask_a_person, share
 from bot.teams.port import Connector, Message, Refused, Unreachable
 from bot.teams.private import show_privately
 from bot.teams.tokens import Door
+from bot.teams.tool_form import TOOL
 
 log = structlog.get_logger()
 
@@ -61,7 +62,7 @@ class TeamsFrontEnd:
         self._most_citations = 10 if services.settings.teams_anonymous else MAX_CITATIONS  # the Playground takes ten
         self._approvals = approvals
         self._changes = Changes(connector, services)
-        self._commands = CommandDesk(services, connector, self)
+        self._commands = CommandDesk(services, connector, self, approvals)
         self._files = FileDesk(services, session, door.may_call, self._commands)
 
     async def question(self, event: Event) -> Question | None:
@@ -170,6 +171,8 @@ class TeamsFrontEnd:
         if incoming.verb == "command":
             command = incoming.data.get("command", "")
             await self._commands.run(event, incoming, box, claim, command, confirmed=True)
+        elif incoming.verb == TOOL:
+            await self._commands.form(event, incoming, box, claim)
         elif incoming.verb == "files":
             await self._files.take(incoming, box, claim)
         elif incoming.verb == "person":

@@ -10,7 +10,7 @@ from typing import Any
 from assistant.database import sources
 from assistant.services import Services
 from assistant.strings import known, say
-from bot.teams import cards, events
+from bot.teams import cards, events, tool_form
 from bot.teams.approval_card import APPROVE, DENY
 from bot.teams.approvals import ApprovalDesk
 from bot.teams.cards import Card
@@ -95,6 +95,12 @@ class Invokes:
                 return _text(shown)
             await self._press(pressed)
             return _card(shown)
+        if pressed.verb == tool_form.TOOL:
+            again = await tool_form.mistaken(self._services, pressed.data, language)
+            if again is not None:
+                return _card(again)
+            await self._press(pressed)
+            return _card(cards.note(say("approvals.form_sent", language)))
         if pressed.verb == "share" and (refusal := await self._not_the_asker(pressed, language)):
             return _text(refusal)
         if not await self._press(pressed):

@@ -20,11 +20,12 @@ from bot.teams.deliver import PLATFORM
 from bot.teams.invokes import Invokes
 from bot.teams.people import stored_answer
 from bot.teams.port import Connector
+from bot.teams.tool_form import TOOL
 
 log = structlog.get_logger()
 
 KEPT = 1_000
-STARTS_WORK = frozenset({"regenerate", "person", "share", "command", "files", APPROVE, DENY})
+STARTS_WORK = frozenset({"regenerate", "person", "share", "command", "files", APPROVE, DENY, TOOL})
 
 
 class TeamsReceiver:

@@ -19,7 +19,7 @@ ICONS = {
 CARD_PARTS = {
     "AdaptiveCard", "TextBlock", "Container", "ActionSet", "Table", "TableRow", "TableCell", "Input.Text",
     "Input.ChoiceSet", "Input.Toggle", "Action.Execute", "Action.Submit", "Action.OpenUrl", "FactSet", "ColumnSet",
-    "Column", "RichTextBlock",
+    "Column", "RichTextBlock", "Input.Number", "Input.Date",
 }  # fmt: skip
 RATES = ((7, 1.0), (8, 2.0), (60, 30.0), (1_800, 3_600.0))  # of one bot in one conversation
 JITTER = 0.9  # calls that left in time may arrive closer together
