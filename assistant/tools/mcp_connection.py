@@ -136,10 +136,13 @@ class Connection:
                 await self._end()
 
     async def _end(self) -> None:
-        keeper, self._keeper, self._client = self._keeper, None, None
+        keeper, client = self._keeper, self._client
+        self._keeper = self._client = None
         if keeper is None:
             return
         self._stop.set()
+        if client is None:  # still at the handshake, where nothing looks at the stop
+            keeper.cancel()
         _, late = await asyncio.wait([keeper], timeout=CLOSE)
         for task in late:
             task.cancel()

@@ -73,7 +73,7 @@ class Inliner:
         self, node: Mapping[str, Any], schema: JsonSchema, file: Path | None, within: tuple[str, ...], depth: int
     ) -> None:
         properties = node.get("properties")
-        required = [name for name in _list(node.get("required")) if isinstance(name, str)]
+        required = list(dict.fromkeys(name for name in _list(node.get("required")) if isinstance(name, str)))
         if isinstance(properties, Mapping):
             schema.setdefault("type", "object")
             schema["properties"] = {}
