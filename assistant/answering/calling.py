@@ -109,6 +109,11 @@ class Calls:
         tool = self._tool(call.name)
         return SEARCH_TITLE if call.name == SEARCH else tool.title or tool.name if tool else ""
 
+    @property
+    def record(self) -> tuple[ToolUse, ...]:
+        """The calls so far, for an answer that cites none of them."""
+        return tuple(replace(use, n=None) for use in self.uses)
+
     async def step(self, calls: Sequence[Call], number: int) -> list[str]:
         """Makes the calls of one step; what the model is told of each, in their order."""
         begun = [self._begin(call, number) for call in calls]

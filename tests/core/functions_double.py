@@ -138,8 +138,8 @@ class Double:
 
     def settings(self, **more: Any) -> Settings:
         values = {
-            "llm_base_url": f"{self.url}/v1", "llm_model": "small-1", "llm_timeout": 5.0,
-            "llm_first_token_timeout": 3.0, "llm_prices": {"small-1": {"prompt": 1, "completion": 2}}, **more,
+            "llm_base_url": f"{self.url}/v1", "llm_model": "small-1", "llm_timeout": 40.0,
+            "llm_first_token_timeout": 30.0, "llm_prices": {"small-1": {"prompt": 1, "completion": 2}}, **more,
         }  # fmt: skip
         return load_settings(_env_file=None, **values)
 

@@ -107,7 +107,7 @@ class Run:
 
     async def __call__(
         self, *behaviours: Any, question: str = "Who is on call for ledger?", passages: Sequence[Hit] = (),
-        seconds: float = 20.0, steps: int = 6, tools: Sequence[Tool] = (), **settings: Any,
+        seconds: float = 60.0, steps: int = 6, tools: Sequence[Tool] = (), **settings: Any,
     ) -> Ended:  # fmt: skip
         self.double.behaviours.extend(behaviours)
         model = OpenAIModel(self.double.settings(**settings))
