@@ -61,6 +61,17 @@ def test_a_document_whose_other_passages_are_near_lifts_its_passage() -> None:
     assert scores.max() <= 1
 
 
+def test_a_document_whose_other_passages_hold_the_words_lifts_its_passage() -> None:
+    # The first two hold the words equally; the second's document has another passage that holds them more.
+    found = candidates([2, 2, 3, 0], [40, 40, 40, 40], [1, 2, 2, 3])
+    words = replace(BM25, share=0.5)
+    assert ranked(words, found, QUESTION)[0] == [2, 0, 1, 3]
+    order, scores = ranked(replace(words, document=0.3), found, QUESTION)
+    assert order == [2, 1, 0, 3]
+    # 0.7 of 2, 2, 3, 0 and 0.3 of their documents' 2, 2.5, 2.5, 0; the vectors are equal, and add nothing
+    assert scores == pytest.approx(np.array([2, 2.15, 2.85, 0]) / 2.85)
+
+
 def test_feedback_leans_towards_what_ranks_first() -> None:
     # 30 degrees to either side are equally near; what is first lies on one of them.
     found = candidates([0, 0, 0], [-30, 30, 20], [1, 2, 3])

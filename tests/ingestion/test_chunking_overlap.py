@@ -44,6 +44,30 @@ def test_of_a_sentence_that_is_too_long_its_last_words() -> None:
     assert repeated("語" * 900, "It ends.") == ["", ""]  # no blank to cut at
 
 
+def test_the_longer_title_and_headings_are_the_less_is_repeated() -> None:
+    lines = [f"- line {number}" for number in range(30)]
+    texts = ("\n".join(lines), "It ends.")
+    room = [200, 200]
+
+    def size(title: str) -> int:
+        _, second = overlapped(of(*texts), room, title, words, 256)
+        return words([second.before])[0] - words([""])[0]
+
+    short, long = "Doc", " ".join(f"part{number}" for number in range(40))
+    context = {title: words([of("")[0].context(title)])[0] - words([""])[0] for title in (short, long)}
+    assert MOST_TOKENS - 3 <= size(short) + context[short] <= MOST_TOKENS
+    assert MOST_TOKENS - 3 <= size(long) + context[long] <= MOST_TOKENS
+    assert size(long) < size(short)
+    assert size(long * 2) == 0
+
+
+def test_a_title_that_says_nothing_is_not_embedded() -> None:
+    piece = Chunk(1, "It takes a day.", ("Keys",), before="Ask the owner.")
+    assert piece.embedded_text("Passage") == "Keys\nAsk the owner.\nIt takes a day."
+    assert Chunk(0, "It takes a day.").embedded_text("Untitled document") == "It takes a day."
+    assert piece.embedded_text("Passage of goods") == "Passage of goods > Keys\nAsk the owner.\nIt takes a day."
+
+
 def test_marks_alone_are_not_repeated() -> None:
     assert endings("Run this:\n```\nferry rollback\n```")[-1] == "ferry rollback\n```"
     assert endings("") == []
