@@ -71,6 +71,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
     web_token: SecretStr | None = None
+    admin_token: SecretStr | None = None  # opens the administrators' page; default: whatever opens the page
     public_url: str | None = None  # where people reach the web page, when a proxy stands before it
 
     llm_base_url: str | None = None

@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from assistant.commands import changing, keys, reading, tools
+from assistant.commands.admin import admin
 from assistant.commands.context import Context
 from assistant.commands.following import follow
 from assistant.commands.replies import Caller, Described, Refused, Reply, RunState, UploadedFile
@@ -58,6 +59,7 @@ _COMMANDS: dict[str, _Command] = {
     "runs": _Command(changing.runs, "runs [retry NO]", admin=True),
     "forget": _Command(changing.forget, "forget DOCUMENT", admin=True, bare=False),
     "models": _Command(reading.models, "models", admin=True),
+    "admin": _Command(admin, "admin", admin=True),
     "audit": _Command(reading.audit_log, "audit", admin=True),
     "spending": _Command(spending, "spending [person|channel|model|purpose|day] [SINCE]", admin=True),
 }

@@ -1,0 +1,87 @@
+"""Links that open the administrators' page once, and the sessions that come of them."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import case, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from assistant.database.tables_admin import AdminLink
+
+LINK_MINUTES = 10
+SESSION_HOURS = 8
+GRANTED_HOURS = 1  # of somebody whom the platform calls an administrator: nobody tells us when that ends
+KEPT_DAYS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who came in by a link, and until when."""
+
+    person: str
+    name: str
+    platform: str
+    granted: bool
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """Whom a link is for. ``granted``: an administrator by the platform's word, not by the settings'."""
+
+    person: str
+    name: str
+    platform: str
+    granted: bool
+
+
+_COLUMNS = (AdminLink.person, AdminLink.name, AdminLink.platform, AdminLink.granted, AdminLink.session_until)
+
+
+def _hash(token: str) -> str:
+    """A plain hash is enough for 256 random bits: there is nothing to guess."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+async def create(session: AsyncSession, invited: Invited) -> str:
+    """A new link's secret, in clear for the only time. An older link of the person that nobody opened opens no more."""
+    token = secrets.token_urlsafe(32)
+    unopened = (AdminLink.person == invited.person, AdminLink.session_hash.is_(None))
+    await session.execute(delete(AdminLink).where(*unopened))
+    await session.execute(delete(AdminLink).where(AdminLink.created_at < func.now() - timedelta(days=KEPT_DAYS)))
+    row = {
+        "token_hash": _hash(token), "person": invited.person, "name": invited.name, "platform": invited.platform,
+        "granted": invited.granted, "opens_until": func.now() + timedelta(minutes=LINK_MINUTES),
+    }  # fmt: skip
+    await session.execute(insert(AdminLink).values(**row))
+    return token
+
+
+async def open_session(session: AsyncSession, token: str) -> tuple[str, Visitor] | None:
+    """A session's secret for a link's, once; None where the link is unknown, was opened before, or is past its time."""
+    secret = secrets.token_urlsafe(32)
+    lasts = case((AdminLink.granted, timedelta(hours=GRANTED_HOURS)), else_=timedelta(hours=SESSION_HOURS))
+    unopened = (AdminLink.session_hash.is_(None), AdminLink.opens_until > func.now())
+    statement = (
+        update(AdminLink)
+        .where(AdminLink.token_hash == _hash(token), *unopened)
+        .values(session_hash=_hash(secret), session_until=func.now() + lasts)
+        .returning(*_COLUMNS)
+    )
+    row = (await session.execute(statement)).first()
+    return None if row is None else (secret, Visitor(*row))
+
+
+async def visitor_of(session: AsyncSession, secret: str) -> Visitor | None:
+    """Who the session is of; None where there is none, or its time is over."""
+    live = (AdminLink.session_hash == _hash(secret), AdminLink.session_until > func.now())
+    row = (await session.execute(select(*_COLUMNS).where(*live))).first()
+    return None if row is None else Visitor(*row)
+
+
+async def end_session(session: AsyncSession, secret: str) -> None:
+    await session.execute(delete(AdminLink).where(AdminLink.session_hash == _hash(secret)))
