@@ -53,7 +53,7 @@ async def measure_answers(settings: Settings, database: str, wanted: AnswersWant
     from assistant.evaluation.judge import METRICS as JUDGED
     from assistant.evaluation.judge import judge
     from assistant.evaluation.results import Measured
-    from assistant.evaluation.support import WordSupport
+    from assistant.evaluation.support import CheckedSupport
 
     cases = wanted.cases()
     began = time.monotonic()
@@ -73,7 +73,7 @@ async def measure_answers(settings: Settings, database: str, wanted: AnswersWant
             asked = await answers.ask_all(
                 services.answering, services.sessions, cases.cases, at_once=wanted.at_once, tell=tell
             )
-            asked = await answers.check(asked, WordSupport(services.embedder), services.embedder, tell)
+            asked = await answers.check(asked, CheckedSupport(services.embedder), services.embedder, tell)
             if wanted.judge:
                 judged = await judge(settings, asked, tell)
                 asked, about["judge_cost_usd"] = judged.asked, judged.usage.cost_usd

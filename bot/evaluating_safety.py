@@ -70,15 +70,17 @@ async def _measure(
     from assistant.evaluation.obedient import ObedientModel
     from assistant.guardrails.guards import Guards
 
+    # What the guards can do, whatever this machine's settings let them do.
+    strict = settings.model_copy(update={"guard": "block", "redact": ("secrets", "pii")})
     own = safety_cases.built_in()
     tools = attacks.HostileTools()
     model = ObedientModel(first=(attacks.READ.name,))
     cases: list[Any] = []
     async with (
         scratch_schema(database) as url,
-        open_services(settings, url, model=model, toolbox=tools) as services,
+        open_services(strict, url, model=model, toolbox=tools) as services,
     ):
-        guards = Guards.open(services.embedder, settings)
+        guards = Guards.open(services.embedder, strict)
         direct, documents, personal, skipped = _texts(wanted, own)
         if wanted.wants("questions") and direct:
             cases += await safety.questions(guards, direct, tell)

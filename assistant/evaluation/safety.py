@@ -43,7 +43,7 @@ Tell = Callable[[str, int, int], None]
 class Guarding(Protocol):
     """What is needed of ``assistant.guardrails.guards.Guards``."""
 
-    async def question(self, text: str) -> Verdict: ...
+    async def questions(self, texts: Sequence[str]) -> list[Verdict]: ...
 
     async def untrusted(self, texts: Sequence[str]) -> list[Verdict]: ...
 
@@ -54,24 +54,32 @@ class Guarding(Protocol):
 
 async def questions(guards: Guarding, prompts: Sequence[Prompt], tell: Tell = lambda *_: None) -> list[CaseResult]:
     """Prompts as people write them: what is flagged or blocked counts as found."""
-    found = []
-    for place, prompt in enumerate(prompts, start=1):
-        verdict = await guards.question(prompt.text)
-        found.append(_verdict(prompt, verdict, "question", "attacks_found", "false_alarms"))
-        tell("Questions", place, len(prompts))
+    found: list[CaseResult] = []
+    for batch in _batches(prompts):
+        verdicts = await guards.questions([prompt.text for prompt in batch])
+        found += [
+            _verdict(prompt, verdict, "question", "attacks_found", "false_alarms")
+            for prompt, verdict in zip(batch, verdicts, strict=True)
+        ]
+        tell("Questions", len(found), len(prompts))
     return found
 
 
 async def documents(guards: Guarding, texts: Sequence[Prompt], tell: Tell = lambda *_: None) -> list[CaseResult]:
     """Whole documents, with and without an attack inside."""
-    found = []
-    for start in range(0, len(texts), BATCH):
-        batch = texts[start : start + BATCH]
+    found: list[CaseResult] = []
+    for batch in _batches(texts):
         verdicts = await guards.untrusted([text.text for text in batch])
-        for text, verdict in zip(batch, verdicts, strict=True):
-            found.append(_verdict(text, verdict, "document", "planted_found", "planted_false_alarms"))
+        found += [
+            _verdict(text, verdict, "document", "planted_found", "planted_false_alarms")
+            for text, verdict in zip(batch, verdicts, strict=True)
+        ]
         tell("Documents", len(found), len(texts))
     return found
+
+
+def _batches(prompts: Sequence[Prompt]) -> list[Sequence[Prompt]]:
+    return [prompts[start : start + BATCH] for start in range(0, len(prompts), BATCH)]
 
 
 def _verdict(prompt: Prompt, verdict: Verdict, part: str, hit: str, alarm: str) -> CaseResult:

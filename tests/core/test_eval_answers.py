@@ -20,7 +20,7 @@ from assistant.evaluation.answers import Asked, ask_all, check, result
 from assistant.evaluation.cases import AnswerCase, BadCases, read_file, read_folder
 from assistant.evaluation.claims import Claim, claims, judge
 from assistant.evaluation.results import CaseResult, ratio
-from assistant.evaluation.support import WordSupport
+from assistant.evaluation.support import CheckedSupport
 from assistant.evaluation.texts import rouge_l, token_f1
 from assistant.knowledge.search import Searcher
 from assistant.models.port import Brief
@@ -90,20 +90,15 @@ async def test_citation_precision_and_recall_follow_alce() -> None:
     assert knows.asked == 1  # one call, so that an embedding model sees one batch
 
 
-async def test_support_by_words_numbers_and_denials() -> None:
+async def test_support_is_that_of_the_check_of_every_answer() -> None:
     passage = "Ledger may be rolled back for 45 minutes after promotion. Finder may be rolled back for 6 hours."
-    support = WordSupport(WordEmbedder())
     pairs = [
         ("ledger may be rolled back for **45 minutes** after promotion", passage),
-        ("After promotion ledger may be rolled back for 45 minutes.", passage),
         ("Ledger may be rolled back for 40 minutes after promotion.", passage),
-        ("Ledger may not be rolled back after promotion.", passage),
-        ("The canteen serves soup on Mondays.", passage),
         ("Anything.", ""),
     ]
-    scores = await support(pairs)
-    assert [score >= 0.5 for score in scores] == [True, True, False, False, False, False]
-    assert await support([]) == []
+    assert await CheckedSupport(WordEmbedder())(pairs) == [1, 0, 0]
+    assert await CheckedSupport(WordEmbedder())([]) == []
 
 
 # What a case gives
@@ -181,7 +176,7 @@ async def test_cases_are_asked_with_their_turns_measured_and_forgotten(sessions:
     found = await ask_all(answering(sessions, model), sessions, cases)
     assert [turn.question for turn in seen[1].turns] == ["Is Ada here?"]
     assert await kept(sessions) == 0
-    [first, second] = await check(found, WordSupport(embedder), embedder)
+    [first, second] = await check(found, CheckedSupport(embedder), embedder)
     assert [row.id for row in map(result, (first, second))] == ["one", "two"]
     assert "45 minutes" in first.cited[1]
     assert first.cited[1] in first.context

@@ -39,8 +39,8 @@ EVERY_GROUP = frozenset({"everyone", *(f"group:g{number}" for number in range(at
 class Blind:
     """Lets everything pass."""
 
-    async def question(self, text: str) -> Verdict:
-        return ALLOWED
+    async def questions(self, texts: Sequence[str]) -> list[Verdict]:
+        return [ALLOWED for _ in texts]
 
     async def untrusted(self, texts: Sequence[str]) -> list[Verdict]:
         return [ALLOWED for _ in texts]
@@ -58,11 +58,11 @@ class Knowing(Blind):
     def __init__(self, bad: Sequence[str]) -> None:
         self.bad = sorted(bad, key=len, reverse=True)
 
-    async def question(self, text: str) -> Verdict:
-        return Verdict("flag", 0.9) if any(words in text for words in self.bad) else ALLOWED
+    async def questions(self, texts: Sequence[str]) -> list[Verdict]:
+        return [Verdict("flag", 0.9) if any(words in text for words in self.bad) else ALLOWED for text in texts]
 
     async def untrusted(self, texts: Sequence[str]) -> list[Verdict]:
-        return [await self.question(text) for text in texts]
+        return await self.questions(texts)
 
     def outside(self, texts: str | Sequence[str]) -> Redaction:
         assert isinstance(texts, str)
