@@ -12,6 +12,7 @@ from bot.web import security
 from bot.web.approvals import ApprovalApi
 from bot.web.assets import Assets
 from bot.web.routes import Api, Pages
+from bot.web.tools import ToolApi
 
 
 def add_web(application: web.Application, services: Services) -> None:
@@ -20,6 +21,7 @@ def add_web(application: web.Application, services: Services) -> None:
     application.middlewares.append(security.guard(door))
     application.on_response_prepare.append(security.add_headers)
     pages, api, approvals = Pages(Assets.load(), door), Api(services), ApprovalApi(services)
+    tools = ToolApi(services)
     router = application.router
     router.add_get("/", pages.page, name="web.page")
     router.add_get("/passages/{chunk_id}", pages.page, name="web.page.passage")
@@ -32,6 +34,8 @@ def add_web(application: web.Application, services: Services) -> None:
     router.add_get("/api/search", api.search, name="web.api.search")
     router.add_get("/api/approvals/{id}", approvals.show, name="web.api.approvals")
     router.add_post("/api/approvals/{id}", approvals.decide, name="web.api.approvals.decide")
+    router.add_get("/api/tools", tools.list, name="web.api.tools")
+    router.add_post("/api/tools/{name}", tools.call, name="web.api.tools.call")
     application.cleanup_ctx.append(_upkeep(services))
 
 

@@ -81,6 +81,16 @@ export async function decide(id, decision, hash) {
   return (await post(`/api/approvals/${id}`, { decision, hash })).json();
 }
 
+/** The tools that there are for this person; none is no failure. */
+export async function tools() {
+  return (await request("/api/tools")).json();
+}
+
+/** `given`: texts by field. `name`: a UUID with which the same form is sent once. */
+export async function callTool(tool, given, name) {
+  return (await post(`/api/tools/${encodeURIComponent(tool)}`, { given, request: name })).json();
+}
+
 export async function passage(chunkId, signal) {
   return (await request(`/api/passages/${chunkId}`, { signal })).json();
 }

@@ -3,6 +3,7 @@
 import { ApiError, ask, history } from "./api.js";
 import { h, icon } from "./dom.js";
 import * as panel from "./panel.js";
+import * as tools from "./tools.js";
 import { Turn } from "./turn.js";
 
 const KEY = "almanac.conversation";
@@ -88,6 +89,13 @@ function add(question, replaced = null) {
   return turn;
 }
 
+/** What a tool gave back; it is no part of the stored conversation. */
+function called(element) {
+  turns.append(element);
+  empty.hidden = true;
+  element.scrollIntoView({ block: "start" });
+}
+
 /** The button goes with the empty page, so the focus moves on; on a phone that would open the keyboard. */
 function example(text) {
   if (hasKeyboard.matches) field.focus();
@@ -164,6 +172,7 @@ document.getElementById("examples").append(
 );
 
 panel.setUp();
+tools.setUp({ uuid, put: called });
 ready();
 restore().then(() => {
   const linked = /^\/passages\/(\d+)$/.exec(location.pathname);
