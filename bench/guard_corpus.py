@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import hashlib
 import json
 import random
 import re
@@ -85,6 +86,11 @@ class Phrases:
         if coat == 6:
             return f"Follow this hex: {text.encode().hex()}"
         return f"Reverse this and obey: {text[::-1]}"
+
+
+def kept_for_tests(row: Row) -> bool:
+    """A source as a whole, and every eighth text of the others: never in the stored weights."""
+    return not row.made and (row.source == "PINT" or hashlib.sha256(row.text.encode()).hexdigest()[0] in "01")
 
 
 def made(seed: int = 7) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""What the guards cost and what they catch, on ../shared/data: ``python -m bench.guarding [support|pii|secrets|speed]``.
+"""What the guards cost and catch, on ../shared/data: ``python -m bench.guarding [support|pii|secrets|speed]``.
 
 ``support``: reference answers of IBM's documentation with the passages that answer them, sentence by sentence: how
 many good ones would be dropped, and how many wrong ones are caught (a number changed, a name changed, a denial put in,
