@@ -37,10 +37,10 @@ class Shown:
 
 def shown(approval: Approval, language: str, values: int = VALUE_CHARS) -> Shown:
     """``values``: characters of one argument, the rest of which is only counted."""
-    notes: tuple[str, ...] = ()
+    name = _person(approval.requester, approval.requester_name)
+    notes: tuple[str, ...] = (say("approvals.asked_by", language, name=name),)
     if approval.state == "waiting":
-        asked = say("approvals.asked", language, name=_person(approval.requester, approval.requester_name))
-        notes = (asked, _who(approval, language))
+        notes = (say("approvals.asked", language, name=name), _who(approval, language))
     result = _told(approval.result, language) if approval.state == "done" else ""
     if approval.state == "failed":
         result = visible(approval.reason or "")
