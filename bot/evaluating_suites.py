@@ -236,6 +236,8 @@ def collect(
 
 async def _collect(settings: Settings, since: timedelta | None) -> list[dict[str, Any]]:
     from assistant.evaluation.collecting import cases
+    from assistant.guardrails.redacting import redact
 
     async with open_sessions(settings) as (sessions, _), sessions() as session:
-        return cases(await evaluations.open_questions(session, since))
+        found = await evaluations.open_questions(session, since)
+    return cases(found, lambda text: redact((text,), frozenset({"secrets", "pii"})).text)

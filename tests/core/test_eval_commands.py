@@ -232,7 +232,7 @@ async def test_open_questions_name_nobody_and_leave_private_ones_out(
     sessions: Sessions, database_url: str, tmp_path: Path
 ) -> None:
     await put(sessions, "Not found?", "not_in_documents", days=2)
-    await put(sessions, "Hidden?", "hidden_by_permissions", days=1)
+    await put(sessions, "Hidden from ada@example.org?", "hidden_by_permissions", days=1)
     disliked = await put(sessions, "Disliked?", "answered")
     await vote(sessions, disliked, -1, -1, 1)
     liked = await put(sessions, "Liked?", "answered")
@@ -245,12 +245,15 @@ async def test_open_questions_name_nobody_and_leave_private_ones_out(
     await put(sessions, "Measured?", "not_in_documents", platform=evaluations.PLATFORM)
     async with sessions() as session:
         found = await evaluations.open_questions(session, timedelta(days=30))
-        assert [one.question for one in found] == ["Disliked?", "Hidden?", "Not found?"]
+        assert [one.question for one in found] == ["Disliked?", "Hidden from ada@example.org?", "Not found?"]
         assert (found[0].up, found[0].down, found[0].cited) == (1, 2, ("a.md", "b.md"))
         assert "Old?" in [one.question for one in await evaluations.open_questions(session, None)]
     path = tmp_path / "cases.jsonl"
     ran = almanac(database_url, tmp_path / "home", "collect", "--since", "30d", str(path), "--json")
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout) == {"file": str(path), "found": 3, "added": 3}
-    assert "UADA" not in path.read_text()
-    assert "Ada" not in path.read_text()
+    rows = [json.loads(line) for line in path.read_text().split("\n") if line]
+    assert [row["outcome"] for row in rows] == ["answered", "hidden_by_permissions", "not_in_documents"]
+    assert "Hidden from <" in rows[1]["question"]
+    for name in ("UADA", "Ada", "ada@"):
+        assert name not in path.read_text()
