@@ -134,9 +134,8 @@ def handbook() -> None:
         kinds = Counter(span.kind for text in texts for span in find(text))
         seconds = time.perf_counter() - started
         size = sum(map(len, texts)) / 1e6
-        print(
-            f"{name}: {sum(kinds.values())} in {size:.1f} million characters: {kinds.most_common()}; {size / seconds:.2f} million a second"
-        )
+        found = f"{sum(kinds.values())} in {size:.1f} million characters: {kinds.most_common()}"
+        print(f"{name}: {found}; {size / seconds:.2f} million a second")
 
 
 async def speed() -> None:

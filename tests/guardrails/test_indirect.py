@@ -1,7 +1,7 @@
 """Attacks inside documents and tool results, end to end, against a model that obeys every instruction it sees.
 
-The model double and the hostile tools are those of ``almanac eval safety``; the attacks are BIPIA's and AgentDojo's, and
-a few that aim at what an assistant has: links, pictures, mentions, calls that write, others' documents.
+The model double and the hostile tools are those of ``almanac eval safety``; the attacks are BIPIA's and AgentDojo's,
+and a few that aim at what an assistant has: links, pictures, mentions, calls that write, others' documents.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from assistant.guardrails.support import Sentence, Support, denies, objection, w
 from assistant.knowledge.embedding import TransformerEmbedder
 
 PASSAGE = (
-    "Rolling back\nTo roll back a service, run `ferry rollback parcel-tracker` on the bastion. Logs are kept for 30 days. "
-    "Deployments must not be made on Fridays. Maria owns the payments service."
+    "Rolling back\nTo roll back a service, run `ferry rollback parcel-tracker` on the bastion. "
+    "Logs are kept for 30 days. Deployments must not be made on Fridays. Maria owns the payments service."
 )
 OTHER = "Holidays\nEverybody has 28 days of holiday a year. Ask Peter before you book."
 
