@@ -11,8 +11,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from assistant.answering.acting import Actor
+from assistant.answering.agent import conversing
 from assistant.answering.aids import Aids
 from assistant.answering.answer import Answering
+from assistant.answering.hands import Workshop
+from assistant.answering.routing import Router
+from assistant.answering.tooling import Tooling
 from assistant.commands import Commands
 from assistant.commands.context import Context
 from assistant.database import migrate
@@ -112,15 +117,21 @@ async def open_services(
         searcher = Searcher(create_sessions(reading), embedder, reranker=reranker)
         # The rest of answering runs single statements: each commits by itself and saves two round trips.
         statements = create_sessions(engine.execution_options(isolation_level="AUTOCOMMIT"))
+        toolbox = Toolbox.open(settings) if toolbox is None else toolbox
+        stack.push_async_callback(toolbox.close)
+        approvals = Approvals(sessions, toolbox, settings.approval_minutes)
+        callers = conversing(model)
+        tooling = Tooling(
+            Router(embedder), Workshop(toolbox, approvals, sessions), searcher,
+            None if callers is None else Actor(callers, searcher.sessions, settings.agent_steps),
+        )  # fmt: skip
         answering = Answering(
             statements, searcher, model, metrics,
             max_chars=settings.question_max_chars, timeout=settings.question_timeout,
-            aids=Aids(Budget(sessions, settings, metrics)),
+            aids=Aids(Budget(sessions, settings, metrics), tooling),
         )  # fmt: skip
         queue = RunQueue(settings.redis_url.get_secret_value() if settings.redis_url else None)
         stack.push_async_callback(queue.close)
-        toolbox = Toolbox.open(settings) if toolbox is None else toolbox
-        stack.push_async_callback(toolbox.close)
         yield Services(settings, engine, sessions, embedder, searcher, model, answering, metrics, queue, toolbox)
 
 

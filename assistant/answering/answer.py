@@ -17,9 +17,11 @@ from assistant.answering.confidence import RELEVANT_COSINE
 from assistant.answering.history import TURNS, carried, leans, standalone
 from assistant.answering.messages import Answer, AnswerEvent, Delta, Done, Progress, Question, storable
 from assistant.answering.outcomes import Outcome
+from assistant.answering.smalltalk import small_talk
 from assistant.answering.stopping import Stopped, follow
+from assistant.answering.tooling import DOCUMENTS
 from assistant.answering.work import Work, nearest
-from assistant.answering.writing import PASSAGES, Writer
+from assistant.answering.writing import PASSAGES, Writer, brief_of
 from assistant.database import answers, groups, passages
 from assistant.database.session import Sessions
 from assistant.errors import AlmanacError, QuestionRejected
@@ -77,8 +79,8 @@ class Answering:
         work = Work(question, uuid.uuid4(), Stopwatch(self._metrics), language)
         if self._aids.budget is not None:
             work.purse = self._aids.budget.purse(question, work.answer_id)
-        deadline = asyncio.get_running_loop().time() + self._timeout
-        stream = follow(self._answer(work), deadline, stop)
+        work.deadline = asyncio.get_running_loop().time() + self._timeout
+        stream = follow(self._answer(work), work.deadline, stop)
         try:
             async for event in stream:
                 if isinstance(event, Answer):
@@ -115,10 +117,13 @@ class Answering:
             if filtering.lifts(work.asked):
                 work.asked = filtering.last_asked(await answers.asked_before(session, question)) or work.asked
                 question = work.question = replace(question, text=work.asked)
+        if not question.unprompted and (said := small_talk(work.asked, work.language, work.turns)):
+            yield work.ended(Outcome.ANSWERED, said.reply)
+            return
         await self._look_back(work)
         work.result = await self._search(work, question.audience)
         answer = work.not_found()
-        async with aclosing(self._writer.write(work, question.audience)) as events:
+        async with aclosing(self._from_what_there_is(work)) as events:
             async for event in events:
                 if isinstance(event, Answer):
                     answer = event
@@ -127,6 +132,25 @@ class Answering:
         if answer.outcome is Outcome.NOT_IN_DOCUMENTS and not question.unprompted:
             answer = await self._privately(work) or answer
         yield await self._with_hidden(work, answer)
+
+    async def _from_what_there_is(self, work: Work) -> AsyncGenerator[Progress | Delta | Answer, None]:
+        """From the documents, and from tools where the question wants one. Ends with an ``Answer``."""
+        audience, tooling = work.question.audience, self._aids.tooling
+        route = DOCUMENTS if tooling is None else await tooling.route(work, audience)
+        if tooling is None or not tooling.acts(route):
+            answer = work.not_found()
+            async with aclosing(self._writer.write(work, audience)) as events:
+                async for event in events:
+                    if isinstance(event, Answer):
+                        answer = event
+                    else:
+                        yield event
+            if tooling is None or not tooling.may_help(route, answer):
+                yield answer if tooling is None else tooling.pointed(work, route, answer)
+                return
+        async with aclosing(tooling.act(work, audience, brief_of(work, work.hits[:PASSAGES]), route)) as events:
+            async for event in events:
+                yield event
 
     async def _look_back(self, work: Work) -> None:
         """What is searched for: the question, and what it leans on in the conversation."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from assistant.answering import citations as citing
 from assistant.answering import filtering
+from assistant.answering.calling import Calls
 from assistant.answering.messages import NOTHING_USED, Answer, Citation, Question, Turn, Usage
 from assistant.answering.outcomes import Outcome
 from assistant.knowledge.filters import NO_FILTERS, Filters
@@ -40,6 +41,8 @@ class Work:
     shown: list[str] = field(default_factory=list)
     numbering: citing.Renumbering | None = None
     purse: Purse | None = None  # pays for what the model is asked
+    calls: Calls | None = None  # of tools, where the model was given some
+    deadline: float = 0.0  # the event loop's time at which the answer must be there
 
     @property
     def hits(self) -> Sequence[Hit]:
@@ -47,7 +50,11 @@ class Work:
 
     def ended(self, outcome: Outcome, text: str) -> Answer:
         text = filtering.noted(text, outcome, self.filters, self.language, bool(self.hits))
-        return Answer(self.answer_id, outcome, text, language=self.language)
+        made = self.calls
+        return Answer(
+            self.answer_id, outcome, text, language=self.language, calls=made.record if made else (),
+            approvals=tuple(made.approvals) if made else (),
+        )  # fmt: skip
 
     def not_found(self) -> Answer:
         answer = self.ended(Outcome.NOT_IN_DOCUMENTS, say("common.not_found", self.language))

@@ -38,7 +38,7 @@ class Writer:
         yield Progress("writing", len({hit.document_id for hit in hits}))
         work.numbering = numbering = citing.Renumbering(len(hits))
         started = time.perf_counter()
-        async with aclosing(self._model.write(_brief(work, hits))) as stream:
+        async with aclosing(self._model.write(brief_of(work, hits))) as stream:
             async for piece in stream:
                 if isinstance(piece, Written):
                     if tail := numbering.finish():
@@ -71,7 +71,8 @@ class Writer:
         """What had been shown, with the citations that it names."""
         text, cited = "".join(work.shown).rstrip(), ()  # type: tuple[str, tuple[Citation, ...]]
         if text and work.numbering is not None:
-            cited = citing.cite(text, work.numbering.order, work.hits[:PASSAGES], {})
+            known = work.calls.evidence.hits if work.calls else work.hits[:PASSAGES]
+            cited = citing.cite(text, work.numbering.order, known, {})
             text, cited = await self._alive(text, cited, work.question.audience)
         note = say("common.stopped", work.language)
         return replace(work.ended(Outcome.STOPPED, f"{text}\n\n*{note}*" if text else note), citations=cited)
@@ -84,7 +85,7 @@ class Writer:
         return citing.without_dead(text, cited, alive)
 
 
-def _brief(work: Work, hits: Sequence[Hit]) -> Brief:
+def brief_of(work: Work, hits: Sequence[Hit]) -> Brief:
     question, weights = work.question, work.result.term_weights if work.result else {}
     return Brief(
         work.asked, work.query, hits, work.turns, weights,
