@@ -3,9 +3,9 @@
     python -m bench.cache [--shared ../shared/data]
 
 False hits are counted on real questions of which one telling thing is changed (a word for the one nearest to it, an
-antonym, the place, the number, the question word, a negation, the direction), hits on the same questions said otherwise,
-and on real pairs of questions that people wrote to one passage. What is found for them is left out, so that this bounds
-what the cache does: it also asks that the passages be the same.
+antonym, the place, the number, the question word, a negation, the direction), hits on the same questions said
+otherwise, and on real pairs of questions that people wrote to one passage. What is found for them is left out, so that
+this bounds what the cache does: it also asks that the passages be the same.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ school university;open closed;more less;healthy sick;staging production;upload d
 SWAP = {a: b for pair in ANTONYMS.replace("\n", "").split(";") for a, b in (pair.split(), pair.split()[::-1])}
 PLACES = ("on staging", "for contractors", "with Kubernetes", "on Windows", "for children", "in Germany", "over VPN")
 ASKED = {"who": "when", "when": "where", "where": "why", "how": "why", "why": "how", "many": "long", "which": "who"}
+_LINKS = "from|to|for|with|and|of|in|than|into"
 Change = Callable[[str, random.Random], str]
 
 
@@ -53,11 +54,11 @@ CONTRASTS: dict[str, Change] = {
     "negation": lambda question, _: re.sub(
         r"\b(can|do|does|is|are|should|will)\b( \w+)?", r"\1\2 not", question, count=1, flags=re.I
     ),
-    "time": lambda question, _: re.sub(r"\b(is|are|will|do|does)\b", lambda m: {
-        "is": "was", "are": "were", "will": "did", "do": "did", "does": "did"}[m[0].lower()], question, count=1, flags=re.I
-    ),
+    "time": changed_word({"is": "was", "are": "were", "will": "did", "do": "did", "does": "did"}),
     "direction": lambda question, _: re.sub(
-        r"\b(from|to|for|with|and|of|in) (\w+) (from|to|for|with|and|of|in) (\w+)\b", r"\1 \4 \3 \2", question, count=1
+        rf"\b({_LINKS}) (\w+) ({_LINKS}) (\w+)\b",
+        lambda m: m[0] if {m[2].lower(), m[4].lower()} & STOP_WORDS else f"{m[1]} {m[4]} {m[3]} {m[2]}",
+        question, count=1,
     ),
 }  # fmt: skip
 PARAPHRASES: dict[str, Change] = {
@@ -161,7 +162,9 @@ async def real_pairs(embedder: TransformerEmbedder, shared: Path) -> dict[str, l
     for line in (shared / "feedbackqa/qrels.tsv").read_text().splitlines()[1:]:
         query, passage, _ = line.split("\t")
         relevant[query].add(passage)
-    vectors = np.concatenate([np.asarray(await embedder.embed(texts[at : at + 512])) for at in range(0, len(texts), 512)])
+    vectors = np.concatenate(
+        [np.asarray(await embedder.embed(texts[at : at + 512])) for at in range(0, len(texts), 512)]
+    )
     near = np.argwhere(np.triu(vectors @ vectors.T, 1) >= THRESHOLDS[0])
     found: dict[str, list[tuple[str, str]]] = {"real: one passage": [], "real: different passages": []}
     for a, b in near:

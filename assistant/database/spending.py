@@ -13,8 +13,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Text, and_, cast, delete, distinct, exists, func, literal, or_, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Text, and_, cast, delete, distinct, exists, func, literal, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database.tables_spending import ModelCall, SpendingTotal
@@ -75,6 +74,7 @@ class Ended:
     completion_tokens: int
     usd: Decimal
     milliseconds: float
+    waited_ms: float
     outcome: str
     estimated: bool
 
@@ -83,50 +83,75 @@ class Ended:
         return Amount(self.usd, self.prompt_tokens + self.completion_tokens)
 
 
-async def add(session: AsyncSession, windows: Sequence[Window], amount: Amount) -> dict[Window, Amount]:
-    """Add to every sum and return what each is now. Its rows stay locked to the end of the transaction."""
+# The sums of the windows, each with an amount added; rows are locked in the order that they are given in.
+_ADD = """
+    INSERT INTO spending_totals AS total (scope, name, since, usd, tokens)
+    SELECT scope, name, since, CAST(:usd AS numeric), CAST(:tokens AS bigint) {source}
+        unnest(CAST(:scopes AS text[]), CAST(:names AS text[]), CAST(:days AS date[]))
+            WITH ORDINALITY AS wanted(scope, name, since, place)
+    ORDER BY place
+    ON CONFLICT (scope, name, since)
+        DO UPDATE SET usd = total.usd + excluded.usd, tokens = total.tokens + excluded.tokens
+    RETURNING scope, name, since, usd, tokens"""
+_RESERVE = text(
+    f"""
+    WITH sums AS ({_ADD.format(source="FROM")}), ledger AS (
+        INSERT INTO model_calls (id, day, answer_id, person, platform, channel, model, purpose, prompt_tokens,
+                                 completion_tokens, cost_usd, estimated, held_until)
+        VALUES (:id, :day, CAST(:answer_id AS uuid), :person, :platform, :channel, :model, :purpose, :prompt_tokens,
+                :completion_tokens, :usd, true, now() + make_interval(secs => :seconds)))
+    SELECT * FROM sums"""  # noqa: S608 - nothing of it comes from outside
+)
+_END = text(
+    f"""
+    WITH ended AS (
+        UPDATE model_calls SET prompt_tokens = :prompt_tokens, cached_tokens = :cached_tokens,
+            completion_tokens = :completion_tokens, cost_usd = :cost_usd, milliseconds = :milliseconds,
+            waited_ms = :waited_ms, outcome = :outcome, estimated = :estimated
+        WHERE id = :id AND outcome = 'open' RETURNING id
+    ), sums AS ({_ADD.format(source="FROM ended,")})
+    SELECT count(*) FROM ended"""  # noqa: S608
+)
+
+
+def _added(windows: Sequence[Window], amount: Amount) -> dict[str, Any]:
     ordered = sorted(windows, key=lambda window: (SCOPES.index(window.scope), window.name, window.since))
-    rows = [
-        {"scope": it.scope, "name": it.name, "since": it.since, "usd": amount.usd, "tokens": amount.tokens}
-        for it in ordered
-    ]
-    new = insert(SpendingTotal).values(rows)
-    statement = new.on_conflict_do_update(
-        index_elements=[SpendingTotal.scope, SpendingTotal.name, SpendingTotal.since],
-        set_={"usd": SpendingTotal.usd + new.excluded.usd, "tokens": SpendingTotal.tokens + new.excluded.tokens},
-    ).returning(SpendingTotal.scope, SpendingTotal.name, SpendingTotal.since, SpendingTotal.usd, SpendingTotal.tokens)
-    found = await session.execute(statement)
-    return {Window(scope, name, since): Amount(usd, tokens) for scope, name, since, usd, tokens in found}
+    return {
+        "scopes": [window.scope for window in ordered],
+        "names": [window.name for window in ordered],
+        "days": [window.since for window in ordered],
+        "usd": amount.usd,
+        "tokens": amount.tokens,
+    }
 
 
-async def begin(session: AsyncSession, call: Call, waited_ms: float, seconds: float) -> None:
-    """The ledger row of a call that may be made now; it is shown as unknown when ``seconds`` pass without its end."""
-    values = {
-        "id": call.id, "day": call.day, "answer_id": call.answer_id, "person": call.person, "platform": call.platform,
-        "channel": call.channel, "model": call.model, "purpose": call.purpose, "prompt_tokens": call.prompt_tokens,
-        "completion_tokens": call.completion_tokens, "cost_usd": call.usd, "estimated": True, "waited_ms": waited_ms,
-        "held_until": func.now() + timedelta(seconds=seconds),
-    }  # fmt: skip
-    await session.execute(insert(ModelCall).values(**values))
+async def reserve(session: AsyncSession, call: Call, seconds: float) -> dict[Window, Amount]:
+    """Add a call with its most to every sum and to the ledger, and return what each sum is now.
+
+    The sums stay locked to the end of the transaction: whoever finds one too high rolls it back. The call is shown as
+    unknown when ``seconds`` pass without its end.
+    """
+    columns = ("id", "day", "answer_id", "person", "platform", "channel", "model", "purpose", "prompt_tokens",
+               "completion_tokens")  # fmt: skip
+    values = {name: getattr(call, name) for name in columns} | _added(call.windows, call.amount)
+    rows = await session.execute(_RESERVE, {**values, "seconds": seconds})
+    return {Window(row.scope, row.name, row.since): Amount(row.usd, row.tokens) for row in rows}
 
 
 async def end(session: AsyncSession, call: Call, ended: Ended) -> bool:
     """Write how a call ended, and correct the sums by the difference; False: that was written before."""
-    statement = (
-        update(ModelCall)
-        .where(ModelCall.id == call.id, ModelCall.outcome == "open")
-        .values(
-            prompt_tokens=ended.prompt_tokens, cached_tokens=ended.cached_tokens,
-            completion_tokens=ended.completion_tokens, cost_usd=ended.usd, milliseconds=ended.milliseconds,
-            outcome=ended.outcome, estimated=ended.estimated,
-        )
-        .returning(ModelCall.id)
-    )  # fmt: skip
-    if (await session.execute(statement)).scalar_one_or_none() is None:
-        return False
-    if call.windows and ended.amount != call.amount:
-        await add(session, call.windows, ended.amount - call.amount)
-    return True
+    columns = (
+        "prompt_tokens",
+        "cached_tokens",
+        "completion_tokens",
+        "milliseconds",
+        "waited_ms",
+        "outcome",
+        "estimated",
+    )
+    values = {name: getattr(ended, name) for name in columns} | {"cost_usd": ended.usd, "id": call.id}
+    difference = _added(call.windows, ended.amount - call.amount)
+    return bool((await session.execute(_END, {**values, **difference})).scalar_one())
 
 
 async def is_held(session: AsyncSession, window: Window) -> bool:

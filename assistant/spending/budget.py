@@ -127,6 +127,7 @@ class Reservation:
     """What one call may cost at most, until its end is known."""
 
     call: Call
+    waited_ms: float
     began: float = field(default_factory=time.perf_counter)
     usage: Usage | None = None
     cached_tokens: int = 0
@@ -153,7 +154,7 @@ class Reservation:
             outcome, estimated = "unknown", True
         return Ended(
             usage.prompt_tokens, self.cached_tokens, usage.completion_tokens, dollars(usage.cost_usd), milliseconds,
-            outcome, estimated,
+            self.waited_ms, outcome, estimated,
         )  # fmt: skip
 
 
@@ -190,14 +191,17 @@ class Purse:
             raise self._budget.refused(OverBudget("answer"), self._person)
         self._counted = self._counted + call.amount
         try:
-            await self._hold(call, began)
-        except BaseException:
+            await self._budget.tidy(day)
+            await self._hold(call)
+        except BaseException as error:
             self._counted = self._counted - call.amount
+            if not isinstance(error, OverBudget):  # broken off, perhaps after it was written: it will not be made
+                await self._finished(Reservation(call, 0.0, sent=False))
             raise
-        reservation = Reservation(call)
+        waited = time.perf_counter() - began
+        reservation = Reservation(call, round(waited * 1000, 2))
         self._open.append(reservation)
-        self.waited += time.perf_counter() - began
-        await self._budget.tidy(day)
+        self.waited += waited
         return reservation
 
     async def settle(self, usage: Usage | None, reservation: Reservation | None = None, cached_tokens: int = 0) -> None:
@@ -229,15 +233,13 @@ class Purse:
         channel = (Window("channel", self._channel, day),) if self._channel else ()
         return (*person, *channel, Window("day", "", day), month)
 
-    async def _hold(self, call: Call, began: float) -> None:
+    async def _hold(self, call: Call) -> None:
         """Add the call to its sums and the ledger, or to neither."""
         budget = self._budget
         async with budget.sessions() as session, session.begin() as transaction:
-            sums = await spending.add(session, call.windows, call.amount)
+            sums = await spending.reserve(session, call, budget.lease)
             over = next((it for it in call.windows if budget.caps.passed(it.scope, sums[it])), None)
             if over is None:
-                waited = round((time.perf_counter() - began) * 1000, 2)
-                await spending.begin(session, call, waited, budget.lease)
                 return
             await transaction.rollback()
         if budget.caps.passed(over.scope, call.amount):  # no window is large enough for it
@@ -254,7 +256,11 @@ class Purse:
         ended = reservation.end()
         self._counted = self._counted - reservation.call.amount + ended.amount
         self._measure(reservation.call, ended)
-        writing = asyncio.ensure_future(self._write(reservation.call, ended))
+        await self._finished(reservation)
+
+    async def _finished(self, reservation: Reservation) -> None:
+        """Write how a call ended, also while we are being cancelled."""
+        writing = asyncio.ensure_future(self._write(reservation.call, reservation.end()))
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:

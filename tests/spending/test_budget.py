@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import subprocess
 import sys
 import uuid
@@ -123,7 +124,7 @@ def test_processes_share_the_caps(database_url: str, settles: bool) -> None:
     ended = [process.communicate(timeout=120) for process in children]
     assert [process.returncode for process in children] == [0] * 4, ended
     results = [json.loads(out.splitlines()[-1]) for out, _ in ended]
-    cost = sum(result[1] for result in results)
+    cost = round(sum(result[1] for result in results), 8)
     assert cost <= 0.5
     assert cost > 0.4  # and the cap is used
     with psycopg.connect(database_url) as connection:
@@ -246,20 +247,42 @@ async def test_a_process_that_dies_leaves_its_most_counted(sessions: Sessions, d
 
 
 async def test_a_call_that_is_broken_off_keeps_its_most(sessions: Sessions) -> None:
-    budget = budget_of(sessions)
+    budget, begun = budget_of(sessions), asyncio.Event()
 
     async def cut() -> None:
         async with budget.purse(question()).call("m", prompt_tokens=100, completion_tokens=50):
+            begun.set()
             await asyncio.sleep(60)
 
     task = asyncio.create_task(cut())
-    while not await ledger(sessions):
-        await asyncio.sleep(0.01)
+    await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     (row,) = await ledger(sessions)
     assert (row.outcome, row.estimated, row.cost_usd) == ("unknown", True, Decimal("0.02"))
+
+
+async def test_whenever_a_call_is_cancelled_the_sums_are_those_of_the_ledger(sessions: Sessions) -> None:
+    """Also in the middle of its reservation: what was never made costs nothing, and nothing stays open."""
+    budget, chance, sent = budget_of(sessions), random.Random(3), 0
+
+    async def one() -> None:
+        nonlocal sent
+        async with budget.purse(question()).call("m", prompt_tokens=100, completion_tokens=50):
+            sent += 1
+            await asyncio.sleep(60)
+
+    for _ in range(40):
+        task = asyncio.create_task(one())
+        await asyncio.sleep(chance.uniform(0, 0.06))
+        task.cancel()
+        await asyncio.wait([task])
+    rows = await ledger(sessions)
+    assert not [row for row in rows if row.outcome == "open"]
+    assert sum(row.outcome == "unknown" for row in rows) == sent
+    counted = (await spent(sessions)).get(("day", ""), (Decimal(0), 0))
+    assert counted == (sum((row.cost_usd for row in rows), Decimal(0)), 150 * sent)
 
 
 async def test_a_call_that_was_never_sent_costs_nothing(sessions: Sessions) -> None:
