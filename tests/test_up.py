@@ -152,7 +152,15 @@ def test_a_taken_port_is_one_sentence(home: Path) -> None:
     assert servers_of(home / "other") == []
 
 
-@pytest.mark.parametrize("module", ["bot", "workers"])
+def test_the_samples_tools_are_there_without_a_setting(up: Up) -> None:
+    called = run(up.home, "tools", "call", "getService", "name=finder", "--json")
+    assert called.returncode == 0, called.stderr
+    assert json.loads(called.stdout)["data"]["port"] == 8417
+    company = up.children()["assistant.sample.company"].environ()
+    assert not [name for name in company if name.startswith(("ALMANAC_DATABASE", "ALMANAC_HOME", "SLACK_"))]
+
+
+@pytest.mark.parametrize("module", ["bot", "workers", "assistant.sample.company"])
 def test_a_killed_child_is_started_again(up: Up, module: str) -> None:
     eventually(lambda: module in up.children())
     victim = up.children()[module]
@@ -197,6 +205,7 @@ def test_after_a_kill_of_the_whole_the_next_start_on_the_same_port_works(home: P
     first.process.kill()
     first.process.wait()
     second = start(own, port, "--no-sample")
+    assert set(second.children()) == {"bot", "workers"}
     second.process.send_signal(signal.SIGINT)
     assert second.process.wait(60) == 0
     eventually(lambda: servers_of(own) == [], 20)

@@ -102,3 +102,16 @@ async def until(check: Callable[[], bool], seconds: float = 20) -> None:
     async with asyncio.timeout(seconds):
         while not check():
             await asyncio.sleep(0.02)
+
+
+async def listening(port: int) -> None:
+    """Until somebody listens on the port of this machine."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.1)
+            else:
+                writer.close()
+                return

@@ -29,7 +29,7 @@ from assistant.settings import Settings
 from assistant.tools.model import NotAllowed, ToolError, arguments_hash
 from assistant.tools.registry import Toolbox
 from bot.sample_tools import FILE, SECRET, SOURCE
-from tests.tools.api import ME
+from tests.tools.api import ME, listening
 
 KEY = "a-token-of-this-test"
 RESTART = {"name": "finder", "environment": "staging", "reason": "it leaks memory"}
@@ -191,25 +191,13 @@ def test_the_process_wants_a_token_and_stops_with_its_parent(tmp_path: Path) -> 
     environment |= {TOKEN: KEY * 2, "ALMANAC_PARENT_PIPE": "1"}
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
     try:
-        asyncio.run(_answers(int(command[-1])))
+        asyncio.run(listening(int(command[-1])))
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(30) == 0
     finally:
         process.kill()
         process.wait()
-
-
-async def _answers(port: int) -> None:
-    async with asyncio.timeout(40):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.1)
-            else:
-                writer.close()
-                return
 
 
 def test_the_samples_tools_are_packed() -> None:

@@ -17,7 +17,7 @@ from assistant.embedded import free_port
 from assistant.errors import SettingsError
 from assistant.tools.model import BadArguments, NotAllowed, Tool, ToolError, ToolUnavailable, arguments_hash
 from assistant.tools.registry import Toolbox
-from tests.tools.api import ME, serving, toolbox
+from tests.tools.api import ME, listening, serving, toolbox
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "tests.tools.mcp_server"]
@@ -34,18 +34,6 @@ async def process(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
         if server.returncode is None:
             server.kill()
         await server.wait()
-
-
-async def listening(port: int) -> None:
-    async with asyncio.timeout(40):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.1)
-            else:
-                writer.close()
-                return
 
 
 def stdio(**more: Any) -> dict[str, Any]:
