@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -117,7 +118,8 @@ async def open_services(
         searcher = Searcher(create_sessions(reading), embedder, reranker=reranker)
         # The rest of answering runs single statements: each commits by itself and saves two round trips.
         statements = create_sessions(engine.execution_options(isolation_level="AUTOCOMMIT"))
-        toolbox = Toolbox.open(settings) if toolbox is None else toolbox
+        if toolbox is None:  # in a thread: documents may be large, and the package mcp takes a second to import
+            toolbox = await asyncio.to_thread(Toolbox.open, settings)
         stack.push_async_callback(toolbox.close)
         approvals = Approvals(sessions, toolbox, settings.approval_minutes)
         callers = conversing(model)
