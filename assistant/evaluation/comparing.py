@@ -21,8 +21,8 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, An
     """Both are ``assistant.evaluation.results.run_json`` documents; raises ``NotComparable``.
 
     ``metrics``: before, after, the difference with its paired 95 % interval, and ``loss``, which is positive where the
-    metric became worse. ``cases``: those whose value changed, the worst first. ``missing``: gated metrics that only
-    the earlier run has.
+    metric became worse. ``cases``: those whose value changed, losses before gains. ``missing``: gated metrics that
+    only the earlier run has.
     """
     if before["suite"] != after["suite"]:
         raise NotComparable(f"A run of {before['suite']} says nothing about one of {after['suite']}.")
@@ -106,7 +106,7 @@ def _changed(metrics: list[Metric], pairs: list[tuple[CaseResult, CaseResult]]) 
                 continue
             loss = sign * (second - first) if first is not None and second is not None else 0.0
             found.append(_case(metric, before, after, first, second, loss))
-    return sorted(found, key=lambda row: -row["loss"])
+    return sorted(found, key=lambda row: (row["loss"] <= 0, -abs(row["loss"])))  # losses, then gains, the largest first
 
 
 def _case(

@@ -52,7 +52,7 @@ def changes(compared: Mapping[str, Mapping[str, Any]]) -> str:
         parts.append(
             f'{_label(row["title"], y)}<g class="{kind}"><line x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}" '
             f'stroke-width="4" opacity=".4"/><circle cx="{value:.1f}" cy="{y}" r="5"/></g>'
-            f'<text x="{LABELS + PLOT + 22}" y="{y + 4}">{row["difference"]:+.3f}</text>'
+            f'<text x="{LABELS + PLOT + 22}" y="{y + 4}">{_signed(row["difference"])}</text>'
         )
     return _svg(height, "Differences with 95 % intervals", parts)
 
@@ -78,6 +78,10 @@ def spread(seconds: Sequence[float]) -> str:
             f'<text class="soft" x="{x:.0f}" y="{base + 22}" text-anchor="{anchor}">{top * share:.2f} s</text>'
         )
     return _svg(height, "Seconds of a question", parts)
+
+
+def _signed(value: float) -> str:
+    return "0" if abs(value) < 0.0005 else f"{value:+.3f}"
 
 
 def _unit(value: float) -> float:
