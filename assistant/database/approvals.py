@@ -26,7 +26,8 @@ class Approval:
 
     ``state``: ``waiting``; ``running``; ``done``, or ``failed`` (the tool said no); ``denied``; ``expired``; ``void``
     (what was to be approved is no more what was proposed); ``unknown`` (it was sent, and nobody knows what came of it).
-    ``arguments_hash`` binds a decision to this very call. ``caller`` is whom the call is made as.
+    ``arguments_hash`` binds a decision to this very call. ``caller`` is whom the call is made as (``as``), all that
+    they are known as, and the ``order`` in which the tool lists the arguments.
     """
 
     id: uuid.UUID

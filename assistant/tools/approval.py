@@ -63,7 +63,10 @@ class Approvals:
         ``known_as``: the principals of the requester alone. Raises ``ToolError`` where the arguments do not fit.
         """
         given = dict(self._tools.validate(tool, arguments))
-        caller = {**asdict(requester), "principals": sorted(requester.principals), "known_as": sorted(known_as)}
+        caller = {
+            "as": {**asdict(requester), "principals": sorted(requester.principals)}, "known_as": sorted(known_as),
+            "order": [name for name in tool.parameters.get("properties", ()) if name in given],
+        }  # fmt: skip
         values = {
             "id": uuid.uuid4(), "origin": origin or answer_id or uuid.uuid4(), "answer_id": answer_id,
             "platform": platform, "conversation": conversation, "place": place, "requester": requester.person,

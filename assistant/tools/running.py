@@ -150,5 +150,5 @@ async def record(
 
 def caller_of(approval: Approval) -> ToolCaller:
     """Whom the call is made as: whoever asked for it."""
-    kept = {name: value for name, value in approval.caller.items() if name != "known_as"}
+    kept = approval.caller["as"]
     return ToolCaller(**{**kept, "principals": frozenset(kept["principals"])})

@@ -37,19 +37,19 @@ class Shown:
 
 def shown(approval: Approval, language: str, values: int = VALUE_CHARS) -> Shown:
     """``values``: characters of one argument, the rest of which is only counted."""
-    name = _person(approval.requester, approval.requester_name)
+    name = _person(approval.requester, approval.requester_name, language)
     notes: tuple[str, ...] = (say("approvals.asked_by", language, name=name),)
     if approval.state == "waiting":
         notes = (say("approvals.asked", language, name=name), _who(approval, language))
     result = _told(approval.result, language) if approval.state == "done" else ""
     if approval.state == "failed":
         result = visible(approval.reason or "")
-    rows = ((visible(name), _value(value, approval, language, values)) for name, value in approval.arguments.items())
+    rows = ((visible(name), _value(value, approval, language, values)) for name, value in _ordered(approval))
     return Shown(
         title=visible(approval.title),
         call=visible(approval.call or approval.tool),
         rows=tuple(rows),
-        notes=notes,
+        notes=tuple(note[:1].upper() + note[1:] for note in notes),
         status=status(approval, language),
         before=_told(approval.before, language) if approval.before and result else "",
         result=result,
@@ -67,13 +67,14 @@ def status(approval: Approval, language: str) -> str:
         return say("approvals.void", language, why=say(f"approvals.{why}", language))
     if state == "expired":
         return say("approvals.expired", language)
-    name = _person(approval.decided_by or "", approval.decided_name)
+    name = _person(approval.decided_by or "", approval.decided_name, language)
     if state == "running":
         return say("approvals.running", language, name=name)
     when = clock(approval.decided_at or approval.created_at)
     if state == "denied" and approval.decided_by == approval.requester:
         state = "taken_back"
-    return say(f"approvals.{state}", language, name=name, when=f"{when} UTC")
+    said = say(f"approvals.{state}", language, name=name, when=f"{when} UTC")
+    return said[:1].upper() + said[1:]
 
 
 def until(approval: Approval, language: str) -> str:
@@ -108,6 +109,12 @@ def _has_shape(letter: str) -> bool:
 def _escaped(letter: str) -> str:
     code = ord(letter)
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _ordered(approval: Approval) -> list[tuple[str, Any]]:
+    """The arguments as their tool lists them; Postgres keeps no order of its own."""
+    order = list(approval.caller.get("order", ()))
+    return sorted(approval.arguments.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order))
 
 
 def _value(value: object, approval: Approval, language: str, limit: int) -> str:
@@ -145,7 +152,10 @@ def _approver(principal: str, language: str) -> str:
     return visible(principal.rpartition(":")[2] or principal)
 
 
-def _person(person: str, name: str) -> str:
+def _person(person: str, name: str, language: str) -> str:
+    """Who it was, as people call them; the web page knows nobody's name."""
+    if not name and person.startswith("web:"):
+        return say("approvals.web_person", language)
     return visible(name or person)
 
 

@@ -19,7 +19,7 @@ from bot.web.people import Person, person_of
 
 PLATFORM = "web"
 BODY = 4 * 1024
-HERE = "This page"  # whoever is at it: it knows nobody's name
+HERE = ""  # whoever is at the page: it knows nobody's name
 
 
 class ApprovalApi:
