@@ -23,7 +23,7 @@ from assistant.tools.auth import Secrets
 from assistant.tools.config import McpSource, Rule
 from assistant.tools.mcp_connection import Connection
 from assistant.tools.mcp_transport import transport_of
-from assistant.tools.model import Arguments, Tool, ToolCaller, ToolError, ToolResult
+from assistant.tools.model import Arguments, Tool, ToolCaller, ToolError, ToolResult, ToolUnavailable
 from assistant.tools.naming import function_name, title
 from assistant.tools.openapi import fits
 from assistant.tools.openapi_document import BadDocument, Document
@@ -70,7 +70,10 @@ class McpTools:
         cursor: str | None = None
         seen: set[str] = set()
         for _ in range(MAX_PAGES):
-            page = await self._connection.run(_page(cursor), self._config.timeout, again=True)
+            try:
+                page = await self._connection.run(_page(cursor), self._config.timeout, again=True)
+            except MCPError as error:
+                raise ToolUnavailable(f"{self.name} does not list its tools: {_said(error)}.") from None
             tools += page.tools
             cursor = page.next_cursor
             if not cursor or cursor in seen or len(tools) >= MAX_TOOLS:

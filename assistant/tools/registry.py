@@ -106,8 +106,11 @@ class Toolbox:
         return [tool for tool in await self.all() if tool.open_to(caller)]
 
     async def all(self, patience: float = PATIENCE) -> Sequence[Tool]:
-        """Every tool of every source that can be reached; waits at most ``patience`` seconds for those that are new."""
-        waiting = [task for shelf in self._shelves.values() if (task := self._refresh(shelf)) and not shelf.tools]
+        """Every tool of every source that can be reached; waits ``patience`` seconds at most, and for new ones only."""
+        waiting = [
+            task for shelf in self._shelves.values()
+            if (task := self._refresh(shelf)) and not shelf.tools and not shelf.failures
+        ]  # fmt: skip
         if waiting:
             await asyncio.wait(waiting, timeout=patience)
         return [tool for shelf in self._shelves.values() for tool in shelf.tools]
@@ -195,12 +198,18 @@ class Toolbox:
             self._put(shelf, await shelf.source.tools())
             shelf.failures, shelf.error, shelf.due = 0, "", time.monotonic() + FRESH
         except ToolError as error:
-            shelf.failures += 1
-            shelf.error = str(error)
-            shelf.due = time.monotonic() + AGAIN[min(shelf.failures, len(AGAIN)) - 1]
-            log.warning("tools.unreachable", source=shelf.config.name, reason=str(error))
+            self._failed(shelf, str(error))
+        except Exception as error:  # what others send can break whatever reads it
+            log.exception("tools.broken", source=shelf.config.name, error=type(error).__name__)
+            self._failed(shelf, f"{shelf.config.name} gave an answer that cannot be read.")
         finally:
             shelf.asking = None
+
+    def _failed(self, shelf: _Shelf, sentence: str) -> None:
+        shelf.failures += 1
+        shelf.error = sentence
+        shelf.due = time.monotonic() + AGAIN[min(shelf.failures, len(AGAIN)) - 1]
+        log.warning("tools.unreachable", source=shelf.config.name, reason=sentence)
 
     def _put(self, shelf: _Shelf, tools: Sequence[Tool]) -> None:
         """Names are the same at every start, whatever can be reached: those of files come first, and what is asked
