@@ -19,7 +19,7 @@ from bot.inbox import Claim, LostClaim, TryLater
 from bot.slack import approvals, blocks
 from bot.slack.draft import Draft
 from bot.slack.errors import GONE, Refused, Unreachable
-from bot.slack.events import PLATFORM, Message, own_audience, plain
+from bot.slack.events import NOWHERE, PLATFORM, Message, later, own_audience, plain
 from bot.slack.lookup import Posted, nameless, parts_of
 from bot.slack.render import Look, Part, answer_parts, file_button, plain_part
 from bot.slack.respond import Responder
@@ -74,7 +74,7 @@ class SlackFrontEnd:
         message = Message.from_payload(event.payload)
         self._at_work[event.id] = await self._place.turn(message.key)
         replaces = await self._replaced(event, message)
-        if any(_later(posted.edited, message.edited) for posted in self._found.get(event.id, {}).values()):
+        if any(later(posted.edited, message.edited) for posted in self._found.get(event.id, {}).values()):
             self._superseded.add(event.id)
             return None
         newest = await self._newest(message)
@@ -177,7 +177,7 @@ class SlackFrontEnd:
 
     async def _refused(self, event: Event, error: Refused, claim: Claim) -> dict[str, Any]:
         """Where nothing can be sent, that is the end; what Slack does not take is said in plain words at the last."""
-        message = Message.from_payload({**_NOWHERE, **event.payload})
+        message = Message.from_payload({**NOWHERE, **event.payload})
         if error.code in GONE:
             log.warning("slack.channel_gone", inbox_id=str(event.id), channel=message.channel, code=error.code)
             return {"channel": message.channel, "refused": error.code}
@@ -300,16 +300,3 @@ class SlackFrontEnd:
         settings = await self._place.settings(message)
         who = await self._place.people.get(message.team, message.user)
         return settings.language or detect(message.text, who.locale)
-
-
-def _later(one: str, other: str) -> bool:
-    """Whether a stamp of Slack's is after another; an empty one is before all."""
-    try:
-        return float(one or 0) > float(other or 0) and bool(other)
-    except ValueError:
-        return False
-
-
-_NOWHERE: dict[str, Any] = {
-    "team": "", "channel": "", "user": "", "ts": "", "thread": "", "text": "", "direct": False, "outsiders": False,
-}  # fmt: skip

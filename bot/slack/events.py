@@ -11,6 +11,11 @@ from assistant.knowledge.audience import EVERYONE, Audience, by_email
 
 PLATFORM = "slack"
 
+# What an event that names no message would name.
+NOWHERE: dict[str, Any] = {
+    "team": "", "channel": "", "user": "", "ts": "", "thread": "", "text": "", "direct": False, "outsiders": False,
+}  # fmt: skip
+
 _SPOKEN = (None, "file_share", "thread_broadcast")  # message subtypes that people write
 _TOKEN = re.compile(r"<([^<>\n]+)>")
 _SCHEME = re.compile(r"^(?:mailto:|tel:|https?://)")
@@ -165,3 +170,11 @@ def bot_user(body: Mapping[str, Any]) -> str | None:
         if authorization.get("is_bot"):
             return str(authorization.get("user_id") or "") or None
     return None
+
+
+def later(one: str, other: str) -> bool:
+    """Whether a stamp of Slack's is after another; an empty one is before all."""
+    try:
+        return float(one or 0) > float(other or 0) and bool(other)
+    except ValueError:
+        return False

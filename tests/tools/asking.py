@@ -7,12 +7,12 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
+from assistant.answering.hands import pending
 from assistant.answering.messages import Answer, AnswerEvent, Done, Question
 from assistant.answering.outcomes import Outcome
 from assistant.database import answers
 from assistant.services import Services
 from assistant.tools.model import ToolCaller
-from assistant.tools.pending import pending
 from tests.tools.board import Board
 
 TEXT = "I can restart **checkout**, once somebody approves of it."
