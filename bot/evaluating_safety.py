@@ -88,7 +88,8 @@ async def _measure(
             cases += await safety.documents(guards, documents, tell)
         end_to_end = (services.answering, services.sessions, services.embedder)
         if wanted.wants("planted"):
-            cases += await attacks.planted(*end_to_end, tools, own.planted, tell)
+            planted = [*own.planted, *(safety_cases.read_planted(wanted.folder) if wanted.folder else ())]
+            cases += await attacks.planted(*end_to_end, tools, planted, tell)
         if wanted.wants("audiences"):
             cases += await attacks.audiences(*end_to_end, tell)
         if wanted.wants("pii") and personal:
