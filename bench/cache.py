@@ -22,8 +22,11 @@ from pathlib import Path
 import numpy as np
 
 from assistant.answering.likeness import likeness
+from assistant.knowledge.audience import Audience
 from assistant.knowledge.embedding import TransformerEmbedder
 from assistant.knowledge.lexical import STOP_WORDS, tokens
+from assistant.knowledge.search import Searcher
+from bench.world import ROOT, corpus, server
 
 THRESHOLDS = (0.85, 0.9, 0.93, 0.95, 0.97, 0.98)
 ANTONYMS = """enable disable;start stop;before after;increase decrease;add remove;install uninstall;open close;on off;
@@ -103,7 +106,36 @@ async def main(shared: Path) -> None:
         show(f"{name}: all", found)
     for name, pairs in (await real_pairs(embedder, shared)).items():
         show(name, await compared(embedder, pairs))
+    await over_pages(embedder, chance)
     await embedder.close()
+
+
+async def over_pages(embedder: TransformerEmbedder, chance: random.Random) -> None:
+    """How often a question said otherwise also finds the same passages, with the product's own search."""
+    asked = [row["question"] for row in lines(ROOT / "tests/data/govuk_questions.jsonl")]
+    pairs = [pair for change in PARAPHRASES.values() for pair in changed(asked, change, chance)]
+    pairs = [(one, other) for one, other in pairs if likeness(one).key == likeness(other).key]
+    same = dict.fromkeys((3, 5, 8, 10), 0)
+    equal = 0
+    with server() as url:
+        async with corpus(url, "govuk", embedder) as filled:
+            searcher = Searcher(filled.sessions, embedder)
+            found = {
+                text: [
+                    hit.chunk_id for hit in (await searcher.search(text, audience=Audience.everyone(), limit=20)).hits
+                ]
+                for text in dict.fromkeys(text for pair in pairs for text in pair)
+            }
+    for one, other in pairs:
+        seen, now = found[one][:10], found[other]
+        equal += seen == now[:10]
+        for first in same:
+            same[first] += set(seen) <= set(now) and set(now[:first]) <= set(seen)
+    shares = ", ".join(f"first {first}: {count / len(pairs):.1%}" for first, count in same.items())
+    print(
+        f"{len(pairs)} pairs over govuk_docs that pass by their words: the same ten in order {equal / len(pairs):.1%}; "
+    )
+    print(f"all ten found again, and the first of now among them: {shares}")
 
 
 def changed(sample: list[str], change: Change, chance: random.Random) -> list[tuple[str, str]]:

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from assistant.errors import AlmanacError
+from assistant.knowledge.filters import FilterError
 from assistant.settings import Settings
 from assistant.spending import report as reporting
 from assistant.spending.budget import Budget
@@ -44,7 +46,10 @@ def spending(
     json: Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")] = False,
 ) -> None:
     """What model calls cost, by person, channel, model, purpose or day, and how far each cap is used."""
-    found = asyncio.run(_find(command_settings(), by.value, since))
+    try:
+        found = asyncio.run(_find(command_settings(), by.value, since))
+    except FilterError:
+        raise AlmanacError(f"--since takes 7d, 2w, 3m, 2026, 2026-05 or 2026-05-01, not {since}.") from None
     if json:
         show.print_json(found.as_json())
     else:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import uuid
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from pathlib import Path
 
 import orjson
 import pytest
@@ -138,3 +142,24 @@ async def test_administrators_see_it_in_chat(spent: Sessions) -> None:
     with pytest.raises(Refused, match="takes one of"):
         await in_chat(spent, "person 7d and more")
     assert _COMMANDS["spending"].admin
+
+
+def test_the_command_prints_one_document_and_names_what_it_cannot_read(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ALMANAC_DATABASE_URL", database_url)
+    command = [sys.executable, "-m", "bot.terminal", "spending", "--by", "person"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "ALMANAC_HOME": str(tmp_path)}
+
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *more], capture_output=True, text=True, env=environment, cwd=tmp_path, check=False
+        )
+
+    done = run("--json")
+    assert done.returncode == 0, done.stderr
+    assert orjson.loads(done.stdout)["total"]["calls"] == 0
+    wrong = run("--since", "soon")
+    assert wrong.returncode == 1
+    assert "--since takes" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
