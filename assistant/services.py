@@ -12,29 +12,23 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from assistant.answering.acting import Actor
-from assistant.answering.agent import conversing
-from assistant.answering.aids import Aids
 from assistant.answering.answer import Answering
-from assistant.answering.hands import Workshop
-from assistant.answering.routing import Router
-from assistant.answering.tooling import Tooling
+from assistant.assembly import aids_of, model_of
 from assistant.commands import Commands
 from assistant.commands.context import Context
 from assistant.database import migrate
 from assistant.database.channels import Channels
 from assistant.database.session import READER, Sessions, create_engine, create_reading_engine, create_sessions
 from assistant.errors import DatabaseUnavailable
+from assistant.guardrails.guards import Guards
 from assistant.knowledge.embedders import Embedders
 from assistant.knowledge.embedding import Embedder
 from assistant.knowledge.reranking import Reranker
 from assistant.knowledge.search import Searcher
-from assistant.models.extractive import ExtractiveModel
 from assistant.models.port import Model
 from assistant.queue import RunQueue
 from assistant.roles import Roles
 from assistant.settings import Settings
-from assistant.spending.budget import Budget
 from assistant.telemetry import Metrics
 from assistant.tools.approval import Approvals
 from assistant.tools.registry import Toolbox
@@ -107,7 +101,9 @@ async def open_services(
         embedder = Embedders(sessions, settings.embedding_model, threads or settings.model_threads)
         stack.push_async_callback(embedder.close)
         await embedder.open()
-        model = _model(settings, embedder) if model is None else model
+        guards = Guards.open(embedder, settings)
+        stack.push_async_callback(guards.close)
+        model = model_of(settings, embedder, guards) if model is None else model
         stack.push_async_callback(model.close)
         metrics = Metrics()
         # What is read under an audience is read by a role that Postgres shows nothing else.
@@ -121,16 +117,10 @@ async def open_services(
         if toolbox is None:  # in a thread: documents may be large, and the package mcp takes a second to import
             toolbox = await asyncio.to_thread(Toolbox.open, settings)
         stack.push_async_callback(toolbox.close)
-        approvals = Approvals(sessions, toolbox, settings.approval_minutes)
-        callers = conversing(model)
-        tooling = Tooling(
-            Router(embedder), Workshop(toolbox, approvals, sessions), searcher,
-            None if callers is None else Actor(callers, searcher.sessions, settings.agent_steps),
-        )  # fmt: skip
         answering = Answering(
             statements, searcher, model, metrics,
             max_chars=settings.question_max_chars, timeout=settings.question_timeout,
-            aids=Aids(Budget(sessions, settings, metrics), tooling),
+            aids=aids_of(settings, sessions, embedder, searcher, model, guards, toolbox, metrics),
         )  # fmt: skip
         queue = RunQueue(settings.redis_url.get_secret_value() if settings.redis_url else None)
         stack.push_async_callback(queue.close)
@@ -144,14 +134,6 @@ async def _reranker(settings: Settings, stack: AsyncExitStack) -> Reranker | Non
     stack.push_async_callback(reranker.close)
     await reranker.load()
     return reranker
-
-
-def _model(settings: Settings, embedder: Embedder) -> Model:
-    if not settings.has_model:
-        return ExtractiveModel(embedder)
-    from assistant.models.client import OpenAIModel  # half a second to import, which the terminal need not wait for
-
-    return OpenAIModel(settings)
 
 
 def _reader_url(settings: Settings, database_url: str) -> str:

@@ -10,12 +10,12 @@ from dataclasses import replace
 from assistant.answering import citations as citing
 from assistant.answering.agent import Agent, Ended
 from assistant.answering.calling import Calls
+from assistant.answering.checking import Checked, Checker
 from assistant.answering.messages import Answer, Citation, Delta, PendingApproval, Progress, ToolUse, Usage, storable
 from assistant.answering.outcomes import Outcome
 from assistant.answering.work import Work
-from assistant.database.session import Sessions
+from assistant.answering.writing import unsupported, with_dropped
 from assistant.knowledge.audience import Audience
-from assistant.knowledge.search import Hit
 from assistant.models.port import Brief, Conversing
 from assistant.strings import say
 
@@ -23,11 +23,11 @@ ASKED_BACK = 300  # characters of a question that the model asks the person
 
 
 class Actor:
-    """Lets the model call tools and write. ``sessions`` are those that see only what their audience may read."""
+    """Lets the model call tools and write."""
 
-    def __init__(self, model: Conversing, sessions: Sessions, steps: int) -> None:
+    def __init__(self, model: Conversing, checker: Checker, steps: int) -> None:
         self._agent = Agent(model, steps)
-        self._sessions = sessions
+        self._checker = checker
 
     async def act(
         self, work: Work, audience: Audience, brief: Brief, calls: Calls
@@ -37,6 +37,7 @@ class Actor:
         """
         evidence = calls.evidence
         work.numbering = numbering = citing.Renumbering(len(evidence))
+        settling = self._checker.settling(work, evidence.hits)
         started = time.perf_counter()
 
         def spend(usage: Usage) -> None:
@@ -48,11 +49,11 @@ class Actor:
                 if isinstance(event, Progress):
                     yield event
                 elif isinstance(event, Ended):
-                    if tail := numbering.finish():
+                    if tail := settling.feed(numbering.finish()) + settling.finish():
                         yield Delta(tail)
                     work.watch.record("model", time.perf_counter() - started)
                     yield await self._finish(work, event, calls, audience)
-                elif shown := numbering.feed(storable(event)):
+                elif shown := settling.feed(numbering.feed(storable(event))):
                     if "first_token" not in work.watch.milliseconds:
                         work.watch.record("first_token", time.perf_counter() - started)
                         yield Progress("writing", evidence.documents)
@@ -60,14 +61,16 @@ class Actor:
 
     async def _finish(self, work: Work, ended: Ended, calls: Calls, audience: Audience) -> Answer:
         """Check the whole text as any other answer's; then say what waits for a person."""
-        shown, cited = "", ()  # type: tuple[str, tuple[Citation, ...]]
+        checked = Checked("", ())
         if ended.supported:
             with work.watch.stage("check"):
-                shown, cited = await self._checked(storable(ended.text), calls.evidence.hits, audience)
-        answer = self._answer(work, ended, calls, shown, cited)
+                checked = await self._checker.check(work, ended.text, calls.evidence.hits, audience)
+        answer, cited = self._answer(work, ended, calls, checked), checked.citations
         return replace(answer, citations=cited, calls=numbered(calls.uses, cited), approvals=tuple(calls.approvals))
 
-    def _answer(self, work: Work, ended: Ended, calls: Calls, shown: str, cited: tuple[Citation, ...]) -> Answer:
+    def _answer(self, work: Work, ended: Ended, calls: Calls, checked: Checked) -> Answer:
+        cited = checked.citations
+        shown = with_dropped(checked.text, checked.dropped, work.language)
         if calls.approvals:
             notes = [waiting(approval, work.language) for approval in calls.approvals]
             text = "\n\n".join([*([shown] if cited else []), *notes])
@@ -75,23 +78,16 @@ class Actor:
             return work.ended(Outcome.WAITING_FOR_APPROVAL if open_ones else Outcome.ANSWERED, text)
         if cited:
             return work.ended(Outcome.ANSWERED, shown)
+        if checked.dropped:
+            return unsupported(work)
         if ended.supported and asks_back(ended.text):
-            return work.ended(Outcome.ANSWERED, storable(ended.text).strip())
+            return work.ended(Outcome.ANSWERED, checked.text.strip())
         failed = next((use for use in reversed(calls.uses) if use.outcome == "failed"), None)
         if failed is None or any(use.outcome == "done" and use.n for use in calls.uses):
             return work.not_found()
         # A tool did not do what it should, and nothing else answers: that is what is said.
         text = say("tools.failed", work.language, title=failed.title, reason=failed.error)
         return replace(work.ended(Outcome.FAILED, text), reference=work.answer_id.hex[:8])
-
-    async def _checked(self, text: str, hits: Sequence[Hit], audience: Audience) -> tuple[str, tuple[Citation, ...]]:
-        shown, order = citing.renumber(text, len(hits))
-        if not order:
-            shown, order = citing.renumber(citing.attribute(text, hits), len(hits))
-        cited = citing.cite(shown, order, hits, {})
-        async with self._sessions() as session:
-            alive = await citing.living(session, cited, audience)
-        return citing.without_dead(shown, cited, alive)
 
 
 def numbered(uses: Sequence[ToolUse], cited: Sequence[Citation]) -> tuple[ToolUse, ...]:

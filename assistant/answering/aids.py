@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from assistant.answering.cache import AnswerCache
 from assistant.answering.tooling import Tooling
+from assistant.guardrails.guards import Guards
+from assistant.guardrails.limits import Limits
+from assistant.guardrails.support import Support
 from assistant.spending.budget import Budget
 
 
 @dataclass(frozen=True, slots=True)
 class Aids:
-    """``budget`` holds the caps and writes the ledger; ``tooling`` routes questions, and has tools called."""
+    """``budget`` holds the caps and writes the ledger; ``tooling`` routes questions, and has tools called.
+
+    ``limits`` and ``guards`` look at what comes in and goes out; ``support`` checks the sentences of a model that
+    writes its own; ``cache`` knows answers that may be given again.
+    """
 
     budget: Budget | None = None
     tooling: Tooling | None = None
+    limits: Limits | None = None
+    guards: Guards | None = None
+    support: Support | None = None
+    cache: AnswerCache | None = None
 
 
 NO_AIDS = Aids()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import replace
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from assistant.answering import filtering, permissions, rewriting
+from assistant.answering import entrance, filtering, permissions, rewriting
 from assistant.answering.aids import NO_AIDS, Aids
-from assistant.answering.confidence import RELEVANT_COSINE
+from assistant.answering.cache import Manner
+from assistant.answering.checking import Checker
+from assistant.answering.confidence import RELEVANT_COSINE, worth_asking
 from assistant.answering.history import TURNS, carried, leans, standalone
 from assistant.answering.messages import Answer, AnswerEvent, Delta, Done, Progress, Question, storable
 from assistant.answering.outcomes import Outcome
@@ -27,7 +29,7 @@ from assistant.database.session import Sessions
 from assistant.errors import AlmanacError, QuestionRejected
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.filters import FilterError
-from assistant.knowledge.search import Searcher, SearchResult
+from assistant.knowledge.search import Searcher
 from assistant.models.port import Model
 from assistant.spending.budget import OverBudget
 from assistant.strings import detect, known, say
@@ -59,7 +61,8 @@ class Answering:
         self._max_chars = max_chars
         self._timeout = timeout
         self._aids = aids
-        self._writer = Writer(model, searcher.sessions)
+        self._checker = Checker(searcher.sessions, aids.guards, aids.support)
+        self._writer = Writer(model, self._checker)
 
     async def ask(self, question: Question, stop: asyncio.Event | None = None) -> AsyncGenerator[AnswerEvent, None]:
         """Stream the answer: progress and text as they come, then exactly one ``Done``, stored before it is yielded.
@@ -67,6 +70,13 @@ class Answering:
         A question that came by a stored event is answered once: a second call yields the first one's answer. Once
         ``stop`` is set, what was shown so far is the answer.
         """
+        limits = self._aids.limits
+        with limits.asking(question.asker) if limits is not None else nullcontext():
+            async with aclosing(self._ask(question, stop)) as events:
+                async for event in events:
+                    yield event
+
+    async def _ask(self, question: Question, stop: asyncio.Event | None) -> AsyncGenerator[AnswerEvent, None]:
         question = replace(question, text=question.text.replace("\0", ""))  # Postgres has no such character
         if not question.text.strip():
             raise QuestionRejected("The question is empty.")
@@ -104,24 +114,23 @@ class Answering:
             return await answers.of_event(session, question.inbox_id)
 
     async def _answer(self, work: Work) -> AsyncGenerator[Progress | Delta | Answer, None]:
-        question = work.question
-        if len(question.text) > self._max_chars:
-            limits = {"length": f"{len(question.text):,}", "limit": f"{self._max_chars:,}"}
-            yield work.ended(Outcome.OVER_LIMIT, say("common.too_long", work.language, **limits))
+        if (ended := entrance.too_long(work, self._max_chars)) is not None:
+            yield ended
             return
-        work.asked, work.filters = filtering.read(question)
+        work.asked, work.filters = filtering.read(work.question)
         yield Progress("searching")
         async with self._sessions() as session:
-            question = work.question = await _with_groups(session, question)
-            work.turns = filtering.without_filters(await answers.turns(session, question, TURNS))
-            if filtering.lifts(work.asked):
-                work.asked = filtering.last_asked(await answers.asked_before(session, question)) or work.asked
-                question = work.question = replace(question, text=work.asked)
-        if not question.unprompted and (said := small_talk(work.asked, work.language, work.turns)):
-            yield work.ended(Outcome.ANSWERED, said.reply)
+            await self._look_around(work, session)
+            ended = await entrance.over_limit(work, self._aids, session)
+        if (ended := ended or await entrance.guarded(work, self._aids) or self._friendly(work)) is not None:
+            yield ended
             return
+        question = work.question
         await self._look_back(work)
-        work.result = await self._search(work, question.audience)
+        await self._search(work, question.audience)
+        if (again := await self._again(work)) is not None:
+            yield again
+            return
         answer = work.not_found()
         async with aclosing(self._from_what_there_is(work)) as events:
             async for event in events:
@@ -132,6 +141,32 @@ class Answering:
         if answer.outcome is Outcome.NOT_IN_DOCUMENTS and not question.unprompted:
             answer = await self._privately(work) or answer
         yield await self._with_hidden(work, answer)
+
+    async def _look_around(self, work: Work, session: AsyncSession) -> None:
+        """Who asks, and what was said before."""
+        question = work.question = await _with_groups(session, work.question)
+        work.turns = filtering.without_filters(await answers.turns(session, question, TURNS))
+        if filtering.lifts(work.asked):
+            work.asked = filtering.last_asked(await answers.asked_before(session, question)) or work.asked
+            work.question = replace(question, text=work.asked)
+
+    def _friendly(self, work: Work) -> Answer | None:
+        said = None if work.question.unprompted else small_talk(work.asked, work.language, work.turns)
+        return None if said is None else work.ended(Outcome.ANSWERED, said.reply)
+
+    async def _again(self, work: Work) -> Answer | None:
+        """An earlier answer to the same question, where this audience's search found the same for it."""
+        if self._aids.cache is None or work.result is None or not worth_asking(work.result):
+            return None
+        with work.watch.stage("cache"):
+            found = await self._aids.cache.find(
+                work.question, work.asked, work.hits, _manner(work), work.answer_id
+            )  # fmt: skip
+        if found is None:
+            return None
+        text, cited = await self._checker.alive(found.text, found.citations, work.question.audience)
+        work.again = text == found.text
+        return replace(found, citations=cited) if work.again else None
 
     async def _from_what_there_is(self, work: Work) -> AsyncGenerator[Progress | Delta | Answer, None]:
         """From the documents, and from tools where the question wants one. Ends with an ``Answer``."""
@@ -148,7 +183,7 @@ class Answering:
             if tooling is None or not tooling.may_help(route, answer):
                 yield answer if tooling is None else tooling.pointed(work, route, answer)
                 return
-        async with aclosing(tooling.act(work, audience, brief_of(work, work.hits[:PASSAGES]), route)) as events:
+        async with aclosing(tooling.act(work, audience, brief_of(work, work.given), route)) as events:
             async for event in events:
                 yield event
 
@@ -166,19 +201,21 @@ class Answering:
             if alone.text:
                 work.query = work.search_for = alone.text
 
-    async def _search(self, work: Work, audience: Audience) -> SearchResult:
+    async def _search(self, work: Work, audience: Audience) -> None:
+        """What is found, and what of it the model may read."""
         with work.watch.stage("search"):
-            return await self._searcher.search(
+            work.result = await self._searcher.search(
                 work.search_for, audience=audience, limit=SNAPSHOT, sources=work.question.sources,
                 filters=work.filters, carried=work.carried,
             )  # fmt: skip
+        work.given = await self._checker.readable(work, work.result.hits[:PASSAGES])
 
     async def _privately(self, work: Work) -> Answer | None:
         """What the asker may read and the audience may not, where that answers: for the asker alone: not streamed."""
-        own, audience, public = work.question.asker_audience, work.question.audience, work.result
+        own, audience, public = work.question.asker_audience, work.question.audience, (work.result, work.given)
         if own is None or own.principals <= audience.principals:
             return None
-        work.result = await self._search(work, own)
+        await self._search(work, own)
         answer = None
         if await self._hides_something(work, audience):
             async with aclosing(self._writer.write(work, own)) as events:
@@ -186,7 +223,7 @@ class Answering:
                     answer = event if isinstance(event, Answer) else answer
         if answer is not None and answer.outcome is Outcome.ANSWERED:
             return replace(answer, private=True)
-        work.result = public
+        work.result, work.given = public
         return None
 
     async def _hides_something(self, work: Work, audience: Audience) -> bool:
@@ -235,6 +272,8 @@ class Answering:
                 await answers.withdraw(session, question.replaces)
         if not kept:
             answer = await self._earlier(question) or answer
+        elif self._aids.cache is not None and not work.again:
+            await self._aids.cache.keep(question, work.asked, work.hits, _manner(work), answer)
         self._metrics.answers.labels(question.platform, answer.outcome.value).inc()
         self._metrics.tokens.labels(answer.model, "prompt").inc(answer.usage.prompt_tokens)
         self._metrics.tokens.labels(answer.model, "completion").inc(answer.usage.completion_tokens)
@@ -242,6 +281,10 @@ class Answering:
         log.info("answer", id=str(answer.id), platform=question.platform, outcome=answer.outcome.value,
                  **{f"{stage}_ms": value for stage, value in answer.timings_ms.items()})  # fmt: skip
         return answer
+
+
+def _manner(work: Work) -> Manner:
+    return Manner(work.language, work.filters, in_conversation=bool(work.turns))
 
 
 async def _with_groups(session: AsyncSession, question: Question) -> Question:

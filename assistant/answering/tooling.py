@@ -46,6 +46,8 @@ class Tooling:
             return DOCUMENTS
         with work.watch.stage("route"):
             tools = await self._workshop.tools_for(work.question, audience, work.language)
+            if work.flagged:  # what reads like an attack may look things up, and change nothing
+                tools = [tool for tool in tools if not tool.writes]
             route = await self._router.route(work.asked, tools, work.result, query=work.query)
         log.info("route", kind=route.kind, probability=round(route.probability, 3), tools=len(tools))
         return route

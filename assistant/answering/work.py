@@ -37,10 +37,14 @@ class Work:
     carried: Sequence[Carried] = ()  # what counts beside it
     turns: Sequence[Turn] = ()
     result: SearchResult | None = None
+    given: Sequence[Hit] = ()  # of what was found, what the model may read
     usage: Usage = NOTHING_USED
     shown: list[str] = field(default_factory=list)
     numbering: citing.Renumbering | None = None
     purse: Purse | None = None  # pays for what the model is asked
+    again: bool = False  # an earlier answer was given again
+    flagged: bool = False  # by the guard: no call that changes something is even proposed
+    suspicious: set[int] = field(default_factory=set)  # chunks that seem to hold orders for their reader
     calls: Calls | None = None  # of tools, where the model was given some
     deadline: float = 0.0  # the event loop's time at which the answer must be there
 

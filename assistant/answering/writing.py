@@ -1,4 +1,4 @@
-"""From the passages that were found to a checked answer: the model writes, and each of its numbers is looked up."""
+"""From the passages that were found to a checked answer: the model writes, and each of its sentences is looked up."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from assistant.answering import citations as citing
+from assistant.answering.checking import Checker
 from assistant.answering.confidence import SURE, worth_asking, worth_speaking_up
 from assistant.answering.messages import Answer, Citation, Delta, Progress, storable
 from assistant.answering.outcomes import Outcome
 from assistant.answering.work import Work
-from assistant.database.session import Sessions
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.search import Hit
 from assistant.models.port import Brief, Model, Written
@@ -22,30 +22,31 @@ PASSAGES = 10  # given to the model
 
 
 class Writer:
-    """Lets the model write. ``sessions`` are those that see only what their audience may read."""
+    """Lets the model write."""
 
-    def __init__(self, model: Model, sessions: Sessions) -> None:
+    def __init__(self, model: Model, checker: Checker) -> None:
         self._model = model
-        self._sessions = sessions
+        self._checker = checker
 
     async def write(self, work: Work, audience: Audience) -> AsyncGenerator[Progress | Delta | Answer, None]:
         """Let the model write from what was found; ends with an ``Answer``."""
-        hits = work.hits[:PASSAGES]
         enough = worth_speaking_up if work.question.unprompted else worth_asking
-        if work.result is None or not enough(work.result):
+        hits = work.given
+        if work.result is None or not hits or not enough(work.result):
             yield work.not_found()
             return
         yield Progress("writing", len({hit.document_id for hit in hits}))
         work.numbering = numbering = citing.Renumbering(len(hits))
+        settling = self._checker.settling(work, hits)
         started = time.perf_counter()
         async with aclosing(self._model.write(brief_of(work, hits))) as stream:
             async for piece in stream:
                 if isinstance(piece, Written):
-                    if tail := numbering.finish():
+                    if tail := settling.feed(numbering.finish()) + settling.finish():
                         yield Delta(tail)
                     work.watch.record("model", time.perf_counter() - started)
                     yield await self._finish(work, piece, hits, audience)
-                elif shown := numbering.feed(storable(piece)):
+                elif shown := settling.feed(numbering.feed(storable(piece))):
                     if "first_token" not in work.watch.milliseconds:
                         work.watch.record("first_token", time.perf_counter() - started)
                     yield Delta(shown)
@@ -57,32 +58,35 @@ class Writer:
         if not written.supported or unsure:
             return replace(work.not_found(), confidence=written.confidence)
         with work.watch.stage("check"):
-            text = storable(written.text)
-            shown, order = citing.renumber(text, len(hits))
-            if not order:
-                shown, order = citing.renumber(citing.attribute(text, hits), len(hits))
-            cited = citing.cite(shown, order, hits, written.quotes)
-            shown, cited = await self._alive(shown, cited, audience)
-        if not cited:
-            return work.not_found()
-        return replace(work.ended(Outcome.ANSWERED, shown), citations=cited, confidence=written.confidence)
+            checked = await self._checker.check(work, written.text, hits, audience, quotes=written.quotes)
+        if not checked.citations:
+            return unsupported(work) if checked.dropped else work.not_found()
+        answer = work.ended(Outcome.ANSWERED, with_dropped(checked.text, checked.dropped, work.language))
+        return replace(answer, citations=checked.citations, confidence=written.confidence)
 
     async def stopped(self, work: Work) -> Answer:
         """What had been shown, with the citations that it names."""
-        text, cited = "".join(work.shown).rstrip(), ()  # type: tuple[str, tuple[Citation, ...]]
+        text = "".join(work.shown).rstrip()
+        cited: tuple[Citation, ...] = ()
         if text and work.numbering is not None:
-            known = work.calls.evidence.hits if work.calls else work.hits[:PASSAGES]
+            known = work.calls.evidence.hits if work.calls else work.given
             cited = citing.cite(text, work.numbering.order, known, {})
-            text, cited = await self._alive(text, cited, work.question.audience)
+            text, cited = await self._checker.alive(text, cited, work.question.audience)
         note = say("common.stopped", work.language)
         return replace(work.ended(Outcome.STOPPED, f"{text}\n\n*{note}*" if text else note), citations=cited)
 
-    async def _alive(
-        self, text: str, cited: tuple[Citation, ...], audience: Audience
-    ) -> tuple[str, tuple[Citation, ...]]:
-        async with self._sessions() as session:
-            alive = await citing.living(session, cited, audience)
-        return citing.without_dead(text, cited, alive)
+
+def unsupported(work: Work) -> Answer:
+    """Nothing of what the model wrote stands in the passages that it named."""
+    return replace(work.not_found(), text=say("guardrails.unsupported", work.language))
+
+
+def with_dropped(text: str, dropped: int, language: str) -> str:
+    """The text with a word on the sentences that were left out."""
+    if not dropped:
+        return text
+    key = "guardrails.dropped_one" if dropped == 1 else "guardrails.dropped_many"
+    return f"{text}\n\n*{say(key, language, count=dropped)}*"
 
 
 def brief_of(work: Work, hits: Sequence[Hit]) -> Brief:

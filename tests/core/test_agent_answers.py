@@ -15,6 +15,7 @@ from assistant.answering.acting import Actor
 from assistant.answering.agent import conversing
 from assistant.answering.aids import Aids
 from assistant.answering.answer import Answering
+from assistant.answering.checking import Checker
 from assistant.answering.hands import Workshop
 from assistant.answering.messages import Answer, AnswerEvent, Delta, Done, Progress, Question
 from assistant.answering.outcomes import Outcome
@@ -95,7 +96,7 @@ class Desk:
         searcher = Searcher(self.sessions, self.embedder)
         approvals = Approvals(self.sessions, self.toolbox, 60)
         callers = conversing(model)
-        actor = None if callers is None else Actor(callers, self.sessions, 3)
+        actor = None if callers is None else Actor(callers, Checker(self.sessions), 3)
         tooling = Tooling(Router(self.embedder), Workshop(self.toolbox, approvals, self.sessions), searcher, actor)
         answering = Answering(
             self.sessions, searcher, model, Metrics(), max_chars=500, timeout=timeout, aids=Aids(tooling=tooling)

@@ -1,0 +1,56 @@
+"""The part of the composition root that is about answering: what stands beside the search and the model."""
+
+from __future__ import annotations
+
+from assistant.answering.acting import Actor
+from assistant.answering.agent import conversing
+from assistant.answering.aids import Aids
+from assistant.answering.cache import AnswerCache
+from assistant.answering.checking import Checker
+from assistant.answering.hands import Workshop
+from assistant.answering.routing import Router
+from assistant.answering.tooling import Tooling
+from assistant.answering.writing import PASSAGES
+from assistant.database.session import Sessions
+from assistant.guardrails.guards import Guards
+from assistant.guardrails.limits import Limits
+from assistant.guardrails.support import Support
+from assistant.knowledge.embedding import Embedder
+from assistant.knowledge.search import Searcher
+from assistant.models.extractive import ExtractiveModel
+from assistant.models.port import Model
+from assistant.models.redacted import RedactedModel
+from assistant.settings import Settings
+from assistant.spending.budget import Budget
+from assistant.telemetry import Metrics
+from assistant.tools.approval import Approvals
+from assistant.tools.registry import Toolbox
+
+
+def model_of(settings: Settings, embedder: Embedder, guards: Guards) -> Model:
+    """The settings' language model, behind the redaction where it is to see placeholders; else the extractive one."""
+    if not settings.has_model:
+        return ExtractiveModel(embedder)
+    from assistant.models.client import OpenAIModel  # half a second to import, which the terminal need not wait for
+
+    model = OpenAIModel(settings)
+    return RedactedModel(model, guards.outside) if guards.redacts else model
+
+
+def aids_of(
+    settings: Settings, sessions: Sessions, embedder: Embedder, searcher: Searcher, model: Model, guards: Guards,
+    toolbox: Toolbox, metrics: Metrics,
+) -> Aids:  # fmt: skip
+    """``sessions`` are transactional ones. A model that only selects needs no support checked, and nothing cached."""
+    writes = model.name != ExtractiveModel.name
+    support = Support(embedder) if writes else None
+    callers = conversing(model)
+    checker = Checker(searcher.sessions, guards, support)
+    approvals = Approvals(sessions, toolbox, settings.approval_minutes)
+    tooling = Tooling(
+        Router(embedder), Workshop(toolbox, approvals, sessions, guards.untrusted), searcher,
+        None if callers is None else Actor(callers, checker, settings.agent_steps),
+    )  # fmt: skip
+    caches = writes and settings.cache_hours > 0
+    cache = AnswerCache(sessions, embedder, settings, metrics, model=model.name, passages=PASSAGES) if caches else None
+    return Aids(Budget(sessions, settings, metrics), tooling, Limits(settings), guards, support, cache)
