@@ -56,7 +56,7 @@ class AnswerView:
 
     def event(self, name: str, data: dict[str, Any]) -> None:
         if name == "progress":
-            self._stage = data["stage"]
+            self._stage = f"Asking {data['tool']}" if data.get("tool") else data["stage"]
         elif name == "delta":
             self._text += data["text"]
         self._show()

@@ -66,4 +66,6 @@ class Sign:
             return say("slack.still", self.language, seconds=round(waited))
         if stage.stage == "writing":
             return say("slack.writing", self.language, documents=stage.documents)
+        if stage.stage == "calling":
+            return say("slack.calling", self.language, tool=stage.tool)
         return say("slack.looking", self.language)

@@ -64,6 +64,8 @@ class Draft:
             if event.stage == "writing" and event.documents:
                 key = "teams.found" if event.documents > 1 else "teams.found_one"
                 self._status = say(key, self._language, n=event.documents)
+            elif event.stage == "calling":
+                self._status = say("tools.calling", self._language, tool=event.tool)
         elif isinstance(event, Done):
             self.answer = event.answer
 

@@ -64,7 +64,7 @@ async function put(question, replaced = null) {
   turn.stage("searching");
   try {
     for await (const [name, data] of ask(question, conversation, signal)) {
-      if (name === "progress") turn.stage(data.stage);
+      if (name === "progress") turn.stage(data.stage, data.tool);
       else if (name === "delta") turn.append(data.text);
       else if (name === "done") turn.finish(data);
     }

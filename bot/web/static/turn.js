@@ -21,8 +21,8 @@ export class Turn {
     this.element = h("article", { class: "turn", "aria-label": "Question and answer" }, title, this.body, this.progress);
   }
 
-  stage(name) {
-    const words = STAGES[name] ?? "Working…";
+  stage(name, tool) {
+    const words = tool ? `Asking ${tool}…` : STAGES[name] ?? "Working…";
     this.progress.replaceChildren(h("span", { class: "pulse" }), words);
     announce(words);
   }
