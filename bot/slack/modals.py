@@ -169,7 +169,7 @@ def sources_view(stored: Stored, alive: set[int], language: str) -> Block:
     """Every source of an answer with the words it rests on; what is gone since is not shown."""
     shown: list[Block] = []
     for citation in stored.answer.citations[:SOURCES_SHOWN]:
-        if citation.chunk_id in alive:
+        if citation.tool or citation.chunk_id in alive:
             quote = escape(quiet(shortened(citation.quote, 600)))
             line = source_line(citation, f"[{citation.n}] ", language)
             shown += [blocks.section(f"{line}\n>{quote}" if quote else line), blocks.divider()]

@@ -73,7 +73,7 @@ def _place(citation: Citation, mark: str) -> str:
     name = shortened(" › ".join(filter(None, [citation.title, *path])), NAME_CHARS)
     if web_address(citation.url) is not None:
         return mrkdwn_link(mark + name, citation.url)
-    where = citation.external_id[-NAME_CHARS:]
+    where = "" if citation.tool else citation.external_id[-NAME_CHARS:]
     return _text(f"{mark}{name} ({where})" if where and where != name else mark + name)
 
 

@@ -38,6 +38,7 @@ export async function open(citation, from = null) {
   panel.hidden = false;
   cover();
   title.focus({ preventScroll: true });
+  if (citation.tool) return said(citation);
   try {
     show(await passage(citation.chunk_id, signal), citation.quote ?? "");
   } catch (error) {
@@ -81,6 +82,13 @@ function show({ document: source, chunks }, quote) {
   const marked = highlight(current, quote);
   (marked ?? current).scrollIntoView({ block: marked ? "center" : "start" });
   announce(`${source.title}, opened at the cited passage.`);
+}
+
+/** What a tool said has no document behind it: its words as the answer kept them. */
+function said(citation) {
+  details.replaceChildren(`Asked ${new Date(citation.indexed).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}`);
+  body.replaceChildren(h("section", { class: "current", "aria-label": "What the tool said" }, h("pre", {}, citation.quote)));
+  announce(`${citation.title}: what the tool said.`);
 }
 
 function about(source) {

@@ -35,6 +35,7 @@ function source(citation, numbered, open) {
 }
 
 function shortPlace(citation) {
+  if (citation.tool) return `asked ${new Date(citation.indexed).toLocaleTimeString([], { timeStyle: "short" })}`;
   const url = safeUrl(citation.url);
   return url ? new URL(url).host + new URL(url).pathname : citation.external_id;
 }
