@@ -150,6 +150,8 @@ def everyday(data: Path, seed: int = 7) -> Iterator[Row]:
     for prompt in chance.sample(pairs, 900):
         said = [part.partition("\n\nAssistant:")[0].strip() for part in prompt.split("\n\nHuman:") if part.strip()]
         yield Row(chance.choice(said), 0, "hh_rlhf")
+    # An order to whoever reads a document is a wish where the person says it.
+    yield from (Row(row.text, 0, "wishes") for row in indirect(data) if row.source == "BIPIA-text-train")
     yield from documents(data, chance)
 
 

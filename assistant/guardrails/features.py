@@ -85,5 +85,5 @@ def _structure(text: str) -> Floats:
     letters = sum(map(str.isalpha, text)) or 1
     capitals = sum(map(str.isupper, text))
     marks = sum(not (character.isalpha() or character.isspace()) for character in text)
-    extra = [(seen > 0).mean(), capitals / letters, marks / max(1, len(text))]
+    extra = [(seen > 0).mean(), capitals / letters, min(0.5, marks / max(1, len(text)))]
     return np.concatenate([seen, np.array(extra, dtype=np.float32)])

@@ -20,6 +20,7 @@ from assistant.settings import Settings
 log = structlog.get_logger()
 
 KEPT = 4_096  # verdicts on documents, which come back with many questions
+DOUBT = 0.2  # probability by words alone from which a document's worst window is embedded
 AT_ONCE = 16  # documents that are judged before other tasks have a turn
 
 
@@ -46,13 +47,14 @@ class Guards:
         """A verdict for each text; the windows of all of them are embedded together where there are several."""
         if self._settings.guard == "off":
             return [ALLOWED for _ in texts]
+        return [self._by_setting(verdict) for verdict in await self._judged(texts)]
+
+    async def _judged(self, texts: Sequence[str]) -> list[Verdict]:
         found = [injection.prepared(text) for text in texts]
-        windows = [window.text for prepared in found for window in prepared]
-        vectors = await self._vectors(windows)
+        vectors = await self._vectors([window.text for prepared in found for window in prepared])
         verdicts, start = [], 0
         for prepared in found:
-            verdict = injection.judged(prepared, vectors[start : start + len(prepared)])
-            verdicts.append(self._by_setting(verdict))
+            verdicts.append(injection.judged(prepared, vectors[start : start + len(prepared)]))
             start += len(prepared)
         return verdicts
 
@@ -79,17 +81,28 @@ class Guards:
         """Whether documents or tool results hold orders for their reader; verdicts are kept for the next time."""
         if self._settings.guard == "off":
             return [ALLOWED for _ in texts]
-        missing = [text for text in dict.fromkeys(texts) if text not in self._documents]
+        known = {text: self._documents[text] for text in texts if text in self._documents}
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
         for start in range(0, len(missing), AT_ONCE):
             some = missing[start : start + AT_ONCE]
-            judged = await asyncio.to_thread(_documents, some)
-            self._documents.update(zip(some, judged, strict=True))
-        verdicts = []
-        for text in texts:
+            judged = await self._second_look(await asyncio.to_thread(_documents, some))
+            known.update(zip(some, judged, strict=True))
+        for text, verdict in known.items():
+            self._documents[text] = verdict
             self._documents.move_to_end(text)
-            verdicts.append(self._documents[text])
         while len(self._documents) > KEPT:
             self._documents.popitem(last=False)
+        return [known[text] for text in texts]
+
+    async def _second_look(self, judged: Sequence[tuple[Verdict, str]]) -> list[Verdict]:
+        """Where the words alone leave a doubt, the worst window is read as a question would be, with its embedding."""
+        verdicts = [verdict for verdict, _ in judged]
+        doubtful = [
+            place for place, verdict in enumerate(verdicts) if verdict.verdict == "allow" and verdict.score >= DOUBT
+        ]
+        for place, again in zip(doubtful, await self._judged([judged[place][1] for place in doubtful]), strict=True):
+            if again.found:
+                verdicts[place] = replace(again, verdict="flag")
         return verdicts
 
     def outside(self, texts: str | Sequence[str]) -> Redaction:
@@ -127,5 +140,5 @@ class Guards:
             self._own = None
 
 
-def _documents(texts: Sequence[str]) -> list[Verdict]:
+def _documents(texts: Sequence[str]) -> list[tuple[Verdict, str]]:
     return [injection.document(text) for text in texts]

@@ -24,7 +24,7 @@ from assistant.guardrails.normalising import decoded, plain
 from assistant.guardrails.verdicts import ALLOWED, Decision, Verdict
 
 MOST_EMBEDDED = 3  # windows of one text: those that look worst without their embedding
-DOCUMENT_WINDOW, DOCUMENT_OVERLAP, DOCUMENT_MOST = 400, 120, 60  # an order in a page is a sentence or two
+DOCUMENT_WINDOW, DOCUMENT_OVERLAP, DOCUMENT_MOST = 250, 100, 80  # an order in a page is a sentence or two
 REASONS = 3
 LIKE_ATTACKS = "reads like known attacks"
 
@@ -88,8 +88,8 @@ def judged(prepared: Sequence[Window], vectors: npt.NDArray[np.float32]) -> Verd
     return _verdict(head, prepared, logits)
 
 
-def document(text: str) -> Verdict:
-    """Whether a document or a tool's result holds orders for its reader."""
+def document(text: str) -> tuple[Verdict, str]:
+    """Whether a document or a tool's result holds orders for its reader, and the window of it that looks worst."""
     head = heads()["document"]
     found = []
     read = plain(text)
@@ -98,7 +98,8 @@ def document(text: str) -> Verdict:
     for coat, piece in parts:
         seen = see(piece)
         found.append(Window(piece, seen, head.cheap(seen), coat))
-    return _verdict(head, found, [window.logit for window in found])
+    verdict = _verdict(head, found, [window.logit for window in found])
+    return verdict, max(found, key=lambda window: window.logit).text
 
 
 def _verdict(head: Head, found: Sequence[Window], logits: Sequence[float]) -> Verdict:
