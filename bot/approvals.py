@@ -16,6 +16,7 @@ from assistant.services import Services
 log = structlog.get_logger()
 
 EVERY_SECONDS = 3.0
+LONGEST_SECONDS = 60.0  # between two looks, while the platform is away
 
 Update = Callable[[Approval], Awaitable[None]]
 
@@ -28,6 +29,7 @@ class Upkeep:
         self._platform = platform
         self._update = update
         self._task: asyncio.Task[None] | None = None
+        self._failed = 0  # looks in a row that left a message as it was
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name=f"approvals-{self._platform}")
@@ -48,7 +50,7 @@ class Upkeep:
                 log.warning("approvals.not_kept", reason=str(error))
             except Exception:  # a loop that ends silently would leave cards that lie
                 log.exception("approvals.upkeep_failed", platform=self._platform)
-            await asyncio.sleep(EVERY_SECONDS)
+            await asyncio.sleep(min(LONGEST_SECONDS, EVERY_SECONDS * 2 ** min(self._failed, 10)))
 
     async def once(self) -> None:
         await self._services.approvals.expire()
@@ -56,5 +58,16 @@ class Upkeep:
             return
         async with self._services.sessions() as session:
             found = await rows.out_of_date(session, self._platform)
-        for approval in found:
-            await self._update(approval)
+        left = [approval for approval in found if not await self._updated(self._update, approval)]
+        self._failed = self._failed + 1 if left else 0
+
+    async def _updated(self, update: Update, approval: Approval) -> bool:
+        """One that cannot be shown now keeps the others waiting no longer than its own call."""
+        try:
+            await update(approval)
+        except (SQLAlchemyError, OSError):
+            raise
+        except Exception as error:  # the platform is away, or asks for patience; the next look tries again
+            log.warning("approvals.card_waits", platform=self._platform, id=approval.number, error=type(error).__name__)
+            return False
+        return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 import weakref
@@ -152,10 +153,8 @@ async def _update(place: Workplace, approval: Approval, channel: str, ts: str) -
     meta = {"approval": str(approval.id), "part": 0}
     try:
         await place.api.update(channel, ts, card(approval, approval.language), meta)
-    except Refused as error:
-        if error.code not in NO_MESSAGE:
-            raise
-        log.info("slack.card_gone", code=error.code)
+    except Refused as error:  # asked again, Slack would say the same
+        log.log(logging.INFO if error.code in NO_MESSAGE else logging.ERROR, "slack.card_left", code=error.code)
     await _keep(place, approval, channel, ts, approval.state)
 
 

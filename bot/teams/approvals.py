@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
@@ -155,9 +156,10 @@ class ApprovalDesk:
         try:
             await self._connector.update(place, activity, approval_card.message(approval, approval.language))
         except Refused as error:
-            if error.status not in GONE | NO_UPDATES:
+            if error.status in BUSY:
                 raise
-            log.info("teams.card_gone", status=error.status)
+            known = error.status in GONE | NO_UPDATES
+            log.log(logging.INFO if known else logging.ERROR, "teams.card_left", status=error.status, code=error.code)
         await self._keep(place, activity, approval, approval.state)
 
     async def _keep(self, place: Place, activity: str, approval: Approval, state: str) -> None:

@@ -245,6 +245,25 @@ async def test_a_card_whose_fate_is_unknown_is_not_sent_twice(
         assert (await session.execute(text("SELECT count(*) FROM approvals"))).scalar_one() == 1
 
 
+@pytest.mark.parametrize(
+    "fault", [Fault(status=503), Fault(status=429, retry_after="0"), Fault(error="invalid_blocks")]
+)
+async def test_an_update_that_does_not_get_through_is_tried_again_or_left(
+    slack: SlackDouble, bot: Bot, sessions: Sessions, board: Board, fault: Fault
+) -> None:
+    card = await card_of(slack, bot, sessions)
+    slack.faults["chat.update"].extend([fault, fault])
+    await send_click(bot.url, slack.press(card, "approval_yes", BEN))
+    if fault.error is None:
+        await shows(slack, ": done")
+    await settled(sessions)
+    assert board.restarts == ["checkout"]
+    await asyncio.sleep(0.5)
+    calls = len(slack.called("chat.update"))
+    await asyncio.sleep(0.5)
+    assert len(slack.called("chat.update")) == calls  # nothing is tried for ever
+
+
 async def test_a_private_answers_card_comes_in_a_direct_message(
     slack: SlackDouble, start: Start, sessions: Sessions, board: Board
 ) -> None:
