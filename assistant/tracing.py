@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -26,7 +27,7 @@ from assistant.settings import Settings
 
 AGENT = "almanac"
 CONTENT_CHARACTERS = 20_000
-FLUSH_MILLISECONDS = 3_000
+LAST_SECONDS = 3.0  # for what is left when a process ends; a collector that is away holds nobody up
 
 _current: ContextVar[trace.Span | None] = ContextVar("almanac_span", default=None)
 _tracer: trace.Tracer | None = None
@@ -209,7 +210,8 @@ def configure_tracing(settings: Settings, service: str) -> Callable[[], None]:
     def end() -> None:
         global _tracer
         _tracer = None
-        provider.force_flush(FLUSH_MILLISECONDS)
-        provider.shutdown()
+        sending = threading.Thread(target=provider.shutdown, name="last-traces", daemon=True)
+        sending.start()
+        sending.join(LAST_SECONDS)
 
     return end

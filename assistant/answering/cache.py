@@ -57,11 +57,13 @@ _TODAY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How an answer is asked for, beside the question's words. ``language`` is that of the answer."""
+    """How an answer is asked for, beside the question's words. ``language`` is that of the answer, ``form`` names the
+    format that it must have, where one was asked for."""
 
     language: str
     filters: Filters = NO_FILTERS
     in_conversation: bool = False
+    form: str = ""
 
 
 class AnswerCache:
@@ -139,7 +141,7 @@ class AnswerCache:
         """A hash of all that must be equal."""
         empty = Brief("", "", (), persona=question.persona, language=question.language)
         parts: list[Any] = [
-            self._model, embedding, self._passages, messages(empty), AGENT, manner.language,
+            self._model, embedding, self._passages, messages(empty), AGENT, manner.language, manner.form,
             sorted(manner.filters.arguments().items()), sorted(question.sources), likeness(query).key,
         ]  # fmt: skip
         return uuid.UUID(bytes=hashlib.sha256(repr(parts).encode()).digest()[:16])

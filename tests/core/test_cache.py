@@ -146,6 +146,7 @@ def test_words_that_turn_a_question_are_told_apart() -> None:
         ({"persona": "like a pirate"}, ENGLISH),
         ({"language": "de"}, ENGLISH),
         ({}, Manner("de")),
+        ({}, Manner("en", form="json")),
         ({"sources": (1,)}, ENGLISH),
         ({}, Manner("en", Filters(titles=("deploy",)))),
         ({}, Manner("en", in_conversation=True)),

@@ -285,6 +285,21 @@ def test_a_protocol_that_is_not_spoken_is_named(monkeypatch: pytest.MonkeyPatch)
         tracing.configure_tracing(load_settings(_env_file=None, otlp_endpoint="http://127.0.0.1:1"), "almanac-bot")
 
 
+def test_a_collector_that_is_away_holds_nobody_up(unused_tcp_port: int) -> None:
+    """Neither the work nor the end of the process."""
+    endpoint = f"http://127.0.0.1:{unused_tcp_port}"
+    code = (
+        "import time; from assistant import tracing; from assistant.settings import load_settings\n"
+        f"end = tracing.configure_tracing(load_settings(_env_file=None, otlp_endpoint='{endpoint}'), 'x')\n"
+        "with tracing.span('a'): pass\n"
+        "begun = time.monotonic(); end(); print(time.monotonic() - begun)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=60
+    )
+    assert float(done.stdout) < 6
+
+
 def test_log_lines_name_their_trace(traced: Collector) -> None:
     with tracing.span("work"):
         line = tracing.stamped(None, "info", {"event": "x"})
