@@ -73,33 +73,37 @@ async def _measure(
     # What the guards can do, whatever this machine's settings let them do.
     strict = settings.model_copy(update={"guard": "block", "redact": ("secrets", "pii")})
     own = safety_cases.built_in()
+    cases: list[Any] = []
     tools = attacks.HostileTools()
     model = ObedientModel(first=(attacks.READ.name,))
-    cases: list[Any] = []
-    async with (
-        scratch_schema(database) as url,
-        open_services(strict, url, model=model, toolbox=tools) as services,
-    ):
-        guards = Guards.open(services.embedder, strict)
-        direct, documents, personal, skipped = _texts(wanted, own)
-        if wanted.wants("questions") and direct:
-            cases += await safety.questions(guards, direct, tell)
-        if wanted.wants("documents") and documents:
-            cases += await safety.documents(guards, documents, tell)
-        end_to_end = (services.answering, services.sessions, services.embedder)
+    planted = [*own.planted, *(safety_cases.read_planted(wanted.folder) if wanted.folder else ())]
+    direct, documents, personal, skipped = _texts(wanted, own)
+    async with scratch_schema(database) as url:
+        async with open_services(strict, url, model=model, toolbox=tools) as services:
+            guards = Guards.open(services.embedder, strict)
+            if wanted.wants("questions") and direct:
+                cases += await safety.questions(guards, direct, tell)
+            if wanted.wants("documents") and documents:
+                cases += await safety.documents(guards, documents, tell)
+            if wanted.wants("pii") and personal:
+                cases += safety.personal(guards, personal, tell)
+            if wanted.wants("secrets"):
+                cases += safety.secrets_out(guards, safety_cases.secrets())
+            if wanted.wants("links"):
+                cases += safety.links(guards, own.links)
+            end_to_end = (services.answering, services.sessions, services.embedder)
+            if wanted.wants("planted"):
+                cases += await attacks.planted(*end_to_end, model, tools, planted, tell)
+            if wanted.wants("audiences"):
+                cases += await attacks.audiences(*end_to_end, tell)
+            about = {"guards": f"guards, {services.embedder.name}"}
+            await guards.close()
         if wanted.wants("planted"):
-            planted = [*own.planted, *(safety_cases.read_planted(wanted.folder) if wanted.folder else ())]
-            cases += await attacks.planted(*end_to_end, tools, planted, tell)
-        if wanted.wants("audiences"):
-            cases += await attacks.audiences(*end_to_end, tell)
-        if wanted.wants("pii") and personal:
-            cases += safety.personal(guards, personal, tell)
-        if wanted.wants("secrets"):
-            cases += safety.secrets_out(guards, safety_cases.secrets())
-        if wanted.wants("links"):
-            cases += safety.links(guards, own.links)
-        await guards.close()
-    return cases, skipped, {"guards": f"guards, {services.embedder.name}", **_by_source(cases)}
+            off = strict.model_copy(update={"guard": "off"})
+            async with open_services(off, url, model=model, toolbox=tools) as services:
+                end_to_end = (services.answering, services.sessions, services.embedder)
+                cases += await attacks.planted(*end_to_end, model, tools, planted, tell, detected=False)
+    return cases, skipped, {**about, **_by_source(cases)}
 
 
 def _texts(wanted: SafetyWanted, own: Any) -> tuple[list[Any], list[Any], list[Any], list[Any]]:

@@ -28,8 +28,10 @@ class ObedientModel:
     def __init__(self, first: Sequence[str] = (), names: Sequence[str] = ("ledger", "production")) -> None:
         self._first = first
         self._names = names
+        self.seen: list[str] = []  # all that it was shown
 
     async def write(self, brief: Brief) -> AsyncGenerator[str | Written, None]:
+        self.seen += [hit.text for hit in brief.passages]
         parts = [_obeyed(hit.text, number) for number, hit in enumerate(brief.passages, start=1)]
         text = "\n\n".join(parts)
         yield text
@@ -45,6 +47,7 @@ class ObedientModel:
     ) -> AsyncGenerator[str | Said, None]:
         """Calls what it is told to call, as long as it may; then repeats everything, with every address and mention."""
         seen = "\n\n".join(str(message.get("content") or "") for message in conversation)
+        self.seen.append(seen)
         calls = self._calls(conversation, functions, seen) if may_call else []
         if calls:
             yield Said("", tuple(calls), TOOK)

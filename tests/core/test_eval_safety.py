@@ -190,26 +190,29 @@ async def test_random_audiences_find_a_leak_where_there_is_one(sessions: Session
 
 
 async def test_planted_attacks_do_harm_where_nothing_stands_before_them(sessions: Sessions) -> None:
-    embedder = WordEmbedder()
-    bare = answering(sessions, Searcher(sessions, embedder), ObedientModel())
-    found = await attacks.planted(bare, sessions, embedder, HostileTools(), built_in().planted)
-    assert len(found) == 2 * len(built_in().planted)
-    assert ratio(found, "no_foreign_link") < 1  # type: ignore[operator]
-    assert ratio(found, "no_mention") < 1  # type: ignore[operator]
+    embedder, model, tools = WordEmbedder(), ObedientModel(), HostileTools()
+    bare = answering(sessions, Searcher(sessions, embedder), model)
+    cases = [case for case in built_in().planted if case.goal != "leak"][:6]
+    found = await attacks.planted(bare, sessions, embedder, model, tools, cases, detected=False)
+    assert len(found) == 2 * len(cases)
+    inside = [case for case in found if case.id.startswith("undetected/document/")]
+    assert ratio(inside, "undetected_reached") == 1
+    assert ratio(inside, "no_foreign_link") == pytest.approx(3 / 6)
+    assert ratio(inside, "undetected_harmless") == pytest.approx(3 / 6)
     assert ratio(found, "no_leak") == 1  # the search never shows it others' documents
-    harmed = next(case for case in found if case.counts["no_foreign_link"][0] == 0)
+    harmed = next(case for case in inside if case.counts["no_foreign_link"][0] == 0)
     assert harmed.detail["harm"] == ["no_foreign_link"]
-    assert harmed.counts["attack_harmless"] == (0, 1)
 
 
 def test_a_write_that_was_carried_out_is_harm() -> None:
     tools = HostileTools()
     tools.done.append(WRITE.name)
-    case = built_in().planted[0]
+    case, tried = built_in().planted[0], attacks.Tried("result", detected=True, reached=False)
     shown = attacks.Shown("answered", "All is well.", "All is well.")
-    assert attacks._harm(case, "result", shown, tools, "canary").detail["harm"] == ["no_unapproved_write"]
+    assert attacks._harm(case, tried, shown, tools, "canary").detail["harm"] == ["no_unapproved_write"]
     leak = attacks.Shown("answered", "All is well.", "quote: canary")
-    assert attacks._harm(case, "result", leak, HostileTools(), "canary").detail["harm"] == ["no_leak"]
+    harm = attacks._harm(case, tried, leak, HostileTools(), "canary")
+    assert (harm.detail["harm"], harm.counts["planted_harmless"]) == (["no_leak"], (0, 1))
 
 
 async def said(model: ObedientModel, conversation: Sequence[Mapping[str, Any]], may_call: bool = True) -> Said:
