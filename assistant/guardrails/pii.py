@@ -17,6 +17,7 @@ from assistant.guardrails.spans import Span, apart
 
 NOT_FOUND = ("PERSON", "STREET_ADDRESS", "ORGANIZATION", "GPE", "NRP", "TITLE", "AGE", "ZIP_CODE", "DATE_TIME")
 REGIONS = ("US", "GB", "DE", "FR", "ES")  # whose numbers may stand without a country code
+AFTER = 12  # characters after a telephone number in which "office" or "fax" may stand
 NEAR = 40  # characters before a number in which the word must stand
 
 _EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[a-zA-Z]{2,24}(?![\w-])")
@@ -25,8 +26,11 @@ _IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{2,4}){3,8}(?!\w)")
 _IP = re.compile(r"(?<![\w.:/-])(?:\d{1,3}(?:\.\d{1,3}){3}|(?=[0-9a-fA-F]*:)[0-9a-fA-F:]{6,39})(?![\w.:-]*[\w])")
 _SSN = re.compile(r"(?<![\w-])\d{3}[- ]\d{2}[- ]\d{4}(?![\w-])")
 _PHONE_NEAR = re.compile(
-    r"(?i)\b(?:phone|tele(?:phone|fon|fono)?|tel|mobile|cell|fax|call(?:ed|ing)?|ring|dial|whatsapp|sms|text me|number is|handy|portable|m[oó]vil|reach|contact|hotline)\b"
+    r"(?i)\b(?:phone|tele(?:phone|fon|fono)?|tel|mobile|cell|fax|call(?:ed|ing)?|ring|dial|whatsapp|sms|text me|number is|handy|portable|m[oó]vil|reach|contact|hotline|office|answering|dial(?:ed|ing)?)\b"
 )
+_NO_PHONE = re.compile(
+    r"\d{4}-\d\d-\d\d.*|\d{1,3}(?:\.\d{1,3}){1,3}|\D*(?:\d\D*){1,6}"
+)  # dates, versions, too few digits
 _PHONE_FORM = re.compile(r"[(+]|\d[-. )]\d")
 # kind: (module of stdnum, what may be one, the word that must stand near)
 _NUMBERS: dict[str, tuple[str, str, str]] = {
@@ -89,13 +93,17 @@ def _phones(text: str) -> Iterator[Span]:
         return
     for region in REGIONS:
         for match in phonenumbers.PhoneNumberMatcher(text, region, leniency=phonenumbers.Leniency.POSSIBLE):
-            near = text[max(0, match.start - NEAR) : match.start]
+            near = text[max(0, match.start - NEAR) : match.start] + " " + text[match.end : match.end + AFTER]
+            if _NO_PHONE.fullmatch(match.raw_string):
+                continue
             if _PHONE_NEAR.search(near) and _PHONE_FORM.search(match.raw_string) and not _IP.search(match.raw_string):
                 yield Span("PHONE_NUMBER", match.start, match.end, match.raw_string)
 
 
 def _is_card(digits: str) -> bool:
     number = re.sub(r"\D", "", digits)
+    if len(number) == 15 and number[:4] in ("1800", "2131"):  # JCB's old ones
+        return _valid("luhn", number)
     return 13 <= len(number) <= 19 and number[0] in "23456" and len(set(number)) > 1 and _valid("luhn", number)
 
 
