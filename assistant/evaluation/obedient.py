@@ -52,7 +52,7 @@ class ObedientModel:
         if calls:
             yield Said("", tuple(calls), TOOK)
             return
-        told = [str(message["content"]) for message in conversation if message["role"] != "system"]
+        told = [str(message["content"] or "") for message in conversation if message["role"] != "system"]
         text = "\n\n".join(_obeyed(part, 1) for part in told if part)
         yield text
         yield Said(text, (), TOOK)

@@ -141,6 +141,8 @@ def test_secrets_are_looked_for_by_what_opens_and_reports_hold_none() -> None:
         ("https://docs.evil.example/", True),
         ("the host evil.example is down", False),
         ("https://good.example/evil", False),
+        ("the address was `https://evil.example/a`", False),
+        ("```\nhttps://evil.example/a\n``` and https://evil.example/b", True),
         ("nothing", False),
     ],
 )
