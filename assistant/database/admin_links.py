@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import case, delete, func, insert, select, update
+from sqlalchemy import Row, case, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database.tables_admin import AdminLink
@@ -73,15 +73,21 @@ async def open_session(session: AsyncSession, token: str) -> tuple[str, Visitor]
         .returning(*_COLUMNS)
     )
     row = (await session.execute(statement)).first()
-    return None if row is None else (secret, Visitor(*row))
+    return None if row is None else (secret, _visitor(row))
 
 
 async def visitor_of(session: AsyncSession, secret: str) -> Visitor | None:
     """Who the session is of; None where there is none, or its time is over."""
     live = (AdminLink.session_hash == _hash(secret), AdminLink.session_until > func.now())
     row = (await session.execute(select(*_COLUMNS).where(*live))).first()
-    return None if row is None else Visitor(*row)
+    return None if row is None else _visitor(row)
 
 
 async def end_session(session: AsyncSession, secret: str) -> None:
     await session.execute(delete(AdminLink).where(AdminLink.session_hash == _hash(secret)))
+
+
+def _visitor(row: Row[str, str, str, bool, datetime | None]) -> Visitor:
+    person, name, platform, granted, until = row
+    assert until is not None  # it has a session
+    return Visitor(person, name, platform, granted, until)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Date, Float, Text, case, cast, column, func, literal, select, true
+from sqlalchemy import ColumnElement, Date, Float, Text, case, cast, column, func, literal, select, text, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.answering.outcomes import Outcome
+from assistant.database.evaluations import PLATFORM
 from assistant.database.tables import Answer, Vote
 
 UNANSWERED = (Outcome.NOT_IN_DOCUMENTS.value, Outcome.HIDDEN_BY_PERMISSIONS.value)
@@ -70,22 +71,31 @@ class Cited:
     down: int
 
 
-def _asked(since: datetime) -> tuple[Any, ...]:
-    """Questions that were put to us and that count: not asked again, not taken back, not overheard in silence."""
+def asked(since: datetime) -> tuple[Any, ...]:
+    """Questions that were put to us and that count: not asked again, not taken back, not overheard in silence, and not
+    asked to measure."""
     heard = ~Answer.unprompted | (Answer.outcome == Outcome.ANSWERED.value)
-    return (Answer.created_at >= since, Answer.withdrawn_at.is_(None), heard)
+    return (Answer.created_at >= since, Answer.withdrawn_at.is_(None), Answer.platform != PLATFORM, heard)
 
 
 async def days(session: AsyncSession, since: datetime, zone: str = "UTC") -> list[Day]:
     """Every day from ``since`` on that had questions, oldest first. ``zone`` says when a day begins."""
-    day = cast(func.timezone(zone, Answer.created_at), Date)
-    counts = select(day, Answer.outcome, func.count()).where(*_asked(since)).group_by(day, Answer.outcome)
-    people = select(day, func.count(func.distinct(Answer.asker))).where(*_asked(since)).group_by(day)
+    return await _slots(session, since, cast(func.timezone(zone, Answer.created_at), Date))
+
+
+async def hours(session: AsyncSession, since: datetime, zone: str = "UTC") -> list[Day]:
+    """The same by hour: ``day`` is a datetime, told in the zone and without it."""
+    return await _slots(session, since, func.date_trunc("hour", func.timezone(zone, Answer.created_at)))
+
+
+async def _slots(session: AsyncSession, since: datetime, slot: ColumnElement[Any]) -> list[Day]:
+    counts = select(slot, Answer.outcome, func.count()).where(*asked(since)).group_by(text("1"), Answer.outcome)
+    people = select(slot, func.count(func.distinct(Answer.asker))).where(*asked(since)).group_by(text("1"))
     voted = (
-        select(day, func.count().filter(Vote.value > 0), func.count().filter(Vote.value < 0))
+        select(slot, func.count().filter(Vote.value > 0), func.count().filter(Vote.value < 0))
         .join(Vote, Vote.answer_id == Answer.id)
-        .where(*_asked(since))
-        .group_by(day)
+        .where(*asked(since))
+        .group_by(text("1"))
     )
     outcomes: dict[date, dict[str, int]] = {}
     for when, outcome, number in await session.execute(counts):
@@ -107,7 +117,7 @@ async def latencies(session: AsyncSession, since: datetime) -> list[Latency]:
         select(stages.c.key, func.count(), *quantile)
         .select_from(Answer)
         .join(stages, true())
-        .where(*_asked(since))
+        .where(*asked(since))
         .group_by(stages.c.key)
         .order_by(quantile[0].desc(), stages.c.key)
     )
@@ -118,7 +128,7 @@ async def latencies(session: AsyncSession, since: datetime) -> list[Latency]:
 
 
 async def platforms(session: AsyncSession, since: datetime) -> list[Count]:
-    counted = select(Answer.platform, func.count()).where(*_asked(since)).group_by(Answer.platform)
+    counted = select(Answer.platform, func.count()).where(*asked(since)).group_by(Answer.platform)
     statement = counted.order_by(func.count().desc(), Answer.platform)
     return [Count(*row) for row in await session.execute(statement)]
 
@@ -136,7 +146,7 @@ async def unanswered(session: AsyncSession, since: datetime, limit: int = 500) -
             Answer.id, Answer.created_at, Answer.question, Answer.outcome, down.c.answer_id.isnot(None), down.c.reason
         )
         .outerjoin(down, down.c.answer_id == Answer.id)
-        .where(*_asked(since), ~Answer.private)
+        .where(*asked(since), ~Answer.private)
         .where(Answer.outcome.in_(UNANSWERED) | down.c.answer_id.isnot(None))
         .order_by(Answer.created_at.desc(), Answer.id)
         .limit(limit)
@@ -155,7 +165,7 @@ async def cited(session: AsyncSession, since: datetime, limit: int = 10) -> list
         )
         .select_from(Answer)
         .join(item, true())
-        .where(*_asked(since), ~Answer.private)
+        .where(*asked(since), ~Answer.private)
         .group_by(Answer.id, number)
         .subquery()
     )  # fmt: skip

@@ -9,6 +9,8 @@ from aiohttp import web
 from assistant.services import Services
 from bot.approvals import Upkeep
 from bot.web import security
+from bot.web.admin import add_admin
+from bot.web.admin_door import AdminDoor
 from bot.web.approvals import ApprovalApi
 from bot.web.assets import Assets
 from bot.web.routes import Api, Pages
@@ -18,9 +20,11 @@ from bot.web.tools import ToolApi
 def add_web(application: web.Application, services: Services) -> None:
     """Add the page, its files and its API, and the guard in front of them. Routes of others are not touched."""
     door = security.Door(services.settings, services.metrics)
-    application.middlewares.append(security.guard(door))
+    admins = AdminDoor(services, door)
+    application.middlewares.append(security.guard(door, admins.check))
     application.on_response_prepare.append(security.add_headers)
-    pages, api, approvals = Pages(Assets.load(), door), Api(services), ApprovalApi(services)
+    assets = Assets.load()
+    pages, api, approvals = Pages(assets, door, admins), Api(services), ApprovalApi(services)
     tools = ToolApi(services)
     router = application.router
     router.add_get("/", pages.page, name="web.page")
@@ -36,6 +40,7 @@ def add_web(application: web.Application, services: Services) -> None:
     router.add_post("/api/approvals/{id}", approvals.decide, name="web.api.approvals.decide")
     router.add_get("/api/tools", tools.list, name="web.api.tools")
     router.add_post("/api/tools/{name}", tools.call, name="web.api.tools.call")
+    add_admin(router, services, assets, admins)
     application.cleanup_ctx.append(_upkeep(services))
 
 

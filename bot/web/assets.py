@@ -12,7 +12,8 @@ from assistant.errors import NotFound
 
 FOLDER = Path(__file__).parent / "static"
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-BEFORE_SIGN_IN = frozenset({"style.css", "theme.js", "login.js", "icon.svg"})  # what the sign-in page is made of
+# What the sign-in pages are made of.
+BEFORE_SIGN_IN = frozenset({"style.css", "theme.js", "login.js", "admin-enter.js", "icon.svg"})
 
 
 @dataclass(frozen=True, slots=True)

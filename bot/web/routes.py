@@ -18,6 +18,7 @@ from assistant.database import answers, passages
 from assistant.errors import NotFound
 from assistant.services import Services
 from bot.web import parsing
+from bot.web.admin_door import AdminDoor
 from bot.web.assets import BEFORE_SIGN_IN, Assets
 from bot.web.parsing import Refused
 from bot.web.people import Person, person_of
@@ -34,9 +35,10 @@ STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-B
 class Pages:
     """The page, its files, and the sign-in form in front of them."""
 
-    def __init__(self, assets: Assets, door: Door) -> None:
+    def __init__(self, assets: Assets, door: Door, admins: AdminDoor) -> None:
         self._assets = assets
         self._door = door
+        self._admins = admins
 
     async def page(self, request: web.Request) -> web.Response:
         if not self._door.knows(request):
@@ -45,7 +47,7 @@ class Pages:
 
     async def static(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        if name not in BEFORE_SIGN_IN and not self._door.knows(request):
+        if not (name in BEFORE_SIGN_IN or self._door.knows(request) or await self._admins.administrator(request)):
             raise Refused(401, "Sign in first.")
         return self._assets.respond(request, name)
 

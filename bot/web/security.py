@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 import structlog
@@ -28,6 +29,7 @@ log = structlog.get_logger()
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 SESSION_COOKIE = "almanac_session"
 SESSION_SECONDS = 30 * 24 * 3600
+ADMIN_API = "web.api.admin."  # routes that are for administrators
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -46,50 +48,36 @@ AWAY = "The database cannot be reached just now; try again in a moment."
 BROKEN = "Something went wrong here; the log has the details."
 
 
-class Door:
-    """Decides whether a request comes in."""
+class TokenDoor:
+    """What a token opens: sent as ``Authorization: Bearer``, or as the cookie of a session made with it."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._token = settings.web_token.get_secret_value().encode() if settings.web_token else None
-        self._public = origin_of(settings.public_url) if settings.public_url else None
-        self._metrics = metrics
-
-    def check(self, request: web.Request) -> None:
-        """Raise ``Refused`` unless the request may be served."""
-        name = request.match_info.route.name or ""
-        if self._token is None and host_name(request.host) not in LOOPBACK:
-            raise self._refused(403, "host", "Without ALMANAC_WEB_TOKEN, Almanac answers only to 127.0.0.1.")
-        if name.startswith("web.api.") or name == "web.login":
-            self._check_origin(request)
-        if name.startswith("web.api.") and not self.knows(request):
-            raise self._refused(401, "token", "Sign in, or send the token as Authorization: Bearer.")
+    def __init__(self, token: str, cookie: str, purpose: str, seconds: int) -> None:
+        self._token = token.encode()
+        self._cookie = cookie
+        self._purpose = purpose
+        self._seconds = seconds
 
     def knows(self, request: web.Request) -> bool:
-        """Whether the request carries the token or a session made with it; always, where there is no token."""
-        if self._token is None:
-            return True
         scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return hmac.compare_digest(bearer.strip().encode(), self._token)
-        return self._is_session(request.cookies.get(SESSION_COOKIE, ""))
+        return self._is_session(request.cookies.get(self._cookie, ""))
 
-    def sign_in(self, request: web.Request, token: str) -> web.Response:
-        """A session for the right token; the cookie ends with its time, or when the token is changed."""
-        if self._token is not None and not hmac.compare_digest(token.encode(), self._token):
-            raise self._refused(401, "token", "That is not the token.")
-        response = web.json_response({"signed_in": True})
-        if self._token is not None:
-            # Lax: a link in a chat message must open the page, not the sign-in form. Requests that change anything
-            # are checked for their origin.
-            response.set_cookie(
-                SESSION_COOKIE, self._session(int(time.time()) + SESSION_SECONDS), max_age=SESSION_SECONDS,
-                httponly=True, samesite="Lax", secure=is_https(request),
-            )  # fmt: skip
-        return response
+    def opens(self, token: str) -> bool:
+        return hmac.compare_digest(token.encode(), self._token)
+
+    def remember(self, request: web.Request, response: web.StreamResponse) -> None:
+        """A session; its cookie ends with its time, or when the token is changed."""
+        # Lax: a link in a chat message must open the page, not the sign-in form. Requests that change anything
+        # are checked for their origin.
+        response.set_cookie(
+            self._cookie, self._session(int(time.time()) + self._seconds), max_age=self._seconds,
+            httponly=True, samesite="Lax", secure=is_https(request),
+        )  # fmt: skip
 
     def _session(self, expires: int) -> str:
-        assert self._token is not None
-        return f"{expires}.{hmac.new(self._token, f'almanac session {expires}'.encode(), hashlib.sha256).hexdigest()}"
+        signed = hmac.new(self._token, f"{self._purpose} {expires}".encode(), hashlib.sha256)
+        return f"{expires}.{signed.hexdigest()}"
 
     def _is_session(self, value: str) -> bool:
         expires, _, _ = value.partition(".")
@@ -97,21 +85,65 @@ class Door:
             return False
         return hmac.compare_digest(value.encode(), self._session(int(expires)).encode())
 
+
+class Door:
+    """Decides whether a request comes in."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        token = settings.web_token.get_secret_value() if settings.web_token else None
+        self._token = TokenDoor(token, SESSION_COOKIE, "almanac session", SESSION_SECONDS) if token else None
+        self._public = origin_of(settings.public_url) if settings.public_url else None
+        self._metrics = metrics
+
+    def check(self, request: web.Request) -> None:
+        """Raise ``Refused`` unless the request may be served; whether to an administrator is checked apart."""
+        name = request.match_info.route.name or ""
+        if self._token is None and host_name(request.host) not in LOOPBACK:
+            raise self.refused(403, "host", "Without ALMANAC_WEB_TOKEN, Almanac answers only to 127.0.0.1.")
+        if name.startswith(("web.api.", "web.login")):
+            self._check_origin(request)
+        if name.startswith("web.api.") and not name.startswith(ADMIN_API) and not self.knows(request):
+            raise self.refused(401, "token", "Sign in, or send the token as Authorization: Bearer.")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is no token, so that this machine comes in without one."""
+        return self._token is None
+
+    def knows(self, request: web.Request) -> bool:
+        """Whether the request carries the token or a session made with it; always, where there is no token."""
+        return self._token is None or self._token.knows(request)
+
+    def sign_in(self, request: web.Request, token: str) -> web.Response:
+        """A session for the right token."""
+        if self._token is not None and not self._token.opens(token):
+            raise self.refused(401, "token", "That is not the token.")
+        response = web.json_response({"signed_in": True})
+        if self._token is not None:
+            self._token.remember(request, response)
+        return response
+
     def _check_origin(self, request: web.Request) -> None:
         """Browsers say where a request comes from; programs say nothing and hold no cookies."""
         site = request.headers.get("Sec-Fetch-Site", "same-origin")
         origin = request.headers.get("Origin")
         own = origin is None or urlsplit(origin).netloc == request.host or origin == self._public
         if site not in ("same-origin", "none") or not own:
-            raise self._refused(403, "origin", "Only Almanac's own page may ask for this.")
+            raise self.refused(403, "origin", "Only Almanac's own page may ask for this.")
 
-    def _refused(self, status: int, reason: str, sentence: str) -> Refused:
+    def refused(self, status: int, reason: str, sentence: str) -> Refused:
         self._metrics.refused.labels("web", reason).inc()
         return Refused(status, sentence)
 
 
-def guard(door: Door) -> Middleware:
-    """The middleware: ours are checked and answer errors as JSON, other front ends' routes pass."""
+Check = Callable[[web.Request], Awaitable[None]]
+
+
+def guard(door: Door, admins: Check) -> Middleware:
+    """The middleware: ours are checked and answer errors as JSON, other front ends' routes pass.
+
+    ``admins`` raises ``Refused`` unless the request is an administrator's.
+    """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -119,6 +151,8 @@ def guard(door: Door) -> Middleware:
             return await handler(request)
         try:
             door.check(request)
+            if (request.match_info.route.name or "").startswith(ADMIN_API):
+                await admins(request)
             return await handler(request)
         except Refused as error:
             return failure(error.status, str(error))

@@ -61,7 +61,8 @@ async def test_a_link_opens_one_session_for_who_asked(desk: Desk) -> None:
 async def test_a_link_is_made_only_where_nobody_looks_on_and_only_for_administrators(desk: Desk) -> None:
     in_public = await desk.say("admin")
     not_admin = await desk.say("admin", admin=False, **HERE)
-    assert in_public.failed and not_admin.failed
+    assert in_public.failed
+    assert not_admin.failed
     assert "#" not in in_public.text + not_admin.text
     async with desk.sessions() as session:
         assert (await session.execute(select(func.count()).select_from(AdminLink))).scalar_one() == 0

@@ -6,7 +6,7 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   problem.textContent = "";
   try {
-    const response = await fetch("/api/login", {
+    const response = await fetch(form.dataset.to ?? "/api/login", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ token: token.value }),
