@@ -83,14 +83,14 @@ class Checker:
         shown, order = citing.renumber(storable(text), len(hits))
         if not order:
             shown, order = citing.renumber(citing.attribute(shown, hits), len(hits))
+        if self.guards is not None:
+            shown = self.guards.answer(shown, *_known(work, hits)).text
         dropped = 0
         if self.support is not None and order:
-            passages = {n: f"{hits[i - 1].title}\n{hits[i - 1].text}" for n, i in enumerate(order, start=1)}
+            passages = {n: _ground(hits[i - 1]) for n, i in enumerate(order, start=1)}
             supported = await self.support.check(shown, passages)
             shown, again = citing.renumber(supported.text, len(order))  # a number may have gone with its sentence
             order, dropped = [order[n - 1] for n in again], len(supported.dropped)
-        if self.guards is not None:
-            shown = self.guards.answer(shown, *_known(work, hits)).text
         cited = citing.cite(shown, order, hits, quotes)
         shown, cited = await self.alive(shown, cited, audience)
         return Checked(shown, cited, dropped)
@@ -102,6 +102,11 @@ class Checker:
         async with self.sessions() as session:
             living = await citing.living(session, cited, audience)
         return citing.without_dead(text, cited, living)
+
+
+def _ground(hit: Hit) -> str:
+    """What a sentence may rest on that cites the passage."""
+    return "\n".join(filter(None, (" > ".join((hit.title, *hit.heading_path)), hit.text, hit.url, hit.link)))
 
 
 def _known(work: Work, hits: Sequence[Hit]) -> tuple[list[str], str]:
