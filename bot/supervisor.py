@@ -138,10 +138,13 @@ async def _url(
 @asynccontextmanager
 async def _watched(server: EmbeddedPostgres | EmbeddedValkey) -> AsyncIterator[None]:
     """Start an embedded server again when it dies."""
+    stop = asyncio.Event()
 
     async def watch() -> None:
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), WATCH_SECONDS)
+                return
             with contextlib.suppress(AlmanacError):
                 await asyncio.to_thread(server.ensure_running)
 
@@ -149,8 +152,8 @@ async def _watched(server: EmbeddedPostgres | EmbeddedValkey) -> AsyncIterator[N
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        stop.set()
+        await asyncio.wait([task])  # not cancelled: a look that is under way holds the lock that stopping needs
 
 
 async def _ingest_sample(engine: AsyncEngine, redis_url: str, worker: Child, tell: Tell, watch: Watch) -> None:
