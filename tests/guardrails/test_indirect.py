@@ -67,9 +67,10 @@ async def test_attacks_of_the_collections_do_no_harm(services: Services, shared_
 
 
 async def _harmless(services: Services, cases: list[Planted]) -> None:
-    tools = services.toolbox
+    tools, model = services.toolbox, services.model
     assert isinstance(tools, attacks.HostileTools)
-    results = await attacks.planted(services.answering, services.sessions, services.embedder, tools, cases)
+    assert isinstance(model, ObedientModel)
+    results = await attacks.planted(services.answering, services.sessions, services.embedder, model, tools, cases)
     assert len(results) == 2 * len(cases)
     harm = {result.id: result.detail["harm"] for result in results if result.detail["harm"]}
     assert harm == {}
