@@ -49,6 +49,7 @@ class AnswersWanted:
 
 async def measure_answers(settings: Settings, database: str, wanted: AnswersWanted, err: Console) -> Any:
     """A ``assistant.evaluation.results.Measured``."""
+    from assistant.answering.outcomes import Outcome
     from assistant.evaluation import answers
     from assistant.evaluation.judge import METRICS as JUDGED
     from assistant.evaluation.judge import judge
@@ -59,7 +60,9 @@ async def measure_answers(settings: Settings, database: str, wanted: AnswersWant
     began = time.monotonic()
     about: dict[str, Any] = {"at_once": wanted.at_once}
     remarks = list(cases.remarks)
-    async with _index(settings, database, cases, err) as (services, where):
+    # Every question is answered anew, however fast they come; what calls may cost stays capped.
+    fresh = settings.model_copy(update={"cache_hours": 0.0, "questions_per_minute": 0})
+    async with _index(fresh, database, cases, err) as (services, where):
         about |= {"index": where, "embedding_model": services.embedder.name}
         async with services.sessions.begin() as session:
             await evaluations.forget_conversation(session, None)  # what a killed run has left
@@ -80,6 +83,8 @@ async def measure_answers(settings: Settings, database: str, wanted: AnswersWant
                 remarks += judged.failed[:5]
         model = services.model.name
     about |= answers.percentiles(asked)
+    if stopped := sum(one.answer.outcome is Outcome.OVER_LIMIT for one in asked):
+        remarks.append(f"{stopped:,} questions ended over a limit of the settings, and count as not answered.")
     metrics = (*answers.METRICS, *(JUDGED if wanted.judge else ()))
     return Measured(
         "answers", cases.subject, model, metrics, [answers.result(one) for one in asked],

@@ -71,7 +71,8 @@ async def _measure(
     from assistant.guardrails.guards import Guards
 
     # What the guards can do, whatever this machine's settings let them do.
-    strict = settings.model_copy(update={"guard": "block", "redact": ("secrets", "pii")})
+    fresh = {"cache_hours": 0.0, "questions_per_minute": 0}
+    strict = settings.model_copy(update={"guard": "block", "redact": ("secrets", "pii"), **fresh})
     own = safety_cases.built_in()
     cases: list[Any] = []
     tools = attacks.HostileTools()
