@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from assistant.answering.acting import Actor
 from assistant.answering.agent import conversing
 from assistant.answering.aids import Aids
 from assistant.answering.cache import AnswerCache
 from assistant.answering.checking import Checker
-from assistant.answering.hands import Workshop
+from assistant.answering.hands import Screen, Workshop
 from assistant.answering.routing import Router
 from assistant.answering.tooling import Tooling
 from assistant.answering.writing import PASSAGES
@@ -15,6 +17,7 @@ from assistant.database.session import Sessions
 from assistant.guardrails.guards import Guards
 from assistant.guardrails.limits import Limits
 from assistant.guardrails.support import Support
+from assistant.guardrails.verdicts import Verdict
 from assistant.knowledge.embedding import Embedder
 from assistant.knowledge.search import Searcher
 from assistant.models.extractive import ExtractiveModel
@@ -48,9 +51,21 @@ def aids_of(
     checker = Checker(searcher.sessions, guards, support)
     approvals = Approvals(sessions, toolbox, settings.approval_minutes)
     tooling = Tooling(
-        Router(embedder), Workshop(toolbox, approvals, sessions, guards.untrusted), searcher,
+        Router(embedder), Workshop(toolbox, approvals, sessions, _counted(guards, metrics)), searcher,
         None if callers is None else Actor(callers, checker, settings.agent_steps),
     )  # fmt: skip
     caches = writes and settings.cache_hours > 0
     cache = AnswerCache(sessions, embedder, settings, metrics, model=model.name, passages=PASSAGES) if caches else None
     return Aids(Budget(sessions, settings, metrics), tooling, Limits(settings), guards, support, cache)
+
+
+def _counted(guards: Guards, metrics: Metrics) -> Screen:
+    """The guard's word on what tools say, counted."""
+
+    async def screen(texts: Sequence[str]) -> Sequence[Verdict]:
+        verdicts = await guards.untrusted(texts)
+        for verdict in verdicts:
+            metrics.guard_verdicts.labels("tool", verdict.verdict).inc()
+        return verdicts
+
+    return screen

@@ -38,6 +38,10 @@ class Stopwatch:
         self.milliseconds[name] = round(self.milliseconds.get(name, 0.0) + seconds * 1000, 2)
         self._metrics.stage_seconds.labels(name).observe(seconds)
 
+    def guarded(self, where: str, verdict: str) -> None:
+        """Count what a guard said; ``where`` is question, document, tool or answer."""
+        self._metrics.guard_verdicts.labels(where, verdict).inc()
+
     def first_shown(self, platform: str) -> None:
         """The first text of the answer is shown now; what comes after it is passed over."""
         if "first_shown" not in self.milliseconds:

@@ -11,6 +11,7 @@ from dataclasses import replace
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from assistant import tracing
 from assistant.answering import entrance, filtering, permissions, rewriting
 from assistant.answering.aids import NO_AIDS, Aids
 from assistant.answering.cache import Manner
@@ -90,22 +91,28 @@ class Answering:
         if self._aids.budget is not None:
             work.purse = self._aids.budget.purse(question, work.answer_id)
         work.deadline = asyncio.get_running_loop().time() + self._timeout
-        stream = follow(self._answer(work), work.deadline, stop)
-        try:
-            async for event in stream:
-                if isinstance(event, Answer):
-                    answer = event
-                    break
-                if isinstance(event, Delta):
-                    work.shown.append(event.text)
-                yield event
-        except Stopped:
-            answer = await self._writer.stopped(work)
-        except Exception as error:  # every question ends in a visible outcome
-            answer = self._failed(work, error)
-        finally:
-            await stream.aclose()
-        yield Done(await self._keep(work, answer))
+        with tracing.question(question.platform, question.conversation, work.answer_id) as span:
+            stream = follow(self._answer(work), work.deadline, stop)
+            try:
+                async for event in stream:
+                    if isinstance(event, Answer):
+                        answer = event
+                        break
+                    if isinstance(event, Delta):
+                        work.watch.first_shown(question.platform)
+                        work.shown.append(event.text)
+                    yield event
+            except Stopped:
+                answer = await self._writer.stopped(work)
+            except Exception as error:  # every question ends in a visible outcome
+                answer = self._failed(work, error)
+            finally:
+                await stream.aclose()
+            answer = await self._keep(work, answer)
+            span.set(almanac__outcome=answer.outcome.value, almanac__language=work.language)
+            span.content("gen_ai.input.messages", question.text)
+            span.content("gen_ai.output.messages", answer.text)
+        yield Done(answer)
 
     async def _earlier(self, question: Question) -> Answer | None:
         if question.inbox_id is None:
@@ -265,6 +272,10 @@ class Answering:
     async def _keep(self, work: Work, answer: Answer) -> Answer:
         """Store the answer. Where another attempt at the same event was first, its answer is the one that counts."""
         question = work.question
+        if work.purse is not None:
+            work.watch.record("reserve", work.purse.waited)
+        if answer.calls:
+            work.watch.record("tools", sum(call.milliseconds for call in answer.calls) / 1000)
         answer = replace(answer, model=self._model.name, timings_ms=work.watch.total(), usage=work.usage)
         async with self._sessions.begin() as session:
             kept = await answers.save(session, question, answer, work.snapshot())
@@ -274,10 +285,7 @@ class Answering:
             answer = await self._earlier(question) or answer
         elif self._aids.cache is not None and not work.again:
             await self._aids.cache.keep(question, work.asked, work.hits, _manner(work), answer)
-        self._metrics.answers.labels(question.platform, answer.outcome.value).inc()
-        self._metrics.tokens.labels(answer.model, "prompt").inc(answer.usage.prompt_tokens)
-        self._metrics.tokens.labels(answer.model, "completion").inc(answer.usage.completion_tokens)
-        self._metrics.cost.labels(answer.model).inc(answer.usage.cost_usd)
+        self._metrics.answered(question.platform, answer)
         log.info("answer", id=str(answer.id), platform=question.platform, outcome=answer.outcome.value,
                  **{f"{stage}_ms": value for stage, value in answer.timings_ms.items()})  # fmt: skip
         return answer

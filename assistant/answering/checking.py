@@ -66,6 +66,8 @@ class Checker:
             return list(hits)
         with work.watch.stage("screen"):
             verdicts = await self.guards.untrusted([hit.text for hit in hits])
+        for verdict in verdicts:
+            work.watch.guarded("document", verdict.verdict)
         work.suspicious |= {hit.chunk_id for hit, verdict in zip(hits, verdicts, strict=True) if verdict.found}
         return [hit for hit, verdict in zip(hits, verdicts, strict=True) if verdict.verdict != "block"]
 
@@ -84,7 +86,9 @@ class Checker:
         if not order:
             shown, order = citing.renumber(citing.attribute(shown, hits), len(hits))
         if self.guards is not None:
-            shown = self.guards.answer(shown, *_known(work, hits)).text
+            safe = self.guards.answer(shown, *_known(work, hits))
+            work.watch.guarded("answer", "flag" if safe.removed else "allow")
+            shown = safe.text
         dropped = 0
         if self.support is not None and order:
             passages = {n: _ground(hits[i - 1]) for n, i in enumerate(order, start=1)}

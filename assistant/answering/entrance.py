@@ -37,6 +37,7 @@ async def guarded(work: Work, aids: Aids) -> Answer | None:
     with work.watch.stage("guard"):
         verdict = await aids.guards.question(work.asked)
     work.flagged = verdict.found
+    work.watch.guarded("question", verdict.verdict)
     if verdict.verdict != "block":
         return None
     if work.question.unprompted:  # nobody asked us

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from assistant import tracing
 from assistant.answering.calling import Hands, Screened
 from assistant.answering.messages import PendingApproval, Question
 from assistant.database import approvals as rows
@@ -73,8 +74,11 @@ class Workshop:
         async def call(tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:
             # A question that comes again must not do again what needs no approval either.
             key = str(uuid.uuid5(origin, arguments_hash(tool, arguments))) if tool.writes else None
-            async with _Recorded(self._sessions, question, answer_id, tool, arguments) as record:
-                record.result = await self._tools.call(tool, arguments, caller, key)
+            with tracing.tool(tool.name, source=tool.source) as span:
+                span.content("gen_ai.tool.call.arguments", dict(arguments))
+                async with _Recorded(self._sessions, question, answer_id, tool, arguments) as record:
+                    record.result = await self._tools.call(tool, arguments, caller, key)
+                span.content("gen_ai.tool.call.result", record.result.text)
             return record.result
 
         async def propose(tool: Tool, arguments: Mapping[str, Any]) -> PendingApproval:

@@ -367,14 +367,11 @@ def test_only_a_question_that_leans_is_joined(question: str, leans: bool) -> Non
     assert standalone(question, ()) == question
 
 
-async def test_outcomes_tokens_cost_and_stages_are_counted(desk: Desk) -> None:
+async def test_outcomes_and_stages_are_counted(desk: Desk) -> None:
     await desk.ask()
     await desk.ask(model=FakeModel(error=RuntimeError("x")))
     for outcome in ("answered", "failed"):
         assert desk.counted("almanac_answers_total", platform="test", outcome=outcome) == 1
-    assert desk.counted("almanac_tokens_total", model="fake-1", direction="prompt") == 120
-    assert desk.counted("almanac_tokens_total", model="fake-1", direction="completion") == 30
-    assert desk.counted("almanac_cost_usd_total", model="fake-1") == pytest.approx(0.0021)
     assert desk.counted("almanac_stage_seconds_count", stage="search") == 2
     assert desk.counted("almanac_stage_seconds_count", stage="total") == 2
 
