@@ -42,6 +42,9 @@ class Administrator:
         return Caller(self.person, PLATFORM, audience, True, "en", f"user:{self.person}", name=self.name)
 
 
+ADMINISTRATOR = web.RequestKey("administrator", Administrator)
+
+
 class AdminDoor:
     """Decides who is an administrator, at every request."""
 
@@ -59,7 +62,7 @@ class AdminDoor:
         if found is None:
             known = self._token is not None and not self._door.is_open and self._door.knows(request)
             raise self._door.refused(403 if known else 401, "admin", NOT_ENOUGH if known else SIGN_IN)
-        request["administrator"] = found
+        request[ADMINISTRATOR] = found
 
     async def administrator(self, request: web.Request) -> Administrator | None:
         """A link's session names somebody, so that it comes before a token, which names nobody."""

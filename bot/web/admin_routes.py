@@ -18,7 +18,7 @@ from assistant.services import Services
 from assistant.spending import report as reporting
 from assistant.spending.budget import Budget
 from bot.web import admin_parsing, admin_shapes, parsing
-from bot.web.admin_door import AdminDoor, Administrator
+from bot.web.admin_door import ADMINISTRATOR, AdminDoor
 from bot.web.admin_gaps import MOST, Gaps
 from bot.web.admin_shapes import respond
 from bot.web.assets import Assets
@@ -65,7 +65,7 @@ class Figures:
         self._gaps = Gaps(services.sessions, services.embedder)
 
     async def me(self, request: web.Request) -> web.Response:
-        who: Administrator = request["administrator"]
+        who = request[ADMINISTRATOR]
         leaves = who.how == "link" or (who.how == "token" and self._services.settings.admin_token is not None)
         return respond({"name": who.name, "how": who.how, "until": who.until, "leaves": leaves})
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from assistant.database import administration, approvals, failures, insights, sources
 from assistant.services import Services
 from bot.web import admin_parsing, admin_shapes, parsing
-from bot.web.admin_door import Administrator
+from bot.web.admin_door import ADMINISTRATOR
 from bot.web.admin_shapes import respond
 from bot.web.parsing import Refused
 
@@ -57,7 +57,7 @@ class Work:
     async def _run(self, request: web.Request, command: str) -> web.Response:
         """The command of the chats: it checks, does, and writes down who did it."""
         await parsing.read_object(request, 1024)
-        who: Administrator = request["administrator"]
+        who = request[ADMINISTRATOR]
         reply = await self._services.commands.run(command, who.caller())
         text = reply.text.replace("**", "")
         if reply.failed:

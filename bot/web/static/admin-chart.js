@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 import { count } from "./admin-format.js";
 
 const NS = "http://www.w3.org/2000/svg";
-const LABEL_WIDTH = 58; // pixels that one label of the axis takes
+const LABEL_WIDTH = 74; // pixels that one label of the axis takes
 const BOTTOM = 24;
 let charts = 0;
 
@@ -37,7 +37,7 @@ export class Columns {
     this.series = series.filter(({ key }) => rows.some((row) => row.values[key]));
     this.at = null;
     charts += 1;
-    this.svg = s("svg", { role: "img", "aria-labelledby": `chart-${charts}-title chart-${charts}-about`, class: "columns" });
+    this.svg = s("svg", { role: "img", "aria-labelledby": `chart-${charts}-title`, "aria-describedby": `chart-${charts}-about`, class: "columns" });
     this.names = [s("title", { id: `chart-${charts}-title` }, title), s("desc", { id: `chart-${charts}-about` }, description)];
     this.tip = h("div", { class: "tip", hidden: true });
     this.said = h("p", { class: "hidden", "aria-live": "polite" });

@@ -104,7 +104,7 @@ function split(by, title, cell, found, load) {
     { title: "Answers", kind: "number", cell: (row) => f.count(row.answers) },
   ], some);
   const shown = [...rows];
-  const frame = h("div", { class: "split" }, draw(shown));
+  const frame = h("div", { class: "split" }, h("h3", { class: "narrow" }, title), draw(shown));
   const more = goesOn(shown.length < number, async () => {
     shown.push(...(await load(`spending/${by}`, { offset: shown.length })).rows);
     frame.querySelector(".table").replaceWith(draw(shown));
