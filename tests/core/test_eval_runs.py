@@ -15,7 +15,7 @@ from sqlalchemy import text
 from assistant.database import evaluations
 from assistant.database.session import Sessions
 from assistant.errors import AlmanacError, NotFound
-from assistant.evaluation import html, plots
+from assistant.evaluation import answers, html, judge, plots, safety, tools
 from assistant.evaluation.comparing import NotComparable, compare, losses, read_baseline
 from assistant.evaluation.results import (
     CaseResult,
@@ -205,6 +205,14 @@ def test_plots_of_nothing_and_of_one_case_are_drawn() -> None:
     assert plots.values({}, {}).startswith("<svg")
     assert "<rect" in plots.spread([0.0])
     assert "<svg" in html.page([{**run(case("a", 1)), "run": "x", "compared": None, "losses": []}])
+
+
+def test_every_metrics_title_fits_beside_its_plot() -> None:
+    suites = (answers.METRICS, judge.METRICS, safety.METRICS, tools.METRICS, tools.ROUTED)
+    for metric in (metric for metrics in suites for metric in metrics):
+        assert len(metric.title) <= 44, metric.title
+    for metrics in suites:
+        assert len({metric.name for metric in metrics}) == len(metrics)
 
 
 def test_a_report_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
