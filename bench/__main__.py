@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 from bench import answers, events, filtered, followups, ingestion, kills, latency, retrieval, scale, sync
 from bench.world import DATA
+
+
+# These load what the others need not, or start servers of their own.
+APART = {"routing": (), "guarding": (), "cache": ("--shared", str(DATA)), "spending": ()}
 
 
 def main() -> None:
@@ -26,6 +32,8 @@ def main() -> None:
     ingestion.report_memory(ingestion.measure_memory())
     sync.report(asyncio.run(sync.measure()))
     kills.report(kills.measure())
+    for name, arguments in APART.items():
+        subprocess.run([sys.executable, "-m", f"bench.{name}", *arguments], check=True)
 
 
 if __name__ == "__main__":

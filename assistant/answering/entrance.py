@@ -24,9 +24,9 @@ async def over_limit(work: Work, aids: Aids, session: AsyncSession) -> Answer | 
     """The answer to a question in another language than those allowed, or to one too many in a minute."""
     if aids.limits is None or work.question.unprompted:
         return None
-    asker, language = work.question.asker, work.language
+    question, language = work.question, work.language
     sentence = aids.limits.wrong_language(work.asked, language)
-    sentence = sentence or await aids.limits.too_many(session, asker, language)
+    sentence = sentence or await aids.limits.too_many(session, question.asker, question.platform, language)
     return work.ended(Outcome.OVER_LIMIT, sentence) if sentence else None
 
 

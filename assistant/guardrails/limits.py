@@ -1,4 +1,4 @@
-"""What a question may be before anything is done for it: how long, in which language, and how many a person asks.
+"""What a question may be before anything is done for it: in which language, and how many a person asks.
 
 The rate is that of the minute which ends now: the answers that stand in the database, whichever process gave them, and
 the questions on their way in this one. Each refusal is a sentence of its own.
@@ -32,7 +32,7 @@ class Limits:
 
     @contextmanager
     def asking(self, person: str) -> Iterator[None]:
-        """While a question of this person is answered. Ask ``refusal`` inside."""
+        """While a question of this person is answered. Ask ``too_many`` inside."""
         self._asking[person] += 1
         try:
             yield
@@ -40,20 +40,6 @@ class Limits:
             self._asking[person] -= 1
             if not self._asking[person]:
                 del self._asking[person]
-
-    async def refusal(self, session: AsyncSession, text: str, person: str, language: str) -> str | None:
-        """The sentence that refuses the question, in ``language``; None where nothing speaks against it."""
-        return (
-            self.too_long(text, language)
-            or self.wrong_language(text, language)
-            or await self.too_many(session, person, language)
-        )
-
-    def too_long(self, text: str, language: str) -> str | None:
-        most = self._settings.question_max_chars
-        if len(text) <= most:
-            return None
-        return say("common.too_long", language, length=f"{len(text):,}", limit=f"{most:,}")
 
     def wrong_language(self, text: str, language: str) -> str | None:
         """Only where ALMANAC_LANGUAGES names some, and the question is long and plain enough to tell."""
@@ -65,9 +51,10 @@ class Limits:
             return None
         return say("guardrails.language", language, languages=", ".join(named))
 
-    async def too_many(self, session: AsyncSession, person: str, language: str) -> str | None:
+    async def too_many(self, session: AsyncSession, person: str, platform: str, language: str) -> str | None:
+        """The sentence that refuses one question too many; None where there is room, and on one's own machine."""
         most = self._settings.questions_per_minute
-        if not most:
+        if not most or self._own_machine(platform):
             return None
         since = datetime.now(UTC) - WINDOW
         counted = select(func.count(), func.min(Answer.created_at)).where(
@@ -78,3 +65,8 @@ class Limits:
             return None
         wait = (first + WINDOW - datetime.now(UTC)).total_seconds() if first else WINDOW.total_seconds()
         return say("guardrails.too_many", language, limit=most, seconds=max(1, math.ceil(wait)))
+
+    def _own_machine(self, platform: str) -> bool:
+        """The terminal, and what only this machine reaches: nobody else is kept waiting by it."""
+        local = self._settings.is_loopback and self._settings.web_token is None
+        return platform == "terminal" or (local and platform in ("web", "mcp"))

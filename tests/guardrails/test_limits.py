@@ -1,4 +1,4 @@
-"""Too long, in the wrong language, or too many: each has its sentence."""
+"""In the wrong language, or too many: each has its sentence."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ async def test_the_minute_that_ends_now_is_counted(sessions: Sessions) -> None:
         )
     async with sessions() as session:
         with guard.asking(ASKER):
-            assert await guard.refusal(session, "How?", ASKER, "en") is None
+            assert await guard.too_many(session, ASKER, "slack", "en") is None
             with guard.asking(ASKER):
-                refused = await guard.refusal(session, "How?", ASKER, "en")
+                refused = await guard.too_many(session, ASKER, "slack", "en")
             assert refused is not None
             assert "3 questions within a minute" in refused
             assert 5 <= int(refused.rpartition(" in ")[2].split()[0]) <= 11  # until the first of them is a minute old
         with guard.asking("slack:T1:U3"):
-            assert await guard.refusal(session, "How?", "slack:T1:U3", "en") is None
+            assert await guard.too_many(session, "slack:T1:U3", "slack", "en") is None
 
 
 async def test_questions_at_once_count_before_they_are_answered(sessions: Sessions) -> None:
     guard = limits(questions_per_minute=1)
     async with sessions() as session:
         with guard.asking(ASKER):
-            assert await guard.refusal(session, "How?", ASKER, "de") is None
+            assert await guard.too_many(session, ASKER, "slack", "de") is None
             with guard.asking(ASKER):
-                assert "60 s" in (await guard.refusal(session, "How?", ASKER, "de") or "")
+                assert "60 s" in (await guard.too_many(session, ASKER, "slack", "de") or "")
         with guard.asking(ASKER):
-            assert await guard.refusal(session, "How?", ASKER, "de") is None
+            assert await guard.too_many(session, ASKER, "slack", "de") is None
 
 
 async def test_none_is_no_limit(sessions: Sessions) -> None:
@@ -60,12 +60,19 @@ async def test_none_is_no_limit(sessions: Sessions) -> None:
     async with sessions.begin() as session:
         session.add_all([answered(1) for _ in range(50)])
     async with sessions() as session:
-        assert await guard.refusal(session, "How?", ASKER, "en") is None
+        assert await guard.too_many(session, ASKER, "slack", "en") is None
 
 
-def test_length() -> None:
-    assert limits().too_long("x" * 4_000, "en") is None
-    assert "4,001" in (limits().too_long("x" * 4_001, "en") or "")
+async def test_on_ones_own_machine_nobody_else_is_kept_waiting(sessions: Sessions) -> None:
+    async with sessions.begin() as session:
+        session.add_all([answered(1) for _ in range(5)])
+    open_page = limits(questions_per_minute=1)
+    shared_page = limits(questions_per_minute=1, host="0.0.0.0", web_token="t")
+    async with sessions() as session:
+        assert await open_page.too_many(session, ASKER, "terminal", "en") is None
+        assert await open_page.too_many(session, ASKER, "web", "en") is None
+        assert await open_page.too_many(session, ASKER, "teams", "en") is not None
+        assert await shared_page.too_many(session, ASKER, "web", "en") is not None
 
 
 def test_language_only_where_it_is_plain() -> None:
