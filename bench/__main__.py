@@ -9,7 +9,6 @@ import sys
 from bench import answers, events, filtered, followups, ingestion, kills, latency, retrieval, scale, sync
 from bench.world import DATA
 
-
 # These load what the others need not, or start servers of their own.
 APART = {"routing": (), "guarding": (), "cache": ("--shared", str(DATA)), "spending": ()}
 

@@ -92,7 +92,7 @@ class Checker:
         dropped = 0
         if self.support is not None and order:
             passages = {n: _ground(hits[i - 1]) for n, i in enumerate(order, start=1)}
-            supported = await self.support.check(shown, passages)
+            supported = await self.support.check(citing.drawn_in(shown), passages)
             shown, again = citing.renumber(supported.text, len(order))  # a number may have gone with its sentence
             order, dropped = [order[n - 1] for n in again], len(supported.dropped)
         cited = citing.cite(shown, order, hits, quotes)

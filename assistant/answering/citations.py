@@ -25,6 +25,7 @@ DETAIL_CHARACTERS = 200
 
 _MARKER = re.compile(r"[\[【](\d{1,3}(?:\s*,\s*\d{1,3})*)[\]】](?!\()")
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
+_BEHIND = re.compile(r"([.!?])[ \t]?((?:\[\d{1,3}\])+)(?![(\w])")
 # A marker that the next piece may go on with; a whole one, too, for a "(" after it would make it a link.
 _OPEN_MARKER = re.compile(r"[\[【](?:\d{1,3}\s*,\s*)*(?:\d{1,3}(?:\s*|[\]】]))?\Z")
 
@@ -89,6 +90,18 @@ def renumber(text: str, passages: int) -> tuple[str, list[int]]:
     numbering = Renumbering(passages)
     shown = numbering.feed(text) + numbering.finish()
     return shown, numbering.order
+
+
+def drawn_in(shown: str) -> str:
+    """Numbers that stand behind the end of their sentence, before it: else they would belong to the next one."""
+    code = [match.span() for match in _CODE.finditer(shown)]
+
+    def move(match: re.Match[str]) -> str:
+        if any(start <= match.start() < stop for start, stop in code):
+            return match.group()
+        return f" {match.group(2)}{match.group(1)}"
+
+    return _BEHIND.sub(move, shown)
 
 
 def attribute(text: str, passages: Sequence[Hit], least: float = 0.6) -> str:

@@ -12,6 +12,7 @@ from assistant.answering.citations import (
     Renumbering,
     attribute,
     cite,
+    drawn_in,
     quote,
     renumber,
     without_dead,
@@ -129,3 +130,19 @@ def test_dead_chunks_leave_and_the_numbers_close() -> None:
     assert [(item.n, item.chunk_id) for item in kept] == [(1, 1), (2, 3)]
     assert without_dead(shown, citations, {1, 2, 3}) == (shown, citations)
     assert without_dead("A [1].", citations[:1], set()) == ("A .", ())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It is so. [1] And so. [2][3]", "It is so [1]. And so [2][3]."),
+        ("It is so.[1] And so![2]", "It is so [1]. And so [2]!"),
+        ("It is so [1]. And so [2].", "It is so [1]. And so [2]."),
+        ("See v1.2 [1] and e.g. `a.[1]`.", "See v1.2 [1] and e.g. `a.[1]`."),
+        ("Look here.[1](https://example.com)", "Look here.[1](https://example.com)"),
+        ("```\nx. [1]\n```\n[1]", "```\nx. [1]\n```\n[1]"),
+    ],
+)
+def test_numbers_behind_a_sentence_are_drawn_into_it(text: str, expected: str) -> None:
+    assert drawn_in(text) == expected
+    assert drawn_in(expected) == expected
