@@ -6,6 +6,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -61,7 +62,13 @@ async def template(postgres_url: str) -> str:
 
 @pytest.fixture
 def database_url(postgres_url: str, template: str) -> Iterator[str]:
-    """A fresh, migrated database."""
+    with fresh_database(postgres_url, template) as url:
+        yield url
+
+
+@contextmanager
+def fresh_database(postgres_url: str, template: str) -> Iterator[str]:
+    """A fresh, migrated database, gone at the end."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     _execute(postgres_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     yield _database(postgres_url, name)
