@@ -98,7 +98,9 @@ async def open_services(
         stack.push_async_callback(engine.dispose)
         await check_database(engine)
         sessions = create_sessions(engine)
-        embedder = Embedders(sessions, settings.embedding_model, threads or settings.model_threads)
+        embedder = Embedders(
+            sessions, settings.embedding_model, threads or settings.model_threads, tokens=settings.token_vectors
+        )
         stack.push_async_callback(embedder.close)
         await embedder.open()
         guards = Guards.open(embedder, settings)

@@ -104,6 +104,7 @@ class Settings(BaseSettings):
     embedding_model: str | None = None  # a folder; default: the model in the pip package
     reranker: str | None = None  # a folder with a cross-encoder; default: none
     reranker_deadline: Annotated[float, Field(gt=0, le=60)] = 1.5  # seconds; what is late leaves the order as it was
+    token_vectors: bool = True  # are kept for each passage, and used where they are kept
     embedding_threads: int | None = Field(default=None, ge=1, le=256)
 
     question_max_chars: int = Field(default=4_000, ge=100, le=100_000)

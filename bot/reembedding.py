@@ -100,16 +100,17 @@ def _row(state: reembedding.ModelState) -> dict[str, Any]:
     model = state.model
     return {
         "name": model.name, "state": model.state, "dimensions": model.dimensions, "folder": model.folder,
-        "vectors": state.vectors, "lacking": state.lacking, "activated_at": model.activated_at,
+        "vectors": state.vectors, "token_vectors": state.tokens, "lacking": state.lacking,
+        "activated_at": model.activated_at,
     }  # fmt: skip
 
 
 def _table(states: list[reembedding.ModelState]) -> Table:
     table = Table("Model", "State", box=None, pad_edge=False)
-    for column in ("Dimensions", "Vectors", "Lacking"):
+    for column in ("Dimensions", "Vectors", "Of tokens", "Lacking"):
         table.add_column(column, justify="right")
     for state in states:
         model = state.model
-        numbers = (str(model.dimensions), f"{state.vectors:,}", f"{state.lacking:,}")
+        numbers = (str(model.dimensions), f"{state.vectors:,}", f"{state.tokens:,}", f"{state.lacking:,}")
         table.add_row(model.name, model.state, *numbers, style="bold green" if model.state == "active" else "")
     return table

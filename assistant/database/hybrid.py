@@ -6,7 +6,8 @@ has its true score in the other. ``assistant.knowledge.ranking`` puts them in or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -89,12 +90,15 @@ SELECT f.id, c.document_id, coalesce(f.bm25, -(c.weights <#> w.vector), 0) AS bm
 FROM found f JOIN chunks c USING (id) LEFT JOIN @VECTORS v ON v.text_hash = c.text_hash, weights w
 """
 
-_PASSAGES = text("""
+_PASSAGES = """
 SELECT c.id, c.document_id, d.external_id, d.title, d.url, c.text, c.heading_path, c.anchor, c.page, c.ordinal,
-       d.details, d.indexed_at
+       d.details, d.indexed_at, @KEPT
 FROM chunks c JOIN documents d ON d.id = c.document_id
 WHERE c.id = ANY(CAST(:ids AS bigint[])) AND c.readers && CAST(:readers AS text[])
-""")
+"""
+_PLAIN = text(_PASSAGES.replace("@KEPT", "CAST(NULL AS bytea) AS tokens"))
+# Row by row, by the primary key, whatever the planner knows of the table.
+_TOKENS = "(SELECT t.tokens FROM @TOKENS t WHERE t.text_hash = c.text_hash) AS tokens"
 
 
 @lru_cache(maxsize=256)
@@ -122,15 +126,34 @@ async def named(session: AsyncSession, model: Model, request: Request) -> Sequen
         "with_vectors": request.with_vectors,
         **dict(request.documents.parameters),
     }
-    try:
+    with _dropped(model):
         return (await session.execute(_statement(model, request.documents.sql), parameters)).all()
+
+
+async def passages(
+    session: AsyncSession, ids: Sequence[int], audience: Audience, tokens_of: Model | None = None
+) -> dict[int, Any]:
+    """What the chunks say, by their ids; without those that are gone, or that the audience may not read (any more).
+
+    ``tokens_of``: with the vectors that this model has of their tokens, None where it has none. Raises
+    ``ModelDropped``.
+    """
+    parameters = {"ids": list(ids), "readers": sorted(audience.principals)}
+    with _dropped(tokens_of):
+        return {row.id: row for row in await session.execute(_passages(tokens_of), parameters)}
+
+
+@lru_cache(maxsize=16)
+def _passages(tokens_of: Model | None) -> TextClause:
+    statement: TextClause = _PLAIN if tokens_of is None else tokens_of.sql(_PASSAGES.replace("@KEPT", _TOKENS))
+    return statement
+
+
+@contextmanager
+def _dropped(model: Model | None) -> Iterator[None]:
+    try:
+        yield
     except ProgrammingError as error:
-        if not isinstance(error.orig, UndefinedFunction | UndefinedTable):
+        if model is None or not isinstance(error.orig, UndefinedFunction | UndefinedTable):
             raise
         raise ModelDropped(model.name) from None
-
-
-async def passages(session: AsyncSession, ids: Sequence[int], audience: Audience) -> dict[int, Any]:
-    """What the chunks say, by their ids; without those that are gone, or that the audience may not read (any more)."""
-    parameters = {"ids": list(ids), "readers": sorted(audience.principals)}
-    return {row.id: row for row in await session.execute(_PASSAGES, parameters)}

@@ -19,6 +19,7 @@ from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from assistant.database import token_vectors
 from assistant.database.tables import EmbeddingModel
 from assistant.errors import AlmanacError
 
@@ -46,8 +47,8 @@ class Model:
     activated_at: datetime | None
 
     def sql(self, statement: str) -> Any:
-        """``statement`` with this model's table in the place of ``@VECTORS``."""
-        return text(statement.replace("@VECTORS", f"vectors_{self.id}"))
+        """``statement`` with this model's tables in the place of ``@VECTORS`` and ``@TOKENS``."""
+        return text(statement.replace("@VECTORS", f"vectors_{self.id}").replace("@TOKENS", f"tokens_{self.id}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ async def add(
     folder: str | None = None,
     fingerprint: str | None = None,
 ) -> Model:
-    """Register a model and create its table. The HNSW index comes with the vectors (``index``)."""
+    """Register a model and create its tables. The HNSW index comes with the vectors (``index``)."""
     if not 1 <= dimensions <= MOST_DIMENSIONS:
         raise AlmanacError(
             f"{name} has vectors of {dimensions} dimensions; the index can hold up to {MOST_DIMENSIONS}."
@@ -102,6 +103,7 @@ async def add(
     )
     await session.execute(model.sql("ALTER TABLE @VECTORS ALTER COLUMN embedding SET STORAGE PLAIN"))
     await session.execute(model.sql("SELECT open_vectors('@VECTORS')"))  # to readers, by row
+    await token_vectors.make(session, model)
     return model
 
 
@@ -114,7 +116,7 @@ async def drop(session: AsyncSession, model: Model) -> None:
     await lock(session)
     await session.execute(delete(EmbeddingModel).where(EmbeddingModel.id == model.id))
     await session.execute(model.sql("SELECT close_vectors('@VECTORS')"))
-    await session.execute(model.sql("DROP TABLE IF EXISTS @VECTORS"))
+    await session.execute(model.sql("DROP TABLE IF EXISTS @TOKENS, @VECTORS"))
 
 
 async def activate(session: AsyncSession, model: Model) -> None:
@@ -152,9 +154,14 @@ async def require(session: AsyncSession, hashes: Sequence[uuid.UUID]) -> None:
 
 
 async def write(
-    session: AsyncSession, model: Model, hashes: Sequence[uuid.UUID], rows: npt.NDArray[np.float32]
+    session: AsyncSession,
+    model: Model,
+    hashes: Sequence[uuid.UUID],
+    rows: npt.NDArray[np.float32],
+    tokens: Sequence[bytes] | None = None,
 ) -> None:
-    """Store vectors, shape (hashes, dimensions); what is there stays. A model that was dropped is passed over."""
+    """Store vectors, shape (hashes, dimensions), and their tokens'; what is there stays. A model that was dropped is
+    passed over."""
     if len(hashes) == 0:
         return
     held = select(EmbeddingModel.id).where(EmbeddingModel.id == model.id).with_for_update(read=True, key_share=True)
@@ -172,6 +179,8 @@ async def write(
         model.sql("INSERT INTO @VECTORS SELECT * FROM new_vectors ORDER BY text_hash ON CONFLICT DO NOTHING")
     )
     await session.execute(text("DELETE FROM new_vectors"))  # for a second call in the same transaction
+    if tokens is not None:
+        await token_vectors.write(session, model, hashes, tokens)
 
 
 def copy_binary(hashes: Sequence[uuid.UUID], rows: npt.NDArray[np.float32]) -> bytes:
@@ -195,20 +204,27 @@ async def count(session: AsyncSession, model: Model) -> int:
     return int((await session.execute(model.sql("SELECT count(*) FROM @VECTORS"))).scalar_one())
 
 
-async def count_lacking(session: AsyncSession, model: Model) -> int:
-    """How many different texts of the index the model has no vector of."""
-    statement = """
-        SELECT count(DISTINCT c.text_hash) FROM chunks c
-        WHERE NOT EXISTS (SELECT 1 FROM @VECTORS v WHERE v.text_hash = c.text_hash)"""
+async def count_lacking(session: AsyncSession, model: Model, tokens: bool = False) -> int:
+    """How many different texts of the index the model has no vector of; with ``tokens``, or none of their tokens."""
+    statement = "SELECT count(DISTINCT c.text_hash) FROM chunks c WHERE @LACKS".replace("@LACKS", _LACKS[tokens])
     return int((await session.execute(model.sql(statement))).scalar_one())
 
 
-async def lacking(session: AsyncSession, model: Model, after: int, limit: int) -> tuple[list[Lacking], int]:
-    """The next passages, by the ids of their chunks, without a vector of the model; and the last of those ids.
+_LACKS = {
+    False: "NOT EXISTS (SELECT 1 FROM @VECTORS v WHERE v.text_hash = c.text_hash)",
+    True: "NOT EXISTS (SELECT 1 FROM @TOKENS t WHERE t.text_hash = c.text_hash)",  # nor have those without a vector any
+}
+
+
+async def lacking(
+    session: AsyncSession, model: Model, after: int, limit: int, tokens: bool = False
+) -> tuple[list[Lacking], int]:
+    """The next passages, by the ids of their chunks, that the model lacks; and the last of those ids.
 
     In the order of the documents, because a table filled in another one is searched a third slower.
     """
-    rows = (await session.execute(model.sql(_LACKING), {"after": after, "limit": limit})).all()
+    statement = model.sql(_LACKING.replace("@LACKS", _LACKS[tokens]))
+    rows = (await session.execute(statement, {"after": after, "limit": limit})).all()
     found = {
         row.text_hash: Lacking(row.text_hash, row.title, tuple(row.heading_path), row.text, row.previous)
         for row in rows
@@ -220,7 +236,7 @@ _LACKING = """
     SELECT c.id, c.text_hash, d.title, c.heading_path, c.text, coalesce(p.text, '') AS previous
     FROM chunks c JOIN documents d ON d.id = c.document_id
     LEFT JOIN chunks p ON p.document_id = c.document_id AND p.ordinal = c.ordinal - 1
-    WHERE c.id > :after AND NOT EXISTS (SELECT 1 FROM @VECTORS v WHERE v.text_hash = c.text_hash)
+    WHERE c.id > :after AND @LACKS
     ORDER BY c.id LIMIT :limit"""
 
 

@@ -14,11 +14,13 @@ from pathlib import Path
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from psycopg.errors import UndefinedTable
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
-from assistant.database import documents, vectors
+from assistant.database import documents, token_vectors, vectors
 from assistant.database.session import Sessions
 from assistant.errors import AlmanacError, SettingsError
+from assistant.knowledge.embedder_port import Question, TokenEmbedder, embed_with_tokens, gives_tokens
 from assistant.knowledge.embedding import DEFAULT_MODEL, Embedder, TransformerEmbedder, Vectors
 
 log = structlog.get_logger()
@@ -30,11 +32,12 @@ CLOSE_AFTER = 90.0  # a question that began with a model that is dropped may sti
 class Embedders:
     """Is itself an ``Embedder``: the active one. ``of`` gives that of any model of the registry."""
 
-    def __init__(self, sessions: Sessions, folder: str | None, threads: int) -> None:
-        """``folder``: what ALMANAC_EMBEDDING_MODEL says."""
+    def __init__(self, sessions: Sessions, folder: str | None, threads: int, *, tokens: bool = True) -> None:
+        """``folder``: what ALMANAC_EMBEDDING_MODEL says; ``tokens``: ALMANAC_TOKEN_VECTORS."""
         self._sessions = sessions
         self._folder = str(Path(folder).resolve()) if folder else None
         self._threads = threads
+        self._tokens = tokens
         self._loaded: dict[int, TransformerEmbedder] = {}
         self._current: TransformerEmbedder | None = None
         self._lock = asyncio.Lock()
@@ -66,7 +69,7 @@ class Embedders:
         return empty
 
     async def _begin(self) -> None:
-        embedder = TransformerEmbedder(self._folder, self._threads)
+        embedder = TransformerEmbedder(self._folder, self._threads, tokens=self._tokens)
         if not embedder.dimensions:
             await embedder.load()
         fingerprint = await asyncio.to_thread(embedder.fingerprint)
@@ -109,7 +112,7 @@ class Embedders:
         changed = None
         for folder in folders if model.name != DEFAULT_MODEL else [*folders, None]:
             try:
-                embedder = TransformerEmbedder(folder, self._threads, model.dimensions)
+                embedder = TransformerEmbedder(folder, self._threads, model.dimensions, tokens=self._tokens)
             except SettingsError:
                 continue
             if model.fingerprint in (None, embedder.fingerprint()):
@@ -150,7 +153,7 @@ class Embedders:
                 log.warning("embedding.registry_not_read", error=str(error) or type(error).__name__)
 
     @property
-    def current(self) -> Embedder:
+    def current(self) -> TransformerEmbedder:
         if self._current is None:
             raise RuntimeError("Embedders.open has not been called.")
         return self._current
@@ -168,6 +171,15 @@ class Embedders:
 
     async def embed_query(self, text: str) -> Vectors:
         return await self.current.embed_query(text)
+
+    async def gives_tokens(self) -> bool:
+        return await self.current.gives_tokens()
+
+    async def embed_with_tokens(self, texts: Sequence[str]) -> tuple[Vectors, list[bytes]]:
+        return await self.current.embed_with_tokens(texts)
+
+    async def ask(self, text: str) -> Question:
+        return await self.current.ask(text)
 
     def count_tokens(self, texts: list[str]) -> list[int]:
         return self.current.count_tokens(texts)
@@ -197,7 +209,8 @@ async def embedder_of(embedder: Embedder, model: vectors.Model) -> Embedder:
 
 
 async def embed_missing(sessions: Sessions, embedder: Embedder, texts: Mapping[UUID, str]) -> int:
-    """Give every model of the index the vectors that it lacks of these texts (by hash); how many were embedded.
+    """Give every model of the index the vectors that it lacks of these texts (by hash), and of their tokens, where it
+    gives them; how many were embedded.
 
     An index without a model takes this one.
     """
@@ -208,10 +221,31 @@ async def embed_missing(sessions: Sessions, embedder: Embedder, texts: Mapping[U
             missing = await vectors.missing(session, list(texts), hold=True)
     embedded = 0
     for model, lacking in missing:
-        if not lacking:
+        others = list(texts.keys() - set(lacking))
+        wanted = lacking + await _without_tokens(sessions, embedder, model, others)
+        if not wanted:
             continue
-        rows = await (await embedder_of(embedder, model)).embed([texts[text_hash] for text_hash in lacking])
+        own = await embedder_of(embedder, model)
+        rows, tokens = await embed_with_tokens(own, [texts[text_hash] for text_hash in wanted])
         async with sessions.begin() as session:
-            await vectors.write(session, model, lacking, rows)
-        embedded += len(lacking)
+            await vectors.write(session, model, wanted, rows, tokens)
+        embedded += len(wanted)
     return embedded
+
+
+async def _without_tokens(
+    sessions: Sessions, embedder: Embedder, model: vectors.Model, hashes: Sequence[UUID]
+) -> list[UUID]:
+    """Those that have their vectors of an older version, or of a time when those of tokens were not wanted."""
+    if not hashes or not isinstance(embedder, TokenEmbedder):
+        return []
+    if not isinstance(embedder, Embedders) and embedder.name != model.name:
+        return []
+    async with sessions() as session:
+        try:
+            lacking = await token_vectors.missing(session, model, hashes)
+        except ProgrammingError as error:  # the model was dropped in this very moment
+            if not isinstance(error.orig, UndefinedTable):
+                raise
+            return []
+    return lacking if lacking and await gives_tokens(await embedder_of(embedder, model)) else []

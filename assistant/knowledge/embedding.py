@@ -14,53 +14,36 @@ import json
 import logging
 import os
 import threading
-import warnings
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import structlog
 
 from assistant.errors import SettingsError
+from assistant.knowledge import token_vectors
+from assistant.knowledge.embedder_port import Embedder as Embedder
+from assistant.knowledge.embedder_port import Question
+from assistant.knowledge.embedder_port import Vectors as Vectors
+from assistant.knowledge.encoder import Encoder, as_one_call, padded, padded_length
 
 log = structlog.get_logger()
-
-Vectors = npt.NDArray[np.float32]
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"  # of the pip package
 DEFAULT_DIMENSIONS = 384
 MAX_TOKENS = 256  # what all-MiniLM-L6-v2 was trained for; the rest of a longer text is not seen
 MOST_TOKENS = 512  # of any model: passages are shorter, and a longer one would need the memory of a whole batch
 BATCH_TOKENS = 2_048  # padded tokens in one forward pass: what it works on stays in a core's own cache
-STEP = 8  # tokens; a batch is so many wide or a multiple: every other shape would be compiled, and kept, anew
 FINGERPRINT_BLOCK = 1 << 16  # bytes
 FINGERPRINT_BLOCKS = 64  # of each file, evenly spread
 QUERY_CACHE = 2_048
 WORTH_KEEPING = 40  # tokens
 COUNTED = 2_048  # texts that were counted and may be embedded next, kept as tokens
-
-
-class Embedder(Protocol):
-    """``name`` identifies the model whose vectors are stored; vectors have shape (n, dimensions) and length 1."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def dimensions(self) -> int: ...
-
-    async def embed(self, texts: Sequence[str]) -> Vectors: ...
-
-    async def embed_query(self, text: str) -> Vectors: ...
-
-    def count_tokens(self, texts: list[str]) -> list[int]: ...
-
-    async def close(self) -> None: ...
 
 
 def default_model_path() -> Path:
@@ -86,10 +69,11 @@ class TransformerEmbedder:
     """A sentence-transformers model folder, in bfloat16 on the CPU.
 
     Without ``path``, the model of the pip package. ``dimensions`` may be given where they are known; else they are 0
-    until the model is loaded, except for the model of the pip package.
+    until the model is loaded, except for the model of the pip package. ``tokens``: whether the vectors of tokens are
+    wanted, too.
     """
 
-    def __init__(self, path: str | None, threads: int, dimensions: int = 0) -> None:
+    def __init__(self, path: str | None, threads: int, dimensions: int = 0, *, tokens: bool = True) -> None:
         self._path = Path(path) if path else default_model_path()
         if not (self._path / "config.json").exists():
             raise SettingsError(f"ALMANAC_EMBEDDING_MODEL is wrong: {self._path} holds no model (no config.json).")
@@ -102,12 +86,14 @@ class TransformerEmbedder:
         self._query_prompt = str(prompts.get("query") or "")
         self._passage_prompt = str(prompts.get("document") or prompts.get("passage") or "")
         self._threads = threads
+        self._tokens = tokens
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedder")
         self._encoders = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="encoder")
         self._lock = threading.Lock()
-        self._waiting: list[tuple[str, Future[Vectors]]] = []
-        self._cache: OrderedDict[str, Vectors] = OrderedDict()
-        self._model: Any = None
+        self._waiting: list[tuple[str, Future[Question]]] = []
+        self._cache: OrderedDict[str, Question] = OrderedDict()
+        self._encoder: Encoder | None = None
+        self._special: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self._counter: Any = None
         self._counter_lock = threading.Lock()
         self._counted: OrderedDict[str, array[int]] = OrderedDict()
@@ -118,7 +104,7 @@ class TransformerEmbedder:
 
     @property
     def is_loaded(self) -> bool:
-        return self._model is not None
+        return self._encoder is not None
 
     def fingerprint(self) -> str:
         """Tells this model's files from others of the same name; reads only samples of large ones."""
@@ -132,38 +118,57 @@ class TransformerEmbedder:
                     digest.update(file.read(FINGERPRINT_BLOCK))
         return digest.hexdigest()
 
+    async def gives_tokens(self) -> bool:
+        """Whether the vectors of tokens are wanted, and the model has them; loads it."""
+        if self._encoder is None and self._tokens:
+            await self.load()
+        return self._tokens and self._encoder is not None and self._encoder.width > 0
+
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors of passages, shape (texts, dimensions). Several calls at once keep all threads busy."""
+        vectors, _ = await self._embedded(texts, kept=False)
+        return vectors
+
+    async def embed_with_tokens(self, texts: Sequence[str]) -> tuple[Vectors, list[bytes]]:
+        """The same with those of their tokens, as they are kept, in one forward pass; call it where they are given."""
+        return await self._embedded(texts, kept=True)
+
+    async def _embedded(self, texts: Sequence[str], kept: bool) -> tuple[Vectors, list[bytes]]:
         if not texts:
-            return np.empty((0, self.dimensions), dtype=np.float32)
+            return np.empty((0, self.dimensions), dtype=np.float32), []
         loop = asyncio.get_running_loop()
         prompted = [self._passage_prompt + text for text in texts]
         rows = await loop.run_in_executor(self._executor, self._tokenized, prompted)
         vectors = np.empty((len(rows), self.dimensions), dtype=np.float32)
+        tokens = [b""] * len(rows) if kept else []
         lengths = [padded_length(len(row)) for row in rows]
         budget = min(BATCH_TOKENS, sum(lengths) // self._threads + 1)
         work = [
-            loop.run_in_executor(self._encoders, self._encode_batch, rows, batch, vectors)
+            loop.run_in_executor(self._encoders, self._encode_batch, rows, batch, vectors, tokens)
             for batch in batches(lengths, budget)
         ]
         await asyncio.gather(*work)
-        return vectors
+        return vectors, tokens
 
     async def embed_query(self, text: str) -> Vectors:
-        """The vector of one question, shape (dimensions,); questions asked at the same time share a batch."""
+        """The vector of one question, shape (dimensions,)."""
+        return (await self.ask(text)).vector
+
+    async def ask(self, text: str) -> Question:
+        """One question; those asked at the same time share a batch."""
         cached = self._cache.get(text)
         if cached is not None:
             self._cache.move_to_end(text)
             return cached
-        future: Future[Vectors] = Future()
+        future: Future[Question] = Future()
         with self._lock:
             self._waiting.append((self._query_prompt + text, future))
         self._executor.submit(self._encode_waiting)
-        vector = await asyncio.wrap_future(future)
-        self._cache[text] = vector
+        question = await asyncio.wrap_future(future)
+        self._cache[text] = question
         if len(self._cache) > QUERY_CACHE:
             self._cache.popitem(last=False)
-        return vector
+        return question
 
     def count_tokens(self, texts: list[str]) -> list[int]:
         """Tokens of each text as the model counts them, its two special ones included."""
@@ -193,16 +198,16 @@ class TransformerEmbedder:
         if not waiting:
             return
         try:
-            vectors = self._encode([text for text, _ in waiting])
+            questions = self._encode([text for text, _ in waiting])
         except Exception as error:
             for _, future in waiting:
                 future.set_exception(error)
             return
-        for (_, future), vector in zip(waiting, vectors, strict=True):
-            future.set_result(vector)
+        for (_, future), question in zip(waiting, questions, strict=True):
+            future.set_result(question)
 
     def _load(self) -> None:
-        if self._model is not None:
+        if self._encoder is not None:
             return
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         import torch
@@ -225,15 +230,26 @@ class TransformerEmbedder:
         self._tokenizer = _load_tokenizer(self._path)
         self.max_tokens = min(int(model.max_seq_length or self.max_tokens), MOST_TOKENS)
         self._tokenizer.enable_truncation(self.max_tokens)
-        self._model = _as_one_call(model.eval())
+        special = set(model.tokenizer.all_special_ids) - {getattr(model.tokenizer, "unk_token_id", None)}
+        self._special = np.array(sorted(special), np.int64)
+        self._encoder = as_one_call(model.eval())
 
-    def _encode(self, texts: list[str]) -> Vectors:
+    def _encode(self, texts: list[str]) -> list[Question]:
         """On the tokenizer's thread."""
         rows = self._tokenized(texts)
-        vectors = np.empty((len(rows), self.dimensions), dtype=np.float32)
+        questions: list[Question | None] = [None] * len(rows)
         for batch in batches([padded_length(len(row)) for row in rows]):
-            self._encode_batch(rows, batch, vectors)
-        return vectors
+            vectors, tokens = self._run([rows[index] for index in batch], self._tokens)
+            for place, index in enumerate(batch):
+                questions[index] = Question(vectors[place], self._asked(rows[index], tokens, place))
+        return [question for question in questions if question is not None]
+
+    def _asked(self, row: Sequence[int], tokens: Vectors | None, place: int) -> token_vectors.Halves | None:
+        """The vectors of a question's own tokens, not of the special ones around them."""
+        if tokens is None:
+            return None
+        own = np.flatnonzero(~np.isin(np.asarray(row), self._special))[: token_vectors.ASKED]
+        return token_vectors.unit(tokens[place, own]).astype(np.float16)
 
     def _tokenized(self, texts: list[str]) -> list[Sequence[int]]:
         """Token ids, those of passages that the chunker has just counted taken from there."""
@@ -244,62 +260,25 @@ class TransformerEmbedder:
         encoded = iter(self._tokenizer.encode_batch(_encodable(fresh))) if fresh else iter(())
         return [next(encoded).ids if row is None else row for row in rows]
 
-    def _encode_batch(self, rows: list[Sequence[int]], batch: list[int], vectors: Vectors) -> None:
-        """Put the vectors of the rows whose indices are in ``batch`` into their places."""
+    def _encode_batch(self, rows: list[Sequence[int]], batch: list[int], vectors: Vectors, kept: list[bytes]) -> None:
+        """Put the vectors of the rows whose indices are in ``batch`` into their places, and into ``kept``, if it has
+        such places, those of their tokens."""
+        vectors[batch], tokens = self._run([rows[index] for index in batch], bool(kept))
+        if tokens is not None:
+            for place, index in enumerate(batch):
+                kept[index] = token_vectors.packed(tokens[place, : len(rows[index])])
+
+    def _run(self, rows: list[Sequence[int]], wanted: bool) -> tuple[Vectors, Vectors | None]:
+        """Vectors of length 1, shape (rows, dimensions); those of tokens, where they are wanted and there are some, of
+        any length, shape (rows, tokens, width)."""
         import torch
 
-        ids, mask = _padded([rows[index] for index in batch], self._padding)
+        assert self._encoder is not None
+        ids, mask = padded(rows, self._padding)
         with torch.inference_mode():
-            output = self._model(torch.from_numpy(ids), torch.from_numpy(mask))
-            vectors[batch] = torch.nn.functional.normalize(output.float(), dim=1).numpy()
-
-
-def padded_length(length: int) -> int:
-    """The next multiple of ``STEP``."""
-    return -(-length // STEP) * STEP
-
-
-def _padded(rows: Sequence[Sequence[int]], padding: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Token ids and attention mask, both of shape (texts, tokens of the longest)."""
-    ids = np.full((len(rows), padded_length(max(map(len, rows)))), padding, dtype=np.int64)
-    mask = np.zeros_like(ids)
-    for place, row in enumerate(rows):
-        ids[place, : len(row)] = row
-        mask[place, : len(row)] = 1
-    return ids, mask
-
-
-_TRACING = threading.Lock()
-
-
-def _as_one_call(model: Any) -> Any:
-    """``(ids, mask) -> vectors`` as one TorchScript call, which runs without the interpreter's lock.
-
-    Operation by operation, the model would wait for the lock at each of its hundreds of calls while the event loop
-    is busy. A model that cannot be traced, or that gives other results then, is called as it is.
-    """
-    import torch
-
-    class Encoder(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model.requires_grad_(False)
-
-        def forward(self, ids: Any, mask: Any) -> Any:
-            return self.model({"input_ids": ids, "attention_mask": mask})["sentence_embedding"]
-
-    plain = Encoder().eval()
-    example, other = (tuple(map(torch.from_numpy, _padded(rows))) for rows in ([[1, 2, 3], [4, 5]], [[7] * 9, [8]]))
-    # What is caught is the whole process's: two models that load at once would take each other's filter away.
-    with _TRACING, warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # shapes that tracing cannot follow: the comparison below decides
-        try:
-            traced = torch.jit.freeze(torch.jit.trace(plain, example, check_trace=False))  # type: ignore[no-untyped-call]
-            same = torch.allclose(traced(*other), plain(*other), atol=1e-3)
-        except (RuntimeError, TypeError, ValueError) as error:
-            log.info("embedding.not_traced", error=type(error).__name__)
-            return plain
-    return traced if same else plain
+            output, *tokens = self._encoder.call(torch.from_numpy(ids), torch.from_numpy(mask))
+            vectors: Vectors = torch.nn.functional.normalize(output.float(), dim=1).numpy()
+            return vectors, tokens[0].float().numpy() if wanted and tokens else None
 
 
 def _setting(folder: Path, file: str, key: str, default: Any) -> Any:

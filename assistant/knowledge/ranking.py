@@ -4,6 +4,7 @@
     document    a passage's scores lean on its document's: the mean of its passages' among the candidates
     feedback    the question's vector leans on the first passages' (Rocchio 1971), and the cosines are taken anew
     pairs       words that stand side by side in the question do in a passage, too (``pairs``)
+    tokens      a passage's words are near the question's, one by one (``token_vectors``)
     collapse    the same words again are shown once (``words_of``)
     recency     of two that fit about equally well, the newer comes first (``assistant.knowledge.recency``)
 
@@ -25,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.float32]
 
 BM25_SHARE = 0.4  # of hybrid's fused score; the rest is the vectors'
-PAIRED = 20  # passages are read for the question's pairs; 30 and 50 rank the first ten alike
+FIRST = 20  # passages are read for the question's pairs and tokens; 30 and 50 rank the first ten alike
 LONG = 25  # words: so many equal ones are a copy under whatever title
 _WORD = re.compile(r"\w+")
 
@@ -37,7 +38,8 @@ class Ranking:
     ``share``: how much of the fused score is BM25's, 0..1. ``scale``: what brings the two to one scale, the range of
     the candidates' scores or their standard deviation. ``candidates``: of each arm. ``document``: the share of the
     document in both scores, 0..1. ``feedback``: the share of the first ``feedback_passages`` in the question's vector.
-    ``pairs``: what holding all of the question's pairs adds to the score of one of the first ``PAIRED`` passages.
+    ``pairs``: what holding all of the question's pairs adds to the score of one of the first ``FIRST`` passages;
+    ``tokens``: what holding all of its tokens would add, times how near it comes to that on average.
     ``collapse``: show copies once. ``recency``: the lead in score that a newer document may make up for. ``rerank``:
     how many of the first a cross-encoder orders, where there is one.
     """
@@ -49,6 +51,7 @@ class Ranking:
     feedback: float = 0.0
     feedback_passages: int = 8
     pairs: float = 0.0
+    tokens: float = 0.0
     collapse: bool = False
     recency: float = 0.0
     rerank: int = 0
@@ -66,7 +69,8 @@ SCALED = Ranking(share=0.45, scale="deviation", candidates=80)
 DOCUMENT = replace(SCALED, document=0.3)  # of the vectors alone: .737 .739 .577 .743 .314
 FEEDBACK = replace(DOCUMENT, feedback=0.3)  # .736 .738 .577 .741 .329; .2: .736 .741 .578 .744 .324
 PAIRS = replace(FEEDBACK, pairs=0.2)  # .738 .741 .583 .744 .340; .1 to .3: within .004
-FINAL = replace(PAIRS, collapse=True, recency=0.01, rerank=20)  # what answers use
+TOKENS = replace(PAIRS, tokens=2.5)  # 2 to 3.5: within .005 on the training questions
+FINAL = replace(TOKENS, collapse=True, recency=0.01, rerank=20)  # what answers use
 ARMS: Mapping[str, Ranking] = {
     "bm25": BM25,
     "dense": DENSE,
@@ -75,6 +79,7 @@ ARMS: Mapping[str, Ranking] = {
     "+ document": DOCUMENT,
     "+ feedback": FEEDBACK,
     "+ pairs": PAIRS,
+    "+ tokens": TOKENS,
     "final": FINAL,
 }
 

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from assistant.database import vectors
+from assistant.database import token_vectors, vectors
 from assistant.database.session import Sessions
 from assistant.database.vectors import Lacking, Model
 from assistant.errors import AlmanacError
 from assistant.knowledge.documents import Chunk
+from assistant.knowledge.embedder_port import embed_with_tokens, gives_tokens
 from assistant.knowledge.embedders import embedder_of
 from assistant.knowledge.embedding import Embedder, TransformerEmbedder
 from assistant.knowledge.overlap import embedded_as
@@ -31,10 +32,11 @@ Done = Callable[[AsyncSession, int, int], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
-    """A model of the index, how many texts it holds, and how many it lacks."""
+    """A model of the index, how many texts it holds (and of how many the tokens), and how many it lacks."""
 
     model: Model
     vectors: int
+    tokens: int
     lacking: int
 
 
@@ -42,7 +44,12 @@ async def states(sessions: Sessions) -> list[ModelState]:
     async with sessions.begin() as session:
         registry = await vectors.models(session, hold=True)
         return [
-            ModelState(model, await vectors.count(session, model), await vectors.count_lacking(session, model))
+            ModelState(
+                model,
+                await vectors.count(session, model),
+                await token_vectors.count(session, model),
+                await vectors.count_lacking(session, model),
+            )
             for model in registry
         ]
 
@@ -77,25 +84,29 @@ async def register(sessions: Sessions, folder: str | None, threads: int) -> Mode
 
 
 async def fill(sessions: Sessions, embedder: Embedder, name: str, done: Done) -> None:
-    """Embed what the model lacks. May be killed and begun again: what is stored is not embedded twice.
+    """Embed what the model lacks, the vectors of tokens too, where it gives them.
+
+    May be killed and begun again: what is stored is not embedded twice.
 
     ``done`` is told in the transaction of each batch how many texts have their vectors, and of how many.
     """
     model = await find(sessions, name)
     own = await embedder_of(embedder, model)
-    while not await _complete(sessions, model):
+    tokens = await gives_tokens(own)
+    while not await _complete(sessions, model, tokens):
         async with sessions() as session:
-            there, left = await vectors.count(session, model), await vectors.count_lacking(session, model)
+            there = await (token_vectors if tokens else vectors).count(session, model)
+            left = await vectors.count_lacking(session, model, tokens)
         total, after = there + left, 0
         while True:
             async with sessions() as session:
-                some, after = await vectors.lacking(session, model, after, BATCH)
+                some, after = await vectors.lacking(session, model, after, BATCH, tokens)
             if not some:
                 break
-            rows = await own.embed([_embedded(one) for one in some])
+            rows, kept = await embed_with_tokens(own, [_embedded(one) for one in some])
             there += len(some)
             async with sessions.begin() as session:
-                await vectors.write(session, model, [one.text_hash for one in some], rows)
+                await vectors.write(session, model, [one.text_hash for one in some], rows, kept)
                 await done(session, there, max(there, total))
 
 
@@ -103,10 +114,10 @@ def _embedded(one: Lacking) -> str:
     return embedded_as(one.text_hash, Chunk(0, one.text, one.heading_path), one.title, one.previous)
 
 
-async def _complete(sessions: Sessions, model: Model) -> bool:
+async def _complete(sessions: Sessions, model: Model, tokens: bool) -> bool:
     """Whether it lacks nothing; then it has its index and can be switched to."""
     async with sessions() as session:
-        if await vectors.count_lacking(session, model):
+        if await vectors.count_lacking(session, model, tokens):
             return False
     async with sessions.begin() as session:
         await vectors.index(session, model)

@@ -16,15 +16,16 @@ from assistant.database.conditions import Condition, condition, look_up
 from assistant.database.hybrid import Request
 from assistant.database.session import Sessions
 from assistant.database.vectors import Model, models
-from assistant.knowledge import pairs, recency
+from assistant.knowledge import first_look, recency
 from assistant.knowledge.audience import Audience
-from assistant.knowledge.documents import Chunk
+from assistant.knowledge.embedder_port import ask
 from assistant.knowledge.embedders import Embedders, pinned
 from assistant.knowledge.embedding import Embedder, halfvec_literal, unpacked
 from assistant.knowledge.filters import NO_FILTERS, Filters
 from assistant.knowledge.query import Carried, Vector, mixed, weighted_terms
-from assistant.knowledge.ranking import FINAL, PAIRED, Candidates, Ranking, ranked, words_of
+from assistant.knowledge.ranking import FINAL, FIRST, Candidates, Ranking, ranked, words_of
 from assistant.knowledge.reranking import Reranker
+from assistant.knowledge.token_vectors import Asked
 
 ATTEMPTS = 3  # while models change, or documents are written
 
@@ -131,9 +132,10 @@ class Searcher:
     ) -> int:
         """How many documents the audience may not read would be among the best ones; at most ``hidden.SEVERAL``."""
         embedder = pinned(self._embedder)
-        vector = halfvec_literal(await _vector(embedder, query, carried))
+        asked = await _asked(embedder, query, carried)
         async with self._sessions() as session:
             model = await self._model(session, embedder.name)
+            vector = halfvec_literal(asked.vector)
             return await hidden.count(session, model, vector, audience, least_cosine, sources) if model else 0
 
     async def _condition(self, filters: Filters, audience: Audience, sources: Sequence[int]) -> Condition:
@@ -149,26 +151,26 @@ class Searcher:
         terms = weighted_terms(query, carried)
         for _ in range(ATTEMPTS):
             embedder = pinned(self._embedder)
-            vector = await _vector(embedder, query, carried)
+            asked = await _asked(embedder, query, carried)
             request = Request(
-                list(terms), halfvec_literal(vector), audience, self._ranking.candidates, limit, self._ranking.share,
-                only, list(terms.values()), self._ranking.needs_vectors,
+                list(terms), halfvec_literal(asked.vector), audience, self._ranking.candidates, limit,
+                self._ranking.share, only, list(terms.values()), self._ranking.needs_vectors,
             )  # fmt: skip
-            result = await self._found_by(embedder.name, request, vector, query)
+            result = await self._found_by(embedder.name, request, asked)
             if result is not None:
                 return result
             if isinstance(self._embedder, Embedders):
                 await self._embedder.refresh()
         return SearchResult((), {})
 
-    async def _found_by(self, name: str, request: Request, vector: Vector, words: str) -> SearchResult | None:
+    async def _found_by(self, name: str, request: Request, asked: Searched) -> SearchResult | None:
         """Question and passages in the space of one model; None when the index does not hold it (any more)."""
         async with self._sessions() as session:
             model = await self._model(session, name)
             if model is None:
                 return None
             try:
-                return await find(session, model, request, vector, self._ranking, words)
+                return await find(session, model, request, asked, self._ranking)
             except hybrid.ModelDropped:
                 del self._models[name]
                 return None
@@ -180,17 +182,27 @@ class Searcher:
         return self._models.get(name)
 
 
-async def _vector(embedder: Embedder, query: str, carried: Sequence[Carried]) -> Vector:
-    own, *others = await asyncio.gather(*map(embedder.embed_query, (query, *(part.text for part in carried))))
-    return mixed(own, others, [part.vector for part in carried]) if carried else own
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What is asked, for the stages behind the SQL: its vector; for its pairs, its words; the vectors of its tokens."""
+
+    vector: Vector
+    words: str = ""
+    tokens: tuple[Asked, ...] = ()
+
+
+async def _asked(embedder: Embedder, query: str, carried: Sequence[Carried]) -> Searched:
+    own, *others = await asyncio.gather(*(ask(embedder, text) for text in (query, *(part.text for part in carried))))
+    weights = [part.vector for part in carried]
+    vector = mixed(own.vector, [one.vector for one in others], weights) if carried else own.vector
+    parts = zip((own, *others), (1.0, *weights), strict=True)
+    return Searched(vector, query, tuple(Asked(one.tokens, weight) for one, weight in parts if one.tokens is not None))
 
 
 async def find(
-    session: AsyncSession, model: Model, request: Request, question: Vector, ranking: Ranking = FINAL, words: str = ""
+    session: AsyncSession, model: Model, request: Request, asked: Searched, ranking: Ranking = FINAL
 ) -> SearchResult:
-    """The passages for one request, in the order of ``ranking``; ``words``: the question, for its pairs.
-
-    Raises ``hybrid.ModelDropped``.
+    """The passages for one request, in the order of ``ranking``. Raises ``hybrid.ModelDropped``.
 
     A document that is written anew between the two statements has other chunks then: what is found is found again.
     """
@@ -198,35 +210,20 @@ async def find(
         rows = sorted(await hybrid.named(session, model, request), key=lambda row: row.id)  # equal sums each time
         if not rows:
             break
-        order, score = ranked(ranking, _candidates(rows, model), question)
+        order, score = ranked(ranking, _candidates(rows, model), asked.vector)
         scored = [(rows[place], float(score[place])) for place in order]
         by_term: dict[str, float] = next((row.by_term for row in rows if row.by_term), {})
         weights = {int(term): idf for term, idf in by_term.items()}
-        together = pairs.asked(words, weights) if ranking.pairs else {}
+        wanted = first_look.Wanted.of(ranking, asked.words, weights, asked.tokens)
         known: dict[int, Any] = {}
-        if together:
-            first = scored[:PAIRED]
-            known = await hybrid.passages(session, [row.id for row, _ in first], request.audience)
-            scored = _together_first(scored, known, together, ranking.pairs)
+        if wanted:
+            first = [row.id for row, _ in scored[:FIRST]]
+            known = await hybrid.passages(session, first, request.audience, model if wanted.tokens else None)
+            scored = first_look.reordered(scored, known, wanted, ranking)
         hits, gone = await _read(session, scored, request, ranking.collapse, known)
         if not gone or attempt == ATTEMPTS - 1:
             return SearchResult(tuple(_newer_first(hits, ranking.recency)), weights)
     return SearchResult((), {})
-
-
-def _together_first(
-    scored: list[tuple[Any, float]], known: Mapping[int, Any], together: Mapping[pairs.Pair, float], most: float
-) -> list[tuple[Any, float]]:
-    """The first ones by what they hold of the question's pairs, too. The scores stay with the places."""
-    first = scored[:PAIRED]
-    read = [known.get(row.id) for row, _ in first]
-    shares = [pairs.share(together, _title_and_text(passage)) if passage else 0.0 for passage in read]
-    places = sorted(range(len(first)), key=lambda place: -(first[place][1] + most * shares[place]))
-    return [(first[place][0], first[at][1]) for at, place in enumerate(places)] + scored[len(first) :]
-
-
-def _title_and_text(passage: Any) -> tuple[str, str]:
-    return Chunk(0, "", tuple(passage.heading_path)).context(passage.title), passage.text
 
 
 def _newer_first(hits: Sequence[Hit], most: float) -> list[Hit]:
@@ -274,7 +271,7 @@ async def _read(
     place = 0
     while len(hits) < request.limit and place < len(scored):
         batch = scored[place : place + request.limit - len(hits)]
-        unread = [row.id for row, _ in batch[max(PAIRED - place, 0) if known else 0 :]]
+        unread = [row.id for row, _ in batch[max(FIRST - place, 0) if known else 0 :]]
         place += len(batch)
         found = {**known, **(await hybrid.passages(session, unread, request.audience) if unread else {})}
         gone = gone or any(row.id not in found for row, _ in batch)
@@ -290,8 +287,9 @@ async def _read(
 
 
 def _hit(passage: Any, row: Any, score: float) -> Hit:
-    (chunk_id, document_id, external_id, title, url, words, heading_path, anchor, page, ordinal, *about) = passage
+    (chunk_id, document_id, external_id, title, url, words, path, anchor, page, ordinal, *about) = passage
+    details, indexed_at, _tokens = about
     return Hit(
-        chunk_id, document_id, external_id, title, url, words, tuple(heading_path), anchor, page, ordinal, row.bm25,
-        row.cosine, row.bm25_rank, row.vector_rank, score, *about,
+        chunk_id, document_id, external_id, title, url, words, tuple(path), anchor, page, ordinal, row.bm25,
+        row.cosine, row.bm25_rank, row.vector_rank, score, details, indexed_at,
     )  # fmt: skip

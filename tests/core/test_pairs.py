@@ -8,7 +8,7 @@ from assistant.database.session import Sessions
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.lexical import plain_terms, term_id
 from assistant.knowledge.pairs import asked, share
-from assistant.knowledge.ranking import FEEDBACK, PAIRED, PAIRS
+from assistant.knowledge.ranking import FEEDBACK, FIRST, PAIRS
 from assistant.knowledge.search import Searcher
 from tests.core.parts import WordEmbedder
 from tests.core.test_search import Page, shelve
@@ -58,12 +58,12 @@ async def test_of_equal_words_those_side_by_side_come_first_and_scores_keep_fall
 async def test_the_first_places_are_the_same_however_many_are_asked_for(sessions: Sessions) -> None:
     pages = [
         Page(f"p{n}.md", "Ledger", (f"Ledger item {n}: " + ("trust store" if n % 3 else "store for trust") + " here.",))
-        for n in range(PAIRED + 10)
+        for n in range(FIRST + 10)
     ]
     await shelve(sessions, WordEmbedder(), *pages)
     searcher = Searcher(sessions, WordEmbedder()).ranked(PAIRS)
     deep = [hit.chunk_id for hit in (await searcher.search("trust store", audience=Audience.everyone(), limit=28)).hits]
-    for limit in (1, 5, PAIRED, PAIRED + 3):
+    for limit in (1, 5, FIRST, FIRST + 3):
         found = (await searcher.search("trust store", audience=Audience.everyone(), limit=limit)).hits
         assert [hit.chunk_id for hit in found] == deep[:limit]
     assert len(set(deep)) == 28

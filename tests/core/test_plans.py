@@ -28,7 +28,7 @@ from assistant.knowledge.documents import text_hash
 from assistant.knowledge.embedding import halfvec_literal
 from assistant.knowledge.filters import Filters
 from assistant.knowledge.lexical import query_terms
-from assistant.knowledge.search import find
+from assistant.knowledge.search import Searched, find
 from tests.core.parts import Page, WordEmbedder, prepared, source
 
 PAGES = 2_000
@@ -113,7 +113,7 @@ async def test_no_search_reads_a_whole_table_and_each_arm_uses_its_index(index: 
     for name, principals in WHO.items():
         asked, vector = await request("valve in the cellar 77", Audience(principals))
         async with index.reading() as session:
-            found = await find(session, index.model, asked, vector)
+            found = await find(session, index.model, asked, Searched(vector))
             counted = await scans(session, index)
         assert counted["chunks"] == counted["documents"] == counted[f"vectors_{index.model.id}"] == 0, (name, counted)
         assert bool(found.hits) == (name != "nobody")
@@ -129,7 +129,7 @@ async def test_a_search_with_filters_reads_the_documents_once_and_no_passage_nee
     for filters in (Filters(authors=("ann",)), Filters(titles=("crane",)), Filters(after=None, titles=("valve",))):
         asked, vector = await request("valve in the cellar 77", Audience(WHO["half"]), condition(filters))
         async with index.reading() as session:
-            await find(session, index.model, asked, vector)
+            await find(session, index.model, asked, Searched(vector))
             counted = await scans(session, index)
         assert counted["chunks"] == counted[f"vectors_{index.model.id}"] == 0, (filters, counted)
 
@@ -159,7 +159,10 @@ async def test_the_plans_of_what_is_read_under_the_policies_scan_no_chunks(index
         ids = [row.id for row in rows]
         for statement, values in (
             (hybrid._statement(index.model, ""), _parameters(asked)),
-            (hybrid._PASSAGES, {"ids": ids[:10], "readers": sorted(asked.audience.principals)}),
+            *(
+                (hybrid._passages(model), {"ids": ids[:10], "readers": sorted(asked.audience.principals)})
+                for model in (None, index.model)
+            ),
         ):
             plan = await session.execute(text(f"EXPLAIN (FORMAT JSON) {statement.text}"), values)
             found = plan.scalar_one()
