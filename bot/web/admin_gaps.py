@@ -23,7 +23,7 @@ class Remembering:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self._model = embedder.name
+        self._model = ""
         self._kept: OrderedDict[str, Vectors] = OrderedDict()
 
     @property

@@ -39,10 +39,16 @@ class AdminPages:
     async def page(self, request: web.Request) -> web.Response:
         if await self._admins.administrator(request) is None:
             return self._assets.respond(request, "admin-login.html", status=401)
-        return self._assets.respond(request, "admin.html")
+        return self._unkept(request, "admin.html")
 
     async def enter(self, request: web.Request) -> web.Response:
-        return self._assets.respond(request, "admin-enter.html")
+        return self._unkept(request, "admin-enter.html")
+
+    def _unkept(self, request: web.Request, name: str) -> web.Response:
+        """Not kept by the browser, so that "back" shows no figures to whoever comes after a sign-out."""
+        response = self._assets.respond(request, name)
+        response.headers["Cache-Control"] = "no-store"
+        return response
 
     async def login(self, request: web.Request) -> web.Response:
         body = await parsing.read_object(request, SMALL_BODY)

@@ -136,7 +136,7 @@ async def test_what_browsers_may_do_with_it_is_narrow(serve: Serve, browser_like
         assert "default-src 'none'" in policy
         assert "require-trusted-types-for 'script'" in policy
         assert "unsafe" not in policy
-        assert cache == ("no-store" if "api" in path else "no-cache")
+        assert cache == "no-store"
 
 
 async def test_a_link_opens_a_session_once(

@@ -24,7 +24,7 @@ function change(now, then, days) {
   if (now === null || then === null || !then) return "";
   const by = days === undefined ? (now - then) * 100 : (now / then - 1) * 100;
   const sign = by > 0 ? "+" : by < 0 ? "−" : "±";
-  return `${sign}${f.count(Math.abs(Math.round(by)))} ${days === undefined ? "points" : "%"} on before`;
+  return `${sign}${f.count(Math.abs(Math.round(by)))} ${days === undefined ? "points" : "%"} vs the days before`;
 }
 
 export const tiles = new Section("summary", "In short", "", async (load) => {
@@ -63,7 +63,7 @@ export const satisfaction = new Section("satisfaction", "Satisfaction", "Thumbs 
   return chartOf(rows, series, { title, description: `${f.share(likedOf(total))} of ${f.count(total.up + total.down)} votes are good.` });
 }, false);
 
-export const latency = new Section("latency", "Latency by stage", "Half of the questions are faster than the dark bar, 95 % than the light one.", async (load) => {
+export const latency = new Section("latency", "Latency by stage", "The full bar ends at the median, the pale one where 95 % of the questions are done.", async (load) => {
   const { latency: stages } = await load("overview");
   if (!stages.length) return nothing("No question of these days has told its times.");
   const whole = stages.filter(({ stage }) => stage === "total");

@@ -63,11 +63,11 @@ export function slot(value) {
 const PLATFORMS = { slack: "Slack", teams: "Teams", web: "Web page", terminal: "Terminal", mcp: "MCP" };
 export const platform = (name) => PLATFORMS[name] ?? name;
 
-/** What people call somebody; else the platform's id, shortened, with all of it on hover. */
+/** What people call somebody, and where; else the platform's id, shortened. All of the id is there on hover. */
 export function person(row, id = row.person ?? row.name) {
-  if (row.label) return h("span", { title: id }, row.label);
-  if (!id) return h("span", { class: "muted" }, "nobody");
+  if (!id) return h("span", { class: "muted" }, row.label || "nobody");
   const [where, ...rest] = id.split(":");
+  if (row.label) return h("span", { title: id }, `${row.label} `, h("span", { class: "fine" }, platform(where)));
   return h("span", { title: id, class: "id" }, `${platform(where)} ${rest.at(-1)?.slice(0, 12) ?? ""}`.trim());
 }
 

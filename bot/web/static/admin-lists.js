@@ -171,7 +171,7 @@ export const approvals = new Section("approvals", "Approvals", "Calls that wait 
   const { waiting, over } = await load("approvals");
   const draw = (title, rows, last) => table(title, [
     { title: "Call", kind: "broad", cell: call },
-    { title: "Asked by", cell: (row) => [row.requester.includes(":") ? f.person({}, row.requester) : row.requester, " ", h("span", { class: "fine" }, f.platform(row.platform))] },
+    { title: "Asked by", cell: (row) => f.person(row.requester.includes(":") ? {} : { label: row.requester }, row.requester.includes(":") ? row.requester : `${row.platform}:`) },
     { title: "Since", cell: (row) => f.when(row.created_at) },
     last,
   ], rows);
@@ -189,7 +189,7 @@ export const audit = new Section("audit", "Audit", "Who changed what.", async (l
   const details = (row) => Object.entries(row.details).map(([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ");
   const draw = (rows) => table("Audit", [
     { title: "When", cell: (row) => f.at(row.at) },
-    { title: "Who", cell: (row) => [f.person(row), " ", h("span", { class: "fine" }, f.platform(row.platform))] },
+    { title: "Who", cell: (row) => [f.person(row), row.person.startsWith(`${row.platform}:`) ? null : h("span", { class: "fine" }, ` by ${f.platform(row.platform)}`)] },
     { title: "What", cell: (row) => h("b", {}, row.action) },
     { title: "On", cell: (row) => [row.target ? h("span", { class: "target" }, row.target) : "–", h("span", { class: "place" }, details(row))] },
   ], rows);

@@ -13,8 +13,10 @@ export function bar(shares, kind = "") {
 export function table(caption, columns, rows, extra = () => null) {
   const head = columns.map(({ title, kind }) => h("th", { scope: "col", class: kind ?? null }, title));
   const body = rows.flatMap((row) => {
-    const cells = columns.map(({ title, cell, kind }, n) =>
-      h(n ? "td" : "th", { scope: n ? null : "row", class: kind ?? null, "data-title": title }, cell(row)));
+    const cells = columns.map(({ title, cell, kind }, n) => {
+      const parts = [cell(row)].flat().filter((part) => part !== null && part !== "");
+      return h(n ? "td" : "th", { scope: n ? null : "row", class: kind ?? null, "data-title": title }, parts.length ? h("div", {}, ...parts) : null);
+    });
     return [h("tr", {}, ...cells), extra(row)].filter(Boolean);
   });
   return h("div", { class: "table", tabindex: "0", role: "region", "aria-label": caption }, h("table", { class: "stack" }, h("caption", { class: "hidden" }, caption), h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...body)));
