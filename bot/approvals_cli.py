@@ -146,7 +146,7 @@ def _table(found: list[Approval]) -> Table:
     for approval in found:
         asked = approval.requester_name or approval.requester
         how = Text(status(approval, "en"), style=COLOURS.get(approval.state, "dim"))
-        arguments = Text(one_line(approval.arguments, "en"))
+        arguments = Text(one_line(approval, "en"))
         table.add_row(
             Text(approval.number, style="bold"), Text(approval.title), arguments, Text(asked),
             clock(approval.expires_at), how,

@@ -8,6 +8,8 @@ import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from pydantic import SecretStr
+
 import assistant.sample
 from assistant.database import sources, status
 from assistant.database.session import Sessions
@@ -58,5 +60,6 @@ def with_sample(settings: Settings, running: Running | None) -> Settings:
     if settings.tools is not None or running is None or running.tools is None:
         return settings
     tools = running.tools
-    given = {"tools": tools.file, "tool_servers": tools.servers, "tool_secrets": tools.secrets}
-    return Settings.model_validate(dict(settings) | given)
+    kept = {name: SecretStr(secret) for name, secret in tools.secrets.items()}
+    # A copy, since reading them anew would take every default for somebody's wish.
+    return settings.model_copy(update={"tools": tools.file, "tool_servers": tools.servers, "tool_secrets": kept})

@@ -22,6 +22,7 @@ from assistant.knowledge.audience import Audience
 from assistant.knowledge.search import Hit
 from assistant.spending.caps import channel_of
 from assistant.tools.model import Arguments, Tool, ToolCaller, ToolResult, arguments_hash
+from assistant.tools.showing import ordered
 
 log = structlog.get_logger()
 
@@ -103,7 +104,7 @@ def caller_of(question: Question, audience: Audience, language: str) -> ToolCall
 
 def pending(approval: Approval) -> PendingApproval:
     return PendingApproval(
-        approval.id, approval.tool, approval.title, dict(approval.arguments), approval.arguments_hash,
+        approval.id, approval.tool, approval.title, ordered(approval), approval.arguments_hash,
         approval.expires_at.isoformat(timespec="seconds"), tuple(approval.approvers), approval.state,
     )  # fmt: skip
 

@@ -100,7 +100,7 @@ async def approvals(context: Context, caller: Caller, rest: str, _confirmed: boo
     if not found:
         return Reply(say("approvals.list_none", caller.language))
     lines = tuple(
-        (it.number, it.title, one_line(it.arguments, caller.language), it.requester_name or it.requester,
+        (it.number, it.title, one_line(it, caller.language), it.requester_name or it.requester,
          clock(it.expires_at))
         for it in found
     )  # fmt: skip

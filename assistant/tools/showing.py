@@ -44,7 +44,7 @@ def shown(approval: Approval, language: str, values: int = VALUE_CHARS) -> Shown
     result = _told(approval.result, language) if approval.state == "done" else ""
     if approval.state == "failed":
         result = visible(approval.reason or "")
-    rows = ((visible(name), _value(value, approval, language, values)) for name, value in _ordered(approval))
+    rows = ((visible(name), _value(value, approval, language, values)) for name, value in ordered(approval).items())
     return Shown(
         title=visible(approval.title),
         call=visible(approval.call or approval.tool),
@@ -85,9 +85,9 @@ def clock(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%H:%M")
 
 
-def one_line(arguments: Mapping[str, Any], language: str, limit: int = 120) -> str:
+def one_line(approval: Approval, language: str, limit: int = 120) -> str:
     """The arguments for a list of calls."""
-    said = ", ".join(f"{visible(name)}={literal(value)}" for name, value in arguments.items())
+    said = ", ".join(f"{visible(name)}={literal(value)}" for name, value in ordered(approval).items())
     said = said or say("approvals.no_arguments", language)
     return said if len(said) <= limit else said[: limit - 1] + "…"
 
@@ -111,10 +111,10 @@ def _escaped(letter: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _ordered(approval: Approval) -> list[tuple[str, Any]]:
+def ordered(approval: Approval) -> dict[str, Any]:
     """The arguments as their tool lists them; Postgres keeps no order of its own."""
-    order = list(approval.caller.get("order", ()))
-    return sorted(approval.arguments.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order))
+    order = {name: place for place, name in enumerate(approval.caller.get("order", ()))}
+    return dict(sorted(approval.arguments.items(), key=lambda item: order.get(item[0], len(order))))
 
 
 def _value(value: object, approval: Approval, language: str, limit: int) -> str:
@@ -168,7 +168,7 @@ def as_json(approval: Approval, language: str = "en", values: int = 20_000) -> d
         "tool": approval.tool,
         "title": view.title,
         "call": view.call,
-        "arguments": dict(approval.arguments),
+        "arguments": ordered(approval),
         "rows": [list(row) for row in view.rows],
         "notes": list(view.notes),
         "status": view.status,
