@@ -29,9 +29,16 @@ def show_retrieval(console: Console, result: Mapping[str, Any]) -> None:
         "Milliseconds of one search for 10 passages, without the question's embedding, which adds "
         f"{embedding['p50_ms']:.1f} (p95: {embedding['p95_ms']:.1f}). "
         "Differences with 95 % paired bootstrap intervals. "
+        "Copies are shown, because each text is judged by itself; answers and searches show a text once. "
+        f"{_twins(result['same'])}"
         f"Loaded in {seconds['load']:.0f} s, searched in {seconds['search']:.0f} s."
     )
     console.print(Text(notes, style="dim"))
+
+
+def _twins(same: Mapping[str, str]) -> str:
+    """Which arms are one here."""
+    return "".join(f"{name} does here what {first} does. " for name, first in same.items())
 
 
 def _measures(arms: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Text, cast, delete, func, insert, or_, select, update
+from sqlalchemy import Text, cast, delete, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.answering.messages import Turn
@@ -196,3 +196,9 @@ async def open_questions(session: AsyncSession, since: timedelta | None) -> list
         Open(row[0], row[1], row[2], tuple(dict.fromkeys(item["external_id"] for item in row[3])), *row[4:])
         for row in await session.execute(statement)
     ]
+
+
+async def of_one_day(session: AsyncSession) -> bool:
+    """Whether no document that the transaction sees is of another day than the others."""
+    first, last = (await session.execute(text("SELECT min(day), max(day) FROM documents"))).one()
+    return bool(first == last)

@@ -6,7 +6,7 @@ has its true score in the other. ``assistant.knowledge.ranking`` puts them in or
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -147,6 +147,21 @@ async def passages(
 def _passages(tokens_of: Model | None) -> TextClause:
     statement: TextClause = _PLAIN if tokens_of is None else tokens_of.sql(_PASSAGES.replace("@KEPT", _TOKENS))
     return statement
+
+
+class Reads:
+    """The statements of a search, in one session."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self.session = session
+
+    async def named(self, model: Model, request: Request) -> Sequence[Any]:
+        return await named(self.session, model, request)
+
+    async def passages(
+        self, ids: Sequence[int], audience: Audience, tokens_of: Model | None = None
+    ) -> Mapping[int, Any]:
+        return await passages(self.session, ids, audience, tokens_of)
 
 
 @contextmanager

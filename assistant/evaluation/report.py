@@ -31,6 +31,8 @@ def document(collection: Collection, evaluation: Evaluation, **more: Any) -> dic
         "collection": collection.name,
         "documents": collection.documents,
         "queries": len(collection.queries),
+        "copies": "shown",  # in every arm; answers and searches show a text once
+        "same": dict(evaluation.same),
         "arms": {name: _arm(name, evaluation, found) for name in evaluation.arms},
         "final_minus": {name: _differences(name, evaluation, found) for name in others},
         "embedding": _percentiles(evaluation.embed_ms),

@@ -3,7 +3,7 @@
 The arms are ``assistant.knowledge.ranking.ARMS``: a stage that is added there is measured here. ``final`` is the
 searcher that answers use, whatever its settings; the others are it with other stages. Two passes:
 
-    ranking    deep enough for the measures, several searches at once
+    ranking    deep enough for the measures, several searches at once; the arms share what they read (``remembered``)
     timing     what a question costs: one search at a time, as many passages as an answer asks for, the arms in turn
 """
 
@@ -18,8 +18,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from assistant.database import evaluations
+from assistant.database.session import Sessions, admit
 from assistant.evaluation.collection import Collection
 from assistant.evaluation.measures import DEEPEST, Floats, per_query
+from assistant.evaluation.remembered import Remembered
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.embedding import Embedder
 from assistant.knowledge.ranking import ARMS, Ranking
@@ -45,10 +48,12 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """``embed_ms``: the embedding of each timed question, alone."""
+    """``embed_ms``: the embedding of each timed question, alone. ``same``: an arm -> the earlier one that it is, here:
+    no document is newer than another, or no model reorders."""
 
     arms: Mapping[str, Arm]
     embed_ms: Floats
+    same: Mapping[str, str]
 
 
 def best_documents(hits: Iterable[Hit]) -> list[str]:
@@ -69,8 +74,10 @@ async def evaluate(
     """
     final = final.ranked(replace(final.ranking, collapse=False))
     named = {name: ranking for name, ranking in rankings.items() if name != FINAL} | {FINAL: final.ranking}
-    # Arms of equal stages are one: `final` is often another's, too.
-    same = {name: next(first for first in named if named[first] == ranking) for name, ranking in named.items()}
+    # Arms whose stages do the same here are one: `final` is often another's, too.
+    of_one_day = await one_day(final.sessions)
+    does = {name: _effective(ranking, of_one_day, final.reranks) for name, ranking in named.items()}
+    same = {name: next(first for first in named if does[first] == does[name]) for name in named}
     searchers = {name: final.ranked(named[name]) for name in dict.fromkeys(same.values())} | {same[FINAL]: final}
     queries = list(collection.queries)
     timed = random.Random(1).sample(queries, min(TIMED, len(queries)))  # noqa: S311 - which are timed is no secret
@@ -82,7 +89,21 @@ async def evaluate(
         name: Arm(per_query(collection.judged, ranked[name], queries), search_ms[name])
         for name in searchers
     }  # fmt: skip
-    return Evaluation({name: arms[same[name]] for name in named}, embed_ms)
+    twins = {name: first for name, first in same.items() if first != name}
+    return Evaluation({name: arms[same[name]] for name in named}, embed_ms, twins)
+
+
+async def one_day(sessions: Sessions) -> bool:
+    """Whether no document is of another day than the others, as far as everyone may see."""
+    async with sessions() as session:
+        await admit(session, Audience.everyone())
+        return await evaluations.of_one_day(session)
+
+
+def _effective(ranking: Ranking, of_one_day: bool, reranks: bool) -> Ranking:
+    """Without the stages that change nothing."""
+    recency, rerank = 0.0 if of_one_day else ranking.recency, ranking.rerank if reranks else 0
+    return replace(ranking, recency=recency, rerank=rerank)
 
 
 async def _rank(
@@ -96,8 +117,9 @@ async def _rank(
     async def rank(query: str, text: str) -> None:
         nonlocal done
         async with free:
+            once = Remembered()
             for name, searcher in searchers.items():
-                ranked[name][query] = await _documents(searcher, text)
+                ranked[name][query] = await _documents(searcher.ranked(searcher.ranking, once), text)
         done += 1
         tell("Ranking", done, len(queries))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database import hidden, hybrid
 from assistant.database.conditions import Condition, condition, look_up
-from assistant.database.hybrid import Request
+from assistant.database.hybrid import Reads, Request
 from assistant.database.session import Sessions
 from assistant.database.vectors import Model, models
 from assistant.knowledge import first_look, recency
@@ -74,15 +74,22 @@ class SearchResult:
 
 
 class Searcher:
-    """Finds passages. Cannot be called without an audience. ``ranking``: the stages that put them in order."""
+    """Finds passages. Cannot be called without an audience. ``ranking``: the stages that put them in order; ``reads``:
+    the statements that it makes."""
 
     def __init__(
-        self, sessions: Sessions, embedder: Embedder, ranking: Ranking = FINAL, reranker: Reranker | None = None
+        self,
+        sessions: Sessions,
+        embedder: Embedder,
+        ranking: Ranking = FINAL,
+        reranker: Reranker | None = None,
+        reads: Callable[[AsyncSession], Reads] = Reads,
     ) -> None:
         self._sessions = sessions
         self._embedder = embedder
         self._ranking = ranking
         self._reranker = reranker
+        self._reads = reads
         self._models: dict[str, Model] = {}
 
     @property
@@ -93,9 +100,13 @@ class Searcher:
     def ranking(self) -> Ranking:
         return self._ranking
 
-    def ranked(self, ranking: Ranking) -> Searcher:
+    @property
+    def reranks(self) -> bool:
+        return self._reranker is not None
+
+    def ranked(self, ranking: Ranking, reads: Callable[[AsyncSession], Reads] | None = None) -> Searcher:
         """The same search with other stages."""
-        return Searcher(self._sessions, self._embedder, ranking, self._reranker)
+        return Searcher(self._sessions, self._embedder, ranking, self._reranker, reads or self._reads)
 
     async def search(
         self,
@@ -170,7 +181,7 @@ class Searcher:
             if model is None:
                 return None
             try:
-                return await find(session, model, request, asked, self._ranking)
+                return await find(self._reads(session), model, request, asked, self._ranking)
             except hybrid.ModelDropped:
                 del self._models[name]
                 return None
@@ -199,15 +210,13 @@ async def _asked(embedder: Embedder, query: str, carried: Sequence[Carried]) -> 
     return Searched(vector, query, tuple(Asked(one.tokens, weight) for one, weight in parts if one.tokens is not None))
 
 
-async def find(
-    session: AsyncSession, model: Model, request: Request, asked: Searched, ranking: Ranking = FINAL
-) -> SearchResult:
+async def find(reads: Reads, model: Model, request: Request, asked: Searched, ranking: Ranking = FINAL) -> SearchResult:
     """The passages for one request, in the order of ``ranking``. Raises ``hybrid.ModelDropped``.
 
     A document that is written anew between the two statements has other chunks then: what is found is found again.
     """
     for attempt in range(ATTEMPTS):
-        rows = sorted(await hybrid.named(session, model, request), key=lambda row: row.id)  # equal sums each time
+        rows = sorted(await reads.named(model, request), key=lambda row: row.id)  # equal sums each time
         if not rows:
             break
         order, score = ranked(ranking, _candidates(rows, model), asked.vector)
@@ -215,12 +224,12 @@ async def find(
         by_term: dict[str, float] = next((row.by_term for row in rows if row.by_term), {})
         weights = {int(term): idf for term, idf in by_term.items()}
         wanted = first_look.Wanted.of(ranking, asked.words, weights, asked.tokens)
-        known: dict[int, Any] = {}
+        known: Mapping[int, Any] = {}
         if wanted:
             first = [row.id for row, _ in scored[:FIRST]]
-            known = await hybrid.passages(session, first, request.audience, model if wanted.tokens else None)
+            known = await reads.passages(first, request.audience, model if wanted.tokens else None)
             scored = first_look.reordered(scored, known, wanted, ranking)
-        hits, gone = await _read(session, scored, request, ranking.collapse, known)
+        hits, gone = await _read(reads, scored, request, ranking.collapse, known)
         if not gone or attempt == ATTEMPTS - 1:
             return SearchResult(tuple(_newer_first(hits, ranking.recency)), weights)
     return SearchResult((), {})
@@ -257,7 +266,7 @@ def _candidates(rows: Sequence[Any], model: Model) -> Candidates:
 
 
 async def _read(
-    session: AsyncSession,
+    reads: Reads,
     scored: Sequence[tuple[Any, float]],
     request: Request,
     collapse: bool,
@@ -273,7 +282,7 @@ async def _read(
         batch = scored[place : place + request.limit - len(hits)]
         unread = [row.id for row, _ in batch[max(FIRST - place, 0) if known else 0 :]]
         place += len(batch)
-        found = {**known, **(await hybrid.passages(session, unread, request.audience) if unread else {})}
+        found = {**known, **(await reads.passages(unread, request.audience) if unread else {})}
         gone = gone or any(row.id not in found for row, _ in batch)
         for row, score in batch:
             if row.id not in found:

@@ -16,18 +16,20 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from assistant.database import documents, vectors
 from assistant.database.migrate import head
 from assistant.database.scratch import PREFIX, scratch_schema
-from assistant.database.session import Sessions, create_engine, create_sessions
+from assistant.database.session import Sessions, create_engine, create_reading_engine, create_sessions
 from assistant.database.tables import Document
 from assistant.evaluation.collection import BadCollection, Collection, items, read_collection
 from assistant.evaluation.measures import intervals, per_query
+from assistant.evaluation.remembered import Remembered
 from assistant.evaluation.report import document
 from assistant.evaluation.retrieval import best_documents, evaluate
-from assistant.knowledge.ranking import BM25, DENSE, HYBRID
+from assistant.knowledge.audience import Audience
+from assistant.knowledge.ranking import ARMS, BM25, DENSE, HYBRID
 from assistant.knowledge.search import Searcher
 from tests.core.parts import Page, WordEmbedder, hit, shelve
 
@@ -122,6 +124,49 @@ def test_a_document_ranks_by_its_best_passage() -> None:
     hits = [hit(n, "text", external_id=name) for n, name in enumerate(["b", "a", "b", "c", "a"], start=1)]
     assert best_documents(hits) == ["b", "a", "c"]
     assert best_documents([]) == []
+
+
+async def test_arms_share_what_they_read_and_find_what_each_finds_alone(sessions: Sessions, database_url: str) -> None:
+    """Also under the role that Postgres shows what the audience of its transaction may read."""
+    embedder = WordEmbedder()
+    pages = [
+        Page(f"{name}{n}", name, (f"{words} {n}", f"{name} again")) for n in range(6) for name, words in TEXTS.items()
+    ]
+    await shelve(sessions, embedder, *pages)
+    engine = create_reading_engine(database_url)
+    statements: list[str] = []
+    event.listen(engine.sync_engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    searcher = Searcher(create_sessions(engine), embedder)
+    for query in QUERIES.values():
+        once, read = Remembered(), 0
+        for name, ranking in ARMS.items():
+            for limit in (5, 40):
+                alone = await searcher.ranked(ranking).search(query, audience=Audience.everyone(), limit=limit)
+                statements.clear()
+                shared = await searcher.ranked(ranking, once).search(query, audience=Audience.everyone(), limit=limit)
+                read += len([words for words in statements if "readable_lexical_candidates" in words])
+                assert shared == alone, (name, limit)
+        assert read == 2 * 4  # bm25, dense, hybrid, and one for all others
+    await engine.dispose()
+
+
+async def test_arms_that_do_the_same_here_are_one(sessions: Sessions) -> None:
+    embedder = WordEmbedder()
+    await shelve(sessions, embedder, *(Page(name, name, (words,)) for name, words in TEXTS.items()))
+    collection = Collection(Path("tiny"), 6, 1, QUERIES, JUDGED)
+    searcher = Searcher(sessions, embedder)
+    found = await evaluate(searcher, embedder, collection)
+    assert found.same == {"final": "+ tokens"}
+    assert found.arms["final"] is found.arms["+ tokens"]
+    result = document(collection, found)
+    assert (result["copies"], result["same"]) == ("shown", {"final": "+ tokens"})
+    async with sessions.begin() as session:
+        await session.execute(
+            text("UPDATE documents SET details = '{\"updated\": \"2020-01-01\"}' WHERE title = 'owl'")
+        )
+    found = await evaluate(searcher, embedder, collection)
+    assert found.same == {}
+    assert found.arms["final"] is not found.arms["+ tokens"]
 
 
 async def test_arms_are_the_search_with_other_stages(sessions: Sessions) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database import documents, hidden, hybrid, overview, passages, vectors
 from assistant.database.conditions import EVERY, Condition, condition
-from assistant.database.hybrid import Request
+from assistant.database.hybrid import Reads, Request
 from assistant.database.scratch import settle
 from assistant.database.session import Sessions, admit, create_engine, create_reading_engine, create_sessions
 from assistant.database.vectors import Model
@@ -113,7 +113,7 @@ async def test_no_search_reads_a_whole_table_and_each_arm_uses_its_index(index: 
     for name, principals in WHO.items():
         asked, vector = await request("valve in the cellar 77", Audience(principals))
         async with index.reading() as session:
-            found = await find(session, index.model, asked, Searched(vector))
+            found = await find(Reads(session), index.model, asked, Searched(vector))
             counted = await scans(session, index)
         assert counted["chunks"] == counted["documents"] == counted[f"vectors_{index.model.id}"] == 0, (name, counted)
         assert bool(found.hits) == (name != "nobody")
@@ -129,7 +129,7 @@ async def test_a_search_with_filters_reads_the_documents_once_and_no_passage_nee
     for filters in (Filters(authors=("ann",)), Filters(titles=("crane",)), Filters(after=None, titles=("valve",))):
         asked, vector = await request("valve in the cellar 77", Audience(WHO["half"]), condition(filters))
         async with index.reading() as session:
-            await find(session, index.model, asked, Searched(vector))
+            await find(Reads(session), index.model, asked, Searched(vector))
             counted = await scans(session, index)
         assert counted["chunks"] == counted[f"vectors_{index.model.id}"] == 0, (filters, counted)
 
