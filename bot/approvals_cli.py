@@ -19,7 +19,7 @@ from assistant.knowledge.audience import EVERYONE
 from assistant.tools.approval import Approvals
 from assistant.tools.registry import Toolbox
 from assistant.tools.rights import ADMINISTRATORS, may_decide
-from assistant.tools.showing import as_json, clock, one_line, shown, status
+from assistant.tools.showing import as_json, asker, clock, one_line, shown, status
 from bot import administration_work as common
 from bot import console as show
 from bot import state
@@ -65,7 +65,7 @@ def list_approvals(
     if not found:
         console.print(Text("No call waits for anybody.", style="dim"))
         return
-    console.print(_table(found))
+    console.print(_table(found, decided=all_of_them))
 
 
 @app.command("show", epilog="Example: almanac approvals show 3d0a4c0c --json")
@@ -138,18 +138,17 @@ def card(approval: Approval) -> Panel:
     return Panel(Group(*lines), title=title, title_align="left", border_style=colour, expand=False, padding=(0, 1))
 
 
-def _table(found: list[Approval]) -> Table:
+def _table(found: list[Approval], decided: bool) -> Table:
+    """``decided``: with how each stands; else all of them wait."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("No.", no_wrap=True)
-    for heading in ("Call", "Arguments", "Asked by", "Until (UTC)", "How it stands"):
-        table.add_column(heading)
+    for heading in ("Call", "Arguments", "Asked by", "How it stands" if decided else "Until (UTC)"):
+        table.add_column(heading, overflow="fold")
     for approval in found:
-        asked = approval.requester_name or approval.requester
         how = Text(status(approval, "en"), style=COLOURS.get(approval.state, "dim"))
-        arguments = Text(one_line(approval, "en"))
         table.add_row(
-            Text(approval.number, style="bold"), Text(approval.title), arguments, Text(asked),
-            clock(approval.expires_at), how,
+            Text(approval.number, style="bold"), Text(approval.title), Text(one_line(approval, "en")),
+            Text(asker(approval, "en")), how if decided else clock(approval.expires_at),
         )  # fmt: skip
     return table
 

@@ -15,7 +15,7 @@ from assistant.tools.approval import Approvals, Refusal
 from assistant.tools.forms import FormError
 from assistant.tools.model import Tool, ToolCaller, ToolError, ToolResult
 from assistant.tools.rights import is_requester, may_decide, principals_of
-from assistant.tools.showing import clock, one_line, visible
+from assistant.tools.showing import asker, clock, one_line, visible
 
 ROWS, COLUMNS, CELL = 20, 8, 120  # of a result that is shown as a table
 TEXT = 3_000  # characters of one that is not
@@ -100,8 +100,7 @@ async def approvals(context: Context, caller: Caller, rest: str, _confirmed: boo
     if not found:
         return Reply(say("approvals.list_none", caller.language))
     lines = tuple(
-        (it.number, it.title, one_line(it, caller.language), it.requester_name or it.requester,
-         clock(it.expires_at))
+        (it.number, it.title, one_line(it, caller.language), asker(it, caller.language), clock(it.expires_at))
         for it in found
     )  # fmt: skip
     text = say("approvals.list", caller.language, count=len(lines)) + " " + say("approvals.list_how", caller.language)

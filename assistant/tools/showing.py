@@ -37,7 +37,7 @@ class Shown:
 
 def shown(approval: Approval, language: str, values: int = VALUE_CHARS) -> Shown:
     """``values``: characters of one argument, the rest of which is only counted."""
-    name = _person(approval.requester, approval.requester_name, language)
+    name = asker(approval, language)
     notes: tuple[str, ...] = (say("approvals.asked_by", language, name=name),)
     if approval.state == "waiting":
         notes = (say("approvals.asked", language, name=name), _who(approval, language))
@@ -90,6 +90,11 @@ def one_line(approval: Approval, language: str, limit: int = 120) -> str:
     said = ", ".join(f"{visible(name)}={literal(value)}" for name, value in ordered(approval).items())
     said = said or say("approvals.no_arguments", language)
     return said if len(said) <= limit else said[: limit - 1] + "…"
+
+
+def asker(approval: Approval, language: str) -> str:
+    """Who asked, as people call them."""
+    return _person(approval.requester, approval.requester_name, language)
 
 
 def literal(value: object) -> str:
