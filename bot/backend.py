@@ -16,6 +16,7 @@ from assistant.database import migrate
 from assistant.database.session import Sessions, create_engine, create_sessions
 from assistant.embedded import embedded_postgres
 from assistant.errors import AlmanacError, QuestionRejected
+from assistant.guardrails.formats import Format
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.filters import NO_FILTERS, Filters
 from assistant.services import Services, check_database, open_services
@@ -29,7 +30,9 @@ Named = tuple[str, dict[str, Any]]
 class Backend(Protocol):
     """Events are (name, data) pairs as ``assistant.answering.serial.event_json`` makes them."""
 
-    def ask(self, question: str, conversation: str, filters: Filters = NO_FILTERS) -> AsyncGenerator[Named, None]: ...
+    def ask(
+        self, question: str, conversation: str, filters: Filters = NO_FILTERS, form: Format | None = None
+    ) -> AsyncGenerator[Named, None]: ...
 
     async def search(self, query: str, limit: int, filters: Filters = NO_FILTERS) -> dict[str, Any]:
         """As ``assistant.answering.serial.found_json`` makes it."""
@@ -42,9 +45,11 @@ class LocalBackend:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def ask(self, question: str, conversation: str, filters: Filters = NO_FILTERS) -> AsyncGenerator[Named, None]:
+    async def ask(
+        self, question: str, conversation: str, filters: Filters = NO_FILTERS, form: Format | None = None
+    ) -> AsyncGenerator[Named, None]:
         asked = Question(
-            question, "terminal", Audience.everyone(), "terminal", conversation, filters=filters
+            question, "terminal", Audience.everyone(), "terminal", conversation, filters=filters, format=form
         )  # fmt: skip
         async for event in self._services.answering.ask(asked):
             yield event_json(event)
@@ -64,8 +69,12 @@ class RemoteBackend:
     def __init__(self, client: aiohttp.ClientSession) -> None:
         self._client = client
 
-    async def ask(self, question: str, conversation: str, filters: Filters = NO_FILTERS) -> AsyncGenerator[Named, None]:
-        body = {"question": question, "conversation": conversation, **filters.arguments()}
+    async def ask(
+        self, question: str, conversation: str, filters: Filters = NO_FILTERS, form: Format | None = None
+    ) -> AsyncGenerator[Named, None]:
+        body: dict[str, Any] = {"question": question, "conversation": conversation, **filters.arguments()}
+        if form is not None:
+            body["format"] = form.schema
         async with self._client.post("/api/ask", json=body) as response:
             await _check(response)
             name = ""

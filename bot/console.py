@@ -33,6 +33,16 @@ def print_json(document: Any) -> None:
     sys.stdout.buffer.flush()
 
 
+def print_value(answer: dict[str, Any]) -> None:
+    """The value in the format that was asked for, alone on standard output. Why there is none is said beside it."""
+    if answer["value"] is not None:
+        print_json(answer["value"])
+        return
+    console = error_console()
+    console.print(Text(answer["text"], style=MARKS.get(answer["outcome"], "white")))
+    _show_sources(console, "Nearest pages", answer["nearest"])
+
+
 def error_console() -> Console:
     return Console(stderr=True, highlight=False)
 

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from assistant.database import migrate, runs, status
 from assistant.errors import AlmanacError, NotRunning
+from assistant.guardrails.formats import Format
 from assistant.knowledge.filters import NO_FILTERS, Filters, from_arguments
 from assistant.settings import Settings
 from bot import (
@@ -35,6 +36,7 @@ from bot import (
     tools_cli,
 )
 from bot import console as show
+from bot.asking import format_file
 from bot.backend import Backend, command_settings, open_backend, open_sessions
 from bot.checks import run_checks
 from bot.child import STOP_SECONDS
@@ -182,6 +184,7 @@ async def _ingest(settings: Settings, paths: list[Path], watch: Watch) -> runs.R
 
 @app.command(
     epilog='Examples: almanac ask "Who is on call for payments?"  ·  almanac ask "..." --source runbooks --json'
+    '  ·  almanac ask "..." --format schema.json'
 )
 def ask(
     question: Annotated[str, typer.Argument(help="The question, in quotes.")],
@@ -190,15 +193,22 @@ def ask(
     author: AuthorOption = None,
     after: AfterOption = None,
     before: BeforeOption = None,
+    format: Annotated[
+        Path | None, typer.Option(help="A file with a JSON schema: print a JSON value that fits it.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Ask one question and get a cited answer. Filters may stand in the question: source:runbooks"""
     settings = command_settings()
     filters = _filters(source, title, author, after, before)
-    answer = _run(_ask_once(settings, question, json, filters))
+    form = format_file(format) if format is not None else None
+    answer = _run(_ask_once(settings, question, json or form is not None, filters, form))
     if json:
         show.print_json(answer)
-    if answer["outcome"] == "failed":
+    elif form is not None:
+        show.print_value(answer)
+    without = form is not None and not json and answer["value"] is None
+    if answer["outcome"] == "failed" or without:
         raise typer.Exit(1)
 
 
@@ -209,22 +219,25 @@ def _filters(
     return from_arguments({"source": source or [], "title": title or [], "author": author or [], **days})
 
 
-async def _ask_once(settings: Settings, question: str, quiet: bool, filters: Filters) -> dict[str, Any]:
+async def _ask_once(
+    settings: Settings, question: str, quiet: bool, filters: Filters, form: Format | None = None
+) -> dict[str, Any]:
     if not question.strip():
         raise AlmanacError("The question is empty.")
     console = None if quiet else Console(highlight=False)
     async with open_backend(settings) as backend:
-        return await _answer(backend, question, str(uuid.uuid4()), console, filters)
+        return await _answer(backend, question, str(uuid.uuid4()), console, filters, form)
 
 
 async def _answer(
-    backend: Backend, question: str, conversation: str, console: Console | None, filters: Filters = NO_FILTERS
-) -> dict[str, Any]:
+    backend: Backend, question: str, conversation: str, console: Console | None, filters: Filters = NO_FILTERS,
+    form: Format | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The final answer; shown as it comes where there is a console."""
     view = show.AnswerView(console) if console is not None else contextlib.nullcontext()
     answer: dict[str, Any] = {}
     with view as shown:
-        async with aclosing(backend.ask(question, conversation, filters)) as events:
+        async with aclosing(backend.ask(question, conversation, filters, form)) as events:
             async for name, data in events:
                 if name == "done":
                     answer = data

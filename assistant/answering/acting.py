@@ -14,7 +14,7 @@ from assistant.answering.checking import Checked, Checker
 from assistant.answering.messages import Answer, Citation, Delta, PendingApproval, Progress, ToolUse, Usage, storable
 from assistant.answering.outcomes import Outcome
 from assistant.answering.work import Work
-from assistant.answering.writing import unsupported, with_dropped
+from assistant.answering.writing import with_dropped
 from assistant.knowledge.audience import Audience
 from assistant.models.port import Brief, Conversing
 from assistant.strings import say
@@ -79,7 +79,7 @@ class Actor:
         if cited:
             return work.ended(Outcome.ANSWERED, shown)
         if checked.dropped:
-            return unsupported(work)
+            return work.unsupported()
         if ended.supported and asks_back(ended.text):
             return work.ended(Outcome.ANSWERED, checked.text.strip())
         failed = next((use for use in reversed(calls.uses) if use.outcome == "failed"), None)

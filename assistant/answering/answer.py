@@ -14,26 +14,25 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from assistant import tracing
 from assistant.answering import entrance, filtering, permissions, rewriting
 from assistant.answering.aids import NO_AIDS, Aids
-from assistant.answering.cache import Manner
+from assistant.answering.cache import AnswerCache, Manner
 from assistant.answering.checking import Checker
 from assistant.answering.confidence import RELEVANT_COSINE, worth_asking
+from assistant.answering.failing import failed
 from assistant.answering.history import TURNS, carried, leans, standalone
 from assistant.answering.messages import Answer, AnswerEvent, Delta, Done, Progress, Question, storable
 from assistant.answering.outcomes import Outcome
 from assistant.answering.smalltalk import small_talk
 from assistant.answering.stopping import Stopped, follow
 from assistant.answering.tooling import DOCUMENTS
-from assistant.answering.work import Work, nearest
-from assistant.answering.writing import PASSAGES, Writer, brief_of
+from assistant.answering.work import Work, brief_of
+from assistant.answering.writing import PASSAGES, Writer
 from assistant.database import answers, groups, passages
 from assistant.database.session import Sessions
-from assistant.errors import AlmanacError, QuestionRejected
+from assistant.errors import QuestionRejected
 from assistant.knowledge.audience import Audience
-from assistant.knowledge.filters import FilterError
 from assistant.knowledge.search import Searcher
 from assistant.models.port import Model
-from assistant.spending.budget import OverBudget
-from assistant.strings import detect, known, say
+from assistant.strings import detect, known
 from assistant.telemetry import Metrics, Stopwatch
 
 log = structlog.get_logger()
@@ -105,7 +104,7 @@ class Answering:
             except Stopped:
                 answer = await self._writer.stopped(work)
             except Exception as error:  # every question ends in a visible outcome
-                answer = self._failed(work, error)
+                answer = failed(work, error, self._timeout)
             finally:
                 await stream.aclose()
             answer = await self._keep(work, answer)
@@ -158,26 +157,32 @@ class Answering:
             work.question = replace(question, text=work.asked)
 
     def _friendly(self, work: Work) -> Answer | None:
-        said = None if work.question.unprompted else small_talk(work.asked, work.language, work.turns)
+        if work.question.unprompted or work.question.format is not None:
+            return None
+        said = small_talk(work.asked, work.language, work.turns)
         return None if said is None else work.ended(Outcome.ANSWERED, said.reply)
 
     async def _again(self, work: Work) -> Answer | None:
         """An earlier answer to the same question, where this audience's search found the same for it."""
-        if self._aids.cache is None or work.result is None or not worth_asking(work.result):
+        cache = self._cache_for(work.question)
+        if cache is None or work.result is None or not worth_asking(work.result):
             return None
         with work.watch.stage("cache"):
-            found = await self._aids.cache.find(
-                work.question, work.asked, work.hits, _manner(work), work.answer_id
-            )  # fmt: skip
+            found = await cache.find(work.question, work.asked, work.hits, _manner(work), work.answer_id)
         if found is None:
             return None
         text, cited = await self._checker.alive(found.text, found.citations, work.question.audience)
         work.again = text == found.text
         return replace(found, citations=cited) if work.again else None
 
+    def _cache_for(self, question: Question) -> AnswerCache | None:
+        """A value in a format is not stored, so that it cannot be given again."""
+        return self._aids.cache if question.format is None else None
+
     async def _from_what_there_is(self, work: Work) -> AsyncGenerator[Progress | Delta | Answer, None]:
         """From the documents, and from tools where the question wants one. Ends with an ``Answer``."""
-        audience, tooling = work.question.audience, self._aids.tooling
+        audience = work.question.audience
+        tooling = self._aids.tooling if work.question.format is None else None
         route = DOCUMENTS if tooling is None else await tooling.route(work, audience)
         if tooling is None or not tooling.acts(route):
             answer = work.not_found()
@@ -250,25 +255,6 @@ class Answering:
             )  # fmt: skip
         return permissions.told(answer, count)
 
-    def _failed(self, work: Work, error: Exception) -> Answer:
-        if isinstance(error, FilterError):
-            return work.ended(Outcome.FAILED, error.sentence(work.language))
-        if isinstance(error, OverBudget):
-            return replace(work.ended(Outcome.OVER_LIMIT, error.sentence(work.language)), nearest=nearest(work.hits))
-        reference = work.answer_id.hex[:8]
-        expected = isinstance(error, AlmanacError)
-        if isinstance(error, TimeoutError):
-            text = say("common.timeout", work.language, seconds=f"{self._timeout:g}", reference=reference)
-        elif expected:
-            text = say("common.failed_because", work.language, reason=str(error), reference=reference)
-        else:
-            text = say("common.failed", work.language, reference=reference)
-        log.error(
-            "answer.failed", reference=reference, error=type(error).__name__, exc_info=None if expected else error
-        )
-        answer = work.ended(Outcome.FAILED, text)
-        return replace(answer, nearest=nearest(work.hits), reference=reference)
-
     async def _keep(self, work: Work, answer: Answer) -> Answer:
         """Store the answer. Where another attempt at the same event was first, its answer is the one that counts."""
         question = work.question
@@ -283,8 +269,8 @@ class Answering:
                 await answers.withdraw(session, question.replaces)
         if not kept:
             answer = await self._earlier(question) or answer
-        elif self._aids.cache is not None and not work.again:
-            await self._aids.cache.keep(question, work.asked, work.hits, _manner(work), answer)
+        elif (cache := self._cache_for(question)) is not None and not work.again:
+            await cache.keep(question, work.asked, work.hits, _manner(work), answer)
         self._metrics.answered(question.platform, answer)
         log.info("answer", id=str(answer.id), platform=question.platform, outcome=answer.outcome.value,
                  **{f"{stage}_ms": value for stage, value in answer.timings_ms.items()})  # fmt: skip

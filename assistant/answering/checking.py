@@ -5,19 +5,24 @@ Everything here works without guards, too (tests of other parts, measurements): 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from assistant.answering import citations as citing
 from assistant.answering.messages import Citation, storable
 from assistant.answering.work import Work
 from assistant.database.session import Sessions
+from assistant.guardrails import leaves
+from assistant.guardrails.formats import Format
 from assistant.guardrails.guards import Guards
+from assistant.guardrails.leaves import Leaf
 from assistant.guardrails.support import Support
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.search import Hit
 
+_ADDRESS = re.compile(r"https?://[^\s<>`|]+")
 NO_QUOTES: Mapping[int, str] = {}
 
 
@@ -98,6 +103,31 @@ class Checker:
         cited = citing.cite(shown, order, hits, quotes)
         shown, cited = await self.alive(shown, cited, audience)
         return Checked(shown, cited, dropped)
+
+    def cleaned(self, work: Work, value: Any, form: Format, hits: Sequence[Hit]) -> Any:
+        """A JSON value as it may be shown, each of its texts as an answer is."""
+        if self.guards is None:
+            return leaves.cleaned(value, form, storable)
+        guards, known, removed = self.guards, _known(work, hits), 0
+
+        def clean(text: str) -> str:
+            nonlocal removed
+            if _ADDRESS.fullmatch(text) and text in known[1]:
+                return text  # a document's own, for a program: as code it would be another text
+            safe = guards.answer(storable(text), *known)
+            removed += len(safe.removed)
+            return safe.text
+
+        result = leaves.cleaned(value, form, clean)
+        work.watch.guarded("answer", "flag" if removed else "allow")
+        return result
+
+    async def unsupported(self, value: Any, form: Format, hits: Sequence[Hit]) -> Leaf | None:
+        """The first leaf of a JSON value that these hits do not say."""
+        if self.support is None:
+            return None
+        passages = {n: _ground(hit) for n, hit in enumerate(hits, start=1)}
+        return await leaves.unsupported(value, form, passages, self.support)
 
     async def alive(
         self, text: str, cited: tuple[Citation, ...], audience: Audience

@@ -31,11 +31,16 @@ async def over_limit(work: Work, aids: Aids, session: AsyncSession) -> Answer | 
 
 
 async def guarded(work: Work, aids: Aids) -> Answer | None:
-    """The answer to what reads like an attack. What is only suspicious goes on, and may change nothing by a tool."""
+    """The answer to what reads like an attack. What is only suspicious goes on, and may change nothing by a tool.
+
+    A format is read by the model, too: what it says in sentences is part of the question.
+    """
     if aids.guards is None:
         return None
     with work.watch.stage("guard"):
-        verdict = await aids.guards.question(work.asked)
+        form = work.question.format
+        verdicts = await aids.guards.questions([work.asked, *([form.words] if form is not None and form.words else [])])
+        verdict = max(verdicts, key=lambda verdict: ("allow", "flag", "block").index(verdict.verdict))
     work.flagged = verdict.found
     work.watch.guarded("question", verdict.verdict)
     if verdict.verdict != "block":

@@ -5,11 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assistant.answering.outcomes import Outcome
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.filters import NO_FILTERS, Filters
+
+if TYPE_CHECKING:  # it takes its time to import
+    from assistant.guardrails.formats import Format
 
 
 def storable(text: str) -> str:
@@ -49,6 +52,7 @@ class Question:
     sources: tuple[int, ...] = ()  # where to search; empty: everywhere
     replaces: uuid.UUID | None = None  # the answer that this one takes the place of
     filters: Filters = NO_FILTERS  # beside those in the text
+    format: Format | None = None  # that the answer must have; None: Markdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,8 @@ class Answer:
     ``reference`` is what a person can give to an administrator when the outcome is ``failed``. A ``private`` answer
     rests on what the asker may read and the audience may not: it is shown to the asker alone. ``confidence`` is the
     probability that the documents answer, where the model tells. ``calls`` are those of tools, in their order;
-    ``approvals`` those that wait for a person.
+    ``approvals`` those that wait for a person. ``value`` fits the format that was asked for, and ``text`` shows it; it
+    is not stored.
     """
 
     id: uuid.UUID
@@ -156,6 +161,7 @@ class Answer:
     confidence: float | None = None
     calls: tuple[ToolUse, ...] = ()
     approvals: tuple[PendingApproval, ...] = ()
+    value: Any = None
 
 
 @dataclass(frozen=True, slots=True)

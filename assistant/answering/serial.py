@@ -23,6 +23,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "reference": answer.reference,
         "calls": [asdict(call) for call in answer.calls],
         "approvals": [approval_json(approval) for approval in answer.approvals],
+        "value": answer.value,
     }
 
 

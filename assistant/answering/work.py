@@ -15,6 +15,7 @@ from assistant.answering.outcomes import Outcome
 from assistant.knowledge.filters import NO_FILTERS, Filters
 from assistant.knowledge.query import Carried
 from assistant.knowledge.search import Hit, SearchResult
+from assistant.models.port import Brief
 from assistant.spending.budget import Purse
 from assistant.strings import say
 from assistant.telemetry import Stopwatch
@@ -64,9 +65,22 @@ class Work:
         answer = self.ended(Outcome.NOT_IN_DOCUMENTS, say("common.not_found", self.language))
         return replace(answer, nearest=nearest(self.hits))
 
+    def unsupported(self) -> Answer:
+        """Nothing of what the model wrote stands in the passages that it named."""
+        return replace(self.not_found(), text=say("guardrails.unsupported", self.language))
+
     def snapshot(self) -> list[dict[str, Any]]:
         """What was retrieved, as it is kept for learning."""
         return [_kept(rank, hit) for rank, hit in enumerate(self.hits, start=1)]
+
+
+def brief_of(work: Work, hits: Sequence[Hit]) -> Brief:
+    """What the model is asked to do with these hits."""
+    question, weights = work.question, work.result.term_weights if work.result else {}
+    return Brief(
+        work.asked, work.query, hits, work.turns, weights,
+        asker_name=question.asker_name, persona=question.persona, language=question.language, purse=work.purse,
+    )  # fmt: skip
 
 
 def nearest(hits: Sequence[Hit]) -> tuple[Citation, ...]:

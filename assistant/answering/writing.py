@@ -10,12 +10,13 @@ from dataclasses import replace
 from assistant.answering import citations as citing
 from assistant.answering.checking import Checker
 from assistant.answering.confidence import SURE, worth_asking, worth_speaking_up
+from assistant.answering.formatted import FormWriter
 from assistant.answering.messages import Answer, Citation, Delta, Progress, storable
 from assistant.answering.outcomes import Outcome
-from assistant.answering.work import Work
+from assistant.answering.work import Work, brief_of
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.search import Hit
-from assistant.models.port import Brief, Model, Written
+from assistant.models.port import Model, Written
 from assistant.strings import say
 
 PASSAGES = 10  # given to the model
@@ -27,9 +28,15 @@ class Writer:
     def __init__(self, model: Model, checker: Checker) -> None:
         self._model = model
         self._checker = checker
+        self._forms = FormWriter(model, checker)
 
     async def write(self, work: Work, audience: Audience) -> AsyncGenerator[Progress | Delta | Answer, None]:
         """Let the model write from what was found; ends with an ``Answer``."""
+        if work.question.format is not None:
+            async with aclosing(self._forms.write(work, work.question.format, audience)) as events:
+                async for event in events:
+                    yield event
+            return
         enough = worth_speaking_up if work.question.unprompted else worth_asking
         hits = work.given
         if work.result is None or not hits or not enough(work.result):
@@ -60,7 +67,7 @@ class Writer:
         with work.watch.stage("check"):
             checked = await self._checker.check(work, written.text, hits, audience, quotes=written.quotes)
         if not checked.citations:
-            return unsupported(work) if checked.dropped else work.not_found()
+            return work.unsupported() if checked.dropped else work.not_found()
         answer = work.ended(Outcome.ANSWERED, with_dropped(checked.text, checked.dropped, work.language))
         return replace(answer, citations=checked.citations, confidence=written.confidence)
 
@@ -76,22 +83,9 @@ class Writer:
         return replace(work.ended(Outcome.STOPPED, f"{text}\n\n*{note}*" if text else note), citations=cited)
 
 
-def unsupported(work: Work) -> Answer:
-    """Nothing of what the model wrote stands in the passages that it named."""
-    return replace(work.not_found(), text=say("guardrails.unsupported", work.language))
-
-
 def with_dropped(text: str, dropped: int, language: str) -> str:
     """The text with a word on the sentences that were left out."""
     if not dropped:
         return text
     key = "guardrails.dropped_one" if dropped == 1 else "guardrails.dropped_many"
     return f"{text}\n\n*{say(key, language, count=dropped)}*"
-
-
-def brief_of(work: Work, hits: Sequence[Hit]) -> Brief:
-    question, weights = work.question, work.result.term_weights if work.result else {}
-    return Brief(
-        work.asked, work.query, hits, work.turns, weights,
-        asker_name=question.asker_name, persona=question.persona, language=question.language, purse=work.purse,
-    )  # fmt: skip

@@ -1,5 +1,5 @@
-"""A language model behind an OpenAI-compatible endpoint: it writes, rewrites, and takes part in conversations that call
-functions."""
+"""A language model behind an OpenAI-compatible endpoint: it writes, fills in forms, rewrites, and takes part in
+conversations that call functions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import openai
 import structlog
 
 from assistant.answering.messages import Turn, Usage
-from assistant.answering.prompts import NO_ANSWER, messages, rewriting_messages
+from assistant.answering.prompts import NO_ANSWER, form_messages, messages, rewriting_messages
 from assistant.answering.rewriting import Rewritten
 from assistant.errors import ModelError
-from assistant.models import constrained
-from assistant.models.endpoint import Endpoint, FunctionsRefused
+from assistant.models import constrained, forms
+from assistant.models.endpoint import Endpoint, FunctionsRefused, SchemaRefused
 from assistant.models.functions import Gathering
-from assistant.models.port import Brief, Function, Purse, Said, Written
+from assistant.models.port import Again, Brief, Function, Purse, Said, Written
 from assistant.settings import Settings
 
 log = structlog.get_logger()
@@ -29,12 +29,15 @@ class OpenAIModel:
     """Streams from a chat completion.
 
     ``calls_functions`` is False where the settings say that it must not. An endpoint that refuses functions is spoken
-    to in JSON under a schema from then on.
+    to in JSON under a schema from then on. A schema that it refuses stands in the prompt alone, then and later.
     """
+
+    fills = True
 
     def __init__(self, settings: Settings) -> None:
         self._endpoint = Endpoint(settings)
         self._way = settings.llm_tools
+        self._refused = forms.RefusedSchemas()
         self.name = self._endpoint.name
 
     @property
@@ -62,6 +65,28 @@ class OpenAIModel:
         if held and not text.startswith(NO_ANSWER):
             yield held
         yield Written(text, supported=not text.startswith(NO_ANSWER), usage=usage)
+
+    async def fill(self, brief: Brief, schema: Mapping[str, Any], again: Again | None = None) -> Written:
+        """JSON with a value of this schema; the endpoint lets nothing else be written, where it knows how."""
+        body: dict[str, Any] = {"messages": form_messages(brief, schema, again)}
+        if schema not in self._refused:
+            try:
+                return await self._whole(body | {"response_format": forms.response_format(schema)}, brief.purse)
+            except SchemaRefused:
+                log.warning("model.no_schema", model=self.name)
+            written = await self._whole(body, brief.purse)
+            self._refused.add(schema)  # it was the schema, and nothing else
+            return written
+        return await self._whole(body, brief.purse)
+
+    async def _whole(self, body: Mapping[str, Any], purse: Purse | None) -> Written:
+        parts: list[str] = []
+        usage = Usage()
+        async with aclosing(self._endpoint.stream(body, purse, "form")) as chunks:
+            async for chunk in chunks:
+                usage = self._endpoint.usage(chunk) or usage
+                parts.append((chunk.choices[0].delta.content or "") if chunk.choices else "")
+        return Written("".join(parts).strip(), usage=usage)
 
     async def rewrite(self, question: str, turns: Sequence[Turn], purse: Purse | None = None) -> Rewritten:
         """One call, not tried again: its caller has little time."""

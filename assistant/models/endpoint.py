@@ -29,12 +29,18 @@ TOO_LATE = "The language model did not begin to answer in time."
 TRANSIENT = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError, openai.ConflictError)
 # What servers say that know no functions: vLLM without a tool parser, llama.cpp without templates, Ollama, …
 NO_FUNCTIONS = re.compile(r"\btools?\b|tool[_ -](?:choice|call)|\bfunctions?\b|function[_ -]call", re.IGNORECASE)
+# And of those that let no schema bind what is written, or not this one.
+NO_SCHEMA = re.compile(r"response_?format|json_?object|schema|structured|guided|grammar", re.IGNORECASE)
 NOT_THAT = frozenset({"context_length_exceeded", "invalid_function_parameters", "rate_limit_exceeded"})
-NO_FUNCTIONS_STATUS = frozenset({400, 404, 405, 415, 422, 500, 501})
+REFUSING = frozenset({400, 404, 405, 415, 422, 500, 501})
 
 
 class FunctionsRefused(ModelError):
     """The endpoint does not take functions."""
+
+
+class SchemaRefused(ModelError):
+    """The endpoint does not take a JSON schema for what is written, or not this one."""
 
 
 def create_client(settings: Settings) -> openai.AsyncOpenAI:
@@ -141,9 +147,12 @@ class Endpoint:
                 raise ModelTimeout(TOO_LATE) from None
             except openai.OpenAIError as error:
                 wait = random.uniform(0.1, 0.4) * 2**attempt  # noqa: S311 - jitter
-                if "tools" in body and _knows_no_functions(error):
+                if "tools" in body and _refuses(error, NO_FUNCTIONS):
                     paid.unsent()
                     raise FunctionsRefused("The language model's endpoint takes no functions.") from error
+                if "response_format" in body and _refuses(error, NO_SCHEMA):
+                    paid.unsent()
+                    raise SchemaRefused("The language model refused the request for its JSON schema.") from error
                 if not isinstance(error, TRANSIENT):
                     paid.unsent()
                     raise ModelError(f"The language model refused the request ({type(error).__name__}).") from error
@@ -169,10 +178,11 @@ def _cached(chunk: Any) -> int:
     return getattr(details, "cached_tokens", None) or 0
 
 
-def _knows_no_functions(error: openai.OpenAIError) -> bool:
-    if not isinstance(error, openai.APIStatusError) or error.status_code not in NO_FUNCTIONS_STATUS:
+def _refuses(error: openai.OpenAIError, words: re.Pattern[str]) -> bool:
+    """Whether the endpoint says that it does not know a part of the request."""
+    if not isinstance(error, openai.APIStatusError) or error.status_code not in REFUSING:
         return False
-    return error.code not in NOT_THAT and NO_FUNCTIONS.search(error.message) is not None
+    return error.code not in NOT_THAT and words.search(error.message) is not None
 
 
 class _Free:

@@ -66,6 +66,14 @@ class Written:
     confidence: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What a model wrote before, and what is to be mended in it."""
+
+    text: str
+    instruction: str
+
+
 class Model(Protocol):
     """``write`` yields pieces of text as they come and ends with one ``Written``; raises ``ModelError``."""
 
@@ -114,3 +122,17 @@ class Conversing(Protocol):
         may_call: bool = True,
         purse: Purse | None = None,
     ) -> AsyncGenerator[str | Said, None]: ...
+
+
+@runtime_checkable
+class Filling(Protocol):
+    """A model that can write JSON under a schema, unless ``fills`` is False.
+
+    ``fill`` gives a reply of the kind that ``assistant.models.forms`` describes: whole, for nobody reads half a
+    document; raises ``ModelError``.
+    """
+
+    @property
+    def fills(self) -> bool: ...
+
+    async def fill(self, brief: Brief, schema: Mapping[str, Any], again: Again | None = None) -> Written: ...

@@ -14,8 +14,9 @@ from typing import Any
 
 from assistant.answering.messages import Turn
 from assistant.answering.rewriting import Rewriter, Rewritten
+from assistant.guardrails.formats import parsed
 from assistant.guardrails.verdicts import Redaction
-from assistant.models.port import Brief, Call, Conversing, Function, Model, Purse, Said, Written
+from assistant.models.port import Again, Brief, Call, Conversing, Filling, Function, Model, Purse, Said, Written
 
 Redact = Callable[[Sequence[str]], Redaction]
 
@@ -29,7 +30,7 @@ class RedactedModel:
         self.name = model.name
 
     async def write(self, brief: Brief) -> AsyncGenerator[str | Written, None]:
-        shown, redaction = _brief(brief, self._redact)
+        shown, redaction, _ = _brief(brief, self._redact)
         restoring = redaction.restoring()
         async with aclosing(self._model.write(shown)) as pieces:
             async for piece in pieces:
@@ -40,6 +41,21 @@ class RedactedModel:
                     yield replace(piece, text=redaction.restore(piece.text), quotes=quotes)
                 elif ready := restoring.feed(piece):
                     yield ready
+
+    @property
+    def fills(self) -> bool:
+        return isinstance(self._model, Filling) and self._model.fills
+
+    async def fill(self, brief: Brief, schema: Mapping[str, Any], again: Again | None = None) -> Written:
+        """The schema is somebody's who asks, so that what it says is redacted, too; its fields keep their names."""
+        assert isinstance(self._model, Filling)
+        more: list[str] = [again.text, again.instruction] if again else []
+        _texts(schema, more.append)
+        shown, redaction, rest = _brief(brief, self._redact, more)
+        left = iter(rest)
+        before = Again(next(left), next(left)) if again else None
+        written = await self._model.fill(shown, _texts(schema, lambda _text: next(left)), before)
+        return replace(written, text=_restored_json(written.text, redaction))
 
     @property
     def calls_functions(self) -> bool:
@@ -88,14 +104,14 @@ class RedactedModel:
         await self._model.close()
 
 
-def _brief(brief: Brief, redact: Redact) -> tuple[Brief, Redaction]:
-    """The brief as a model outside may read it."""
+def _brief(brief: Brief, redact: Redact, more: Sequence[str] = ()) -> tuple[Brief, Redaction, list[str]]:
+    """The brief as a model outside may read it, and ``more`` texts."""
     texts = [brief.question, brief.standalone]
     for turn in brief.turns:
         texts += [turn.question, turn.answer]
     for hit in brief.passages:
         texts += [hit.title, hit.text, *hit.heading_path]
-    redaction = redact(texts)
+    redaction = redact([*texts, *more])
     left = iter(redaction.texts)
     question, standalone = next(left), next(left)
     turns = tuple(replace(turn, question=next(left), answer=next(left)) for turn in brief.turns)
@@ -103,7 +119,19 @@ def _brief(brief: Brief, redact: Redact) -> tuple[Brief, Redaction]:
         replace(hit, title=next(left), text=next(left), heading_path=tuple(next(left) for _ in hit.heading_path))
         for hit in brief.passages
     )
-    return replace(brief, question=question, standalone=standalone, turns=turns, passages=hits), redaction
+    shown = replace(brief, question=question, standalone=standalone, turns=turns, passages=hits)
+    return shown, redaction, list(left)
+
+
+def _texts(value: Any, change: Callable[[str], Any]) -> Any:
+    """A copy with each text put through ``change``, in order; names stay."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {name: _texts(part, change) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_texts(part, change) for part in value]
+    return value
 
 
 def _each(message: Mapping[str, Any], change: Callable[[str], Any]) -> dict[str, Any]:
@@ -128,11 +156,17 @@ def _restored(call: Call, redaction: Redaction) -> Call:
     return replace(call, arguments=arguments, raw=json.dumps(arguments, ensure_ascii=False))
 
 
+def _restored_json(text: str, redaction: Redaction) -> str:
+    """JSON with values in its texts: put in as they are, a quotation mark would end one."""
+    found = parsed(text)
+    return json.dumps(_put_back(found.value, redaction), ensure_ascii=False) if found.fits else redaction.restore(text)
+
+
 def _put_back(value: Any, redaction: Redaction) -> Any:
     if isinstance(value, str):
         return redaction.restore(value)
     if isinstance(value, Mapping):
-        return {name: _put_back(part, redaction) for name, part in value.items()}
+        return {redaction.restore(name): _put_back(part, redaction) for name, part in value.items()}
     if isinstance(value, list):
         return [_put_back(part, redaction) for part in value]
     return value

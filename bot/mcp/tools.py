@@ -14,6 +14,7 @@ from assistant.answering.serial import answer_json, found_json
 from assistant.database import groups, reading
 from assistant.database.access import Holder
 from assistant.errors import AlmanacError, NotFound, QuestionRejected
+from assistant.guardrails.formats import Format
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.filters import NAMES, FilterError, from_arguments
 from assistant.services import Services
@@ -69,6 +70,10 @@ OFFERS = (
             ["question"],
             question={"type": "string", "description": "The question, in any language."},
             conversation={"type": "string", "format": "uuid", "description": "As an earlier answer gave it."},
+            format={
+                "type": "object",
+                "description": "A JSON schema (an object at its root): the answer's value will fit it, in `value`.",
+            },
             **_FILTERS,
         ),
     ),
@@ -129,6 +134,7 @@ class Desk:
             # It begins with the person, so that nobody can join another's.
             f"{PLATFORM}:{holder.person}:{conversation}",
             locale=holder.language, filters=_filters(arguments),
+            format=Format(arguments["format"]) if arguments.get("format") is not None else None,
         )  # fmt: skip
         answer: Answer | None = None
         async with aclosing(self._services.answering.ask(question)) as events:

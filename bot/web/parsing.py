@@ -11,6 +11,7 @@ import orjson
 from aiohttp import web
 
 from assistant.errors import AlmanacError, NotFound
+from assistant.guardrails.formats import Format
 from assistant.knowledge.filters import NAMES, FilterError, Filters, from_arguments
 
 MAX_REASON = 2_000
@@ -84,6 +85,13 @@ def _filters(given: Mapping[str, Sequence[str]]) -> Filters:
         return from_arguments(given)
     except FilterError as error:
         raise Refused(400, str(error)) from None
+
+
+def format_of(body: Mapping[str, Any]) -> Format | None:
+    """The JSON schema in ``format``. Raises ``QuestionRejected`` where it is none."""
+    if body.get("format") is None:
+        return None
+    return Format(body["format"])
 
 
 def uuid_field(value: object, name: str) -> uuid.UUID:

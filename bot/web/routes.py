@@ -134,7 +134,7 @@ def _question(body: dict[str, object], person: Person) -> Question:
     conversation_id = uuid.uuid4() if conversation is None else parsing.uuid_field(conversation, "conversation")
     return Question(
         text, person.name, person.audience, PLATFORM, person.conversation(conversation_id),
-        filters=parsing.filters_of(body),
+        filters=parsing.filters_of(body), format=parsing.format_of(body),
     )  # fmt: skip
 
 

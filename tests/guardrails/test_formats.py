@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.errors import SettingsError
+from assistant.errors import QuestionRejected
 from assistant.guardrails.formats import Format
 
 SCHEMA = {
@@ -37,5 +37,5 @@ def test_what_does_not_fit_is_said_and_an_instruction_given(text: str, problem: 
 
 
 def test_a_wrong_schema_is_named() -> None:
-    with pytest.raises(SettingsError, match="no JSON schema"):
+    with pytest.raises(QuestionRejected, match="no JSON schema"):
         Format({"type": "thing"})
