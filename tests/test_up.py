@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -19,6 +20,8 @@ import psutil
 import pytest
 
 from assistant.embedded import free_port
+from tests.core.functions_double import calls, says, served
+from tests.tools.whole import IS_ON_CALL
 
 ALMANAC = [sys.executable, "-m", "bot.terminal"]
 
@@ -50,13 +53,13 @@ def environment(home: Path) -> dict[str, str]:
     return os.environ | {"ALMANAC_HOME": str(home)}
 
 
-def start(home: Path, port: int, *options: str) -> Up:
+def start(home: Path, port: int, *options: str, **more: str) -> Up:
     home.mkdir(parents=True, exist_ok=True)
     errors = home / "up.err"
     with errors.open("w") as stderr:
         process = subprocess.Popen(
             [*ALMANAC, "up", "--port", str(port), "--json", *options],
-            env=environment(home), stdout=subprocess.PIPE, stderr=stderr, text=True,
+            env=environment(home) | more, stdout=subprocess.PIPE, stderr=stderr, text=True,
         )  # fmt: skip
     assert process.stdout is not None
     with process.stdout:
@@ -65,8 +68,10 @@ def start(home: Path, port: int, *options: str) -> Up:
     return Up(process, home, json.loads(line))
 
 
-def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*ALMANAC, *arguments], env=environment(home), capture_output=True, text=True, timeout=120)
+def run(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*ALMANAC, *arguments], env=environment(home) | more, capture_output=True, text=True, timeout=120
+    )
 
 
 def ask(web: str, question: str) -> dict[str, object]:
@@ -197,6 +202,44 @@ def test_sigterm_stops_all_of_it_and_the_next_start_reads_nothing_again(up: Up) 
     finally:
         again.process.kill()
     eventually(lambda: servers_of(up.home) == [], 10)
+
+
+@pytest.mark.timeout(400)  # it may have to read the handbook first, and starts the terminal nine times
+async def test_with_a_model_the_companys_api_is_asked_and_changed_once_somebody_approves(home: Path) -> None:
+    """In the home of the tests above, whose handbook is read already."""
+    own = home / "up"
+    async with served() as model:
+        named = {"ALMANAC_LLM_BASE_URL": f"{model.url}/v1", "ALMANAC_LLM_MODEL": "small-1"}
+
+        async def almanac(*arguments: str, code: int = 0) -> str:
+            done = await asyncio.to_thread(run, own, *arguments, **named)
+            assert done.returncode == code, done.stdout + done.stderr
+            assert "Traceback" not in done.stderr
+            return done.stdout
+
+        running = await asyncio.to_thread(start, own, free_port(), **named)
+        try:
+            model.behaviours += [calls(("whoIsOnCall", {"service": "ledger"})), IS_ON_CALL]
+            said = await almanac("ask", "Who is on call for ledger right now?")
+            assert " is on call for ledger [1]." in said
+            assert "[1] Who is on call now  asked 20" in said
+            arguments = {"name": "finder", "environment": "staging", "reason": "It hangs."}
+            model.behaviours += [calls(("restartService", arguments)), says("I have restarted it.")]
+            answer = json.loads(await almanac("ask", "Restart finder in staging, it hangs", "--json"))
+            assert answer["outcome"] == "waiting_for_approval"
+            [pending] = answer["approvals"]
+            assert list(pending["arguments"].items()) == list(arguments.items())
+            number = pending["id"][:8]
+            assert number in await almanac("approvals")
+            await almanac("approvals", "approve", number, code=1)  # nobody is there to be asked once more
+            ended = [json.loads(await almanac("approvals", "approve", number, "--yes", "--json")) for _ in range(2)]
+            assert [it["state"] for it in ended] == ["done", "done"]
+            finder = json.loads(await almanac("tools", "call", "getService", "name=finder", "--json"))
+            assert finder["data"]["last_restart"]["id"] == "R-1001" == json.loads(ended[0]["result"])["id"]
+            await almanac("down")
+            assert await asyncio.to_thread(running.process.wait, 60) == 0
+        finally:
+            running.process.kill()
 
 
 def test_after_a_kill_of_the_whole_the_next_start_on_the_same_port_works(home: Path) -> None:

@@ -28,6 +28,7 @@ from tests.core.parts import Page, shelve
 from tests.slack.double import ANNA, BEN, SlackDouble, send_click, send_event
 from tests.slack.world import hurry, live, settled
 from tests.tools.whole import (
+    IS_ON_CALL,
     Asked,
     Company,
     Json,
@@ -37,7 +38,6 @@ from tests.tools.whole import (
     in_schema_says,
     obeys,
     opened,
-    quotes,
     settings_of,
     somebody,
 )
@@ -141,9 +141,6 @@ def cites_who_is_on_call(asked: Asked, company: Json) -> None:
     [use] = answer["calls"]
     assert (use["tool"], use["arguments"], use["outcome"], use["status"], use["n"]) == (*WHO_CALLS, "done", 200, 1)
     assert asked.streamed == answer["text"]
-
-
-IS_ON_CALL = quotes(r'"on_call":"([^"]+)"', "{} is on call for ledger")
 
 
 async def test_a_question_is_answered_by_the_companys_own_api(

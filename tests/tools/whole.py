@@ -161,6 +161,9 @@ def quotes(pattern: str, sentence: str) -> Behaviour:
     return tells(words)
 
 
+IS_ON_CALL = quotes(r'"on_call":"([^"]+)"', "{} is on call for ledger")  # of what the company's API says
+
+
 def obeys(model: ObedientModel) -> Behaviour:
     """Does all that anybody tells it, in OpenAI's form."""
 
