@@ -6,7 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
 from typer.testing import CliRunner
@@ -80,6 +84,82 @@ def test_ask_prints_one_document_with_a_cited_answer(home: Path) -> None:
         "After that, ask the payments team to roll forward.",
     )
     assert answer["usage"] == {"prompt_tokens": 0, "completion_tokens": 0, "cost_usd": 0.0}
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"minutes": {"type": "integer"}, "command": {"type": "string"}},
+    "required": ["minutes"],
+}
+
+
+class Filling(BaseHTTPRequestHandler):
+    """A language model that fills in every form with the value that its path holds."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        value = json.loads(unquote(self.path.split("/")[1]))
+        delta = {"content": json.dumps({"sources": [1, 2], "value": value})}
+        chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        events = [{**chunk, "choices": [{"index": 0, "delta": delta, "finish_reason": "stop"}]}]
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.wfile.write(b"".join(b"data: %s\n\n" % json.dumps(event).encode() for event in events))
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def filling() -> Iterator[Callable[[object], dict[str, str]]]:
+    """The environment of a command whose model gives a value."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Filling)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def environment(value: object) -> dict[str, str]:
+        base = f"http://127.0.0.1:{server.server_port}/{quote(json.dumps(value), safe='')}/v1"
+        return {"ALMANAC_LLM_BASE_URL": base, "ALMANAC_LLM_MODEL": "small-1"}
+
+    yield environment
+    server.shutdown()
+    server.server_close()
+
+
+def test_ask_in_a_format_prints_the_value_alone(
+    home: Path, tmp_path: Path, filling: Callable[[object], dict[str, str]]
+) -> None:
+    file = tmp_path / "schema.json"
+    file.write_text(json.dumps(SCHEMA))
+    asked = ("ask", "How do I roll back payments, and within how many minutes?", "--format", str(file))
+    value = {"minutes": 45, "command": "ferry rollback payments"}
+    result = almanac(*asked, home=home, **filling(value))
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == value
+    whole = almanac(*asked, "--json", home=home, **filling(value))
+    answer = json.loads(whole.stdout)
+    assert (answer["outcome"], answer["value"]) == ("answered", value)
+    assert "rollback.md" in [citation["external_id"] for citation in answer["citations"]]
+    wrong = almanac(*asked, home=home, **filling({"minutes": 44}))
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert "none that supports an answer" in wrong.stderr
+    assert "rollback.md" in wrong.stderr
+
+
+def test_a_format_needs_a_model_and_a_schema(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "schema.json"
+    for written, sentence in (
+        (json.dumps(SCHEMA), "An answer in a format needs a language model, and none is set up here."),
+        ("{", "is no JSON."),
+        ("[]", "The format must be a JSON schema: an object."),
+    ):
+        file.write_text(written)
+        result = almanac("ask", "How do I roll back payments?", "--format", str(file), home=home)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert sentence in " ".join(result.stderr.split())
+    missing = almanac("ask", "How?", "--format", str(tmp_path / "none.json"), home=home)
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert "cannot be read" in missing.stderr
 
 
 def test_ask_shows_a_person_the_answer_and_its_source(home: Path) -> None:

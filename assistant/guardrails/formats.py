@@ -75,6 +75,8 @@ class Format:
             Draft202012Validator.check_schema(self.schema)
         except jsonschema.SchemaError as error:
             raise QuestionRejected(f"The format is no JSON schema: {_line(error.message)}.") from None
+        except (RecursionError, OverflowError):  # of a pattern
+            raise QuestionRejected("The format holds a pattern that cannot be read.") from None
         if self.schema.get("type") != "object":
             raise QuestionRejected('The format must be a JSON schema with "type": "object" at its root.')
         parts = dict(subschemas(self.schema))

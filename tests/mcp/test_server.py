@@ -25,7 +25,9 @@ from assistant.database.access import Holder
 from assistant.database.session import Sessions
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.embedding import TransformerEmbedder
+from assistant.models.client import OpenAIModel
 from bot.mcp import add_mcp
+from tests.core.functions_double import says, served
 from tests.web.conftest import build
 from tests.web.library import ONCALL, ROLLBACK, SECRET, FakeModel, shelve
 
@@ -85,6 +87,24 @@ async def test_an_answer_comes_with_its_citations_and_its_progress(serve: Connec
     assert result.structured_content["citations"][0]["title"] == "Rolling back"
     assert "[1] Rolling back" in result.content[0].text
     assert stages == ["searching", "writing"]
+
+
+async def test_an_answer_comes_in_the_format_that_was_asked_for(serve: Connect) -> None:
+    schema = {"type": "object", "properties": {"minutes": {"type": "integer"}}, "required": ["minutes"]}
+    asked_for = {"question": "How do I roll back a deployment?", "format": schema}
+    async with served() as double:
+        model = OpenAIModel(double.settings())
+        double.behaviours.append(says('{"sources": [1], "value": {"minutes": 45}}'))
+        url = await serve(model)
+        async with client(url) as asked:
+            result = await asked.call_tool("ask", asked_for)
+            wrong = await asked.call_tool("ask", asked_for | {"format": {"type": "array"}})
+        await model.close()
+    assert result.structured_content["value"] == {"minutes": 45}
+    assert '"minutes": 45' in result.content[0].text
+    assert "[1] " in result.content[0].text
+    assert wrong.is_error
+    assert "at its root" in wrong.content[0].text
 
 
 async def test_a_conversation_goes_on_and_is_nobody_elses(serve: Connect, sessions: Sessions) -> None:

@@ -11,7 +11,10 @@ from sqlalchemy import text
 
 from assistant.database.session import Sessions
 from assistant.errors import ModelError
+from assistant.models.client import OpenAIModel
+from assistant.strings import say
 from bot.web import stream
+from tests.core.functions_double import says, served
 from tests.web.client import ROLL_BACK, answer, ask, conversation_id, events, refusal
 from tests.web.conftest import Serve
 from tests.web.library import FakeModel
@@ -207,3 +210,47 @@ async def test_many_askers_at_once_get_their_own_answers(serve: Serve, shelved: 
     assert sorted(question for question, _ in await stored(sessions)) == sorted(
         f"How do I roll back, {n}?" for n in range(12)
     )
+
+
+SCHEMA = {"type": "object", "properties": {"minutes": {"type": "integer"}}, "required": ["minutes"]}
+
+
+async def test_a_format_gives_a_value_beside_the_text(
+    serve: Serve, shelved: None, browser_like: aiohttp.ClientSession
+) -> None:
+    """The real client: what the page's own model writes has no format."""
+    reply = {"sources": [1], "value": {"minutes": 45}}
+    async with served() as double:
+        model = OpenAIModel(double.settings())
+        double.behaviours.append(says(json.dumps(reply)))
+        site = await serve(model)
+        found = await ask(browser_like, site.url, format=SCHEMA)
+        await model.close()
+    assert [name for name, _ in found] == ["progress", "progress", "done"]
+    done = found[-1][1]
+    assert (done["outcome"], done["value"]) == ("answered", {"minutes": 45})
+    assert done["text"] == '```json\n{\n  "minutes": 45\n}\n```\n[1]'
+    assert [citation["n"] for citation in done["citations"]] == [1]
+
+
+async def test_an_answer_without_a_format_has_no_value(site: Site, browser_like: aiohttp.ClientSession) -> None:
+    assert (await answer(browser_like, site.url))["value"] is None
+    done = await answer(browser_like, site.url, format=SCHEMA)
+    assert (done["outcome"], done["text"]) == ("failed", say("formats.no_model"))
+
+
+@pytest.mark.parametrize(
+    ("schema", "sentence"),
+    [
+        ("object", "The format must be a JSON schema: an object."),
+        ({"type": "array"}, 'The format must be a JSON schema with "type": "object" at its root.'),
+        ({"type": "object", "title": "a" * 16_000}, "The format is longer than 16,000 characters."),
+        ({"type": "object", "minProperties": "one"}, "The format is no JSON schema: 'one' is not of type 'integer'."),
+    ],
+)
+async def test_a_format_that_is_none_is_refused_before_anything_is_asked(
+    site: Site, browser_like: aiohttp.ClientSession, sessions: Sessions, schema: object, sentence: str
+) -> None:
+    async with browser_like.post(f"{site.url}/api/ask", json={"question": ROLL_BACK, "format": schema}) as response:
+        assert await refusal(response, 400) == sentence
+    assert await stored(sessions) == []
