@@ -98,7 +98,7 @@ def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path, embedding_threads=1)
+    return Settings(home=tmp_path, embedding_threads=1, questions_per_minute=0)
 
 
 @asynccontextmanager
