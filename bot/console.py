@@ -113,7 +113,7 @@ def _show_sources(console: Console, title: str, citations: Sequence[dict[str, An
         place = " › ".join([citation["title"], *citation["heading_path"]])
         line = Text(f"[{citation['n']}] ", style="cyan")
         line.append(place, style=f"link {citation['url']}" if citation["url"] else "")
-        asked = f"asked {citation['indexed'][:16].replace('T', ' ')}" if citation.get("tool") else ""
+        asked = f"asked {citation['indexed'][:16].replace('T', ' ')} UTC" if citation.get("tool") else ""
         line.append(f"  {asked or citation['external_id']}", style="dim")
         lines.append(line)
     console.print(Padding(Group(*lines), (1, 0, 1, 0)))

@@ -19,6 +19,7 @@ from assistant.knowledge.audience import Audience
 from assistant.knowledge.lexical import query_terms
 from assistant.knowledge.search import Hit
 from assistant.knowledge.sentences import split_units
+from assistant.strings import say
 
 QUOTE_CHARACTERS = 300
 DETAIL_CHARACTERS = 200
@@ -182,3 +183,8 @@ def without_dead(shown: str, citations: Sequence[Citation], alive: set[int]) -> 
 
     text_now = re.sub(r"\[(\d{1,3})\](?!\()", mark, shown)
     return text_now, tuple(replace(item, n=numbers[item.n]) for item in kept)
+
+
+def asked(citation: Citation, language: str) -> str:
+    """When the tool was asked that said it; documents have an age instead."""
+    return say("tools.asked", language, time=(citation.indexed or "")[:16].replace("T", " "))

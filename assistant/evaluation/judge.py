@@ -139,7 +139,7 @@ def _model(endpoint: Endpoint, spent: list[Usage]) -> Any:
             body = {"messages": [{"role": "user", "content": prompt}], "max_tokens": TOKENS}
             try:
                 completion = await endpoint.once(body, None, "judge")
-            except openai.OpenAIError as error:
+            except (openai.OpenAIError, ValueError) as error:
                 raise ModelError(f"The judge did not answer ({type(error).__name__}).") from error
             spent.append(endpoint.usage(completion) or NOTHING_USED)
             return completion.choices[0].message.content or "" if completion.choices else ""

@@ -15,6 +15,7 @@ from typing import Any
 
 import openai
 import structlog
+from openai.types.chat import ChatCompletion
 
 from assistant.answering.messages import Usage
 from assistant.errors import ModelError, ModelTimeout
@@ -90,6 +91,8 @@ class Endpoint:
             except openai.APIStatusError:
                 paid.unsent()
                 raise
+            if not isinstance(completion, ChatCompletion):  # the client hands on what is no JSON as it came
+                raise ValueError("The endpoint sent no chat completion.")  # noqa: TRY004 - as for JSON that is none
             if completion.usage is not None:
                 paid.used(self.usage(completion) or Usage(), _cached(completion))
             return completion

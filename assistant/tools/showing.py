@@ -134,8 +134,26 @@ def _told(result: Mapping[str, Any] | None, language: str) -> str:
     if result is None:
         return ""
     text = str(result.get("text") or result.get("error") or "").strip()
-    text = "\n".join(visible(line) for line in text.splitlines()) or say("approvals.nothing_back", language)
+    text = "\n".join(visible(line) for line in _lines(text)) or say("approvals.nothing_back", language)
     return text if len(text) <= RESULT_CHARS else text[: RESULT_CHARS - 1] + "…"
+
+
+def _lines(text: str) -> list[str]:
+    """A JSON object as a line for each of its fields; any other text as the lines that it has."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        return text.splitlines()
+    return [f"{name}: {_plain(part)}" for name, part in value.items()]
+
+
+def _plain(value: object) -> str:
+    """Words as they are, where they are one line; anything else as JSON."""
+    if isinstance(value, str) and value.splitlines() == [value]:
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _who(approval: Approval, language: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 
+from assistant.answering.citations import asked
 from assistant.answering.messages import Citation
 from assistant.strings import say
 from bot.slack.clean import escape, lies, quiet, web_address
@@ -78,6 +79,8 @@ def _place(citation: Citation, mark: str) -> str:
 
 
 def _age(citation: Citation, language: str, today: date) -> str:
+    if citation.tool:
+        return asked(citation, language)
     for key, stamp in (("slack.updated", citation.updated), ("slack.read", citation.indexed)):
         day = day_of(stamp)
         if day is not None:

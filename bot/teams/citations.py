@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from assistant.answering.citations import asked
 from assistant.answering.messages import Citation
 from assistant.strings import say
 
@@ -75,7 +76,9 @@ def place_in(citation: Citation) -> str:
 
 
 def age(citation: Citation, language: str, now: datetime | None = None) -> str:
-    """When the document was last changed, else when it was last read; "" where neither is known."""
+    """When the document was last changed, else last read, or the tool was asked; "" where nothing is known."""
+    if citation.tool:
+        return asked(citation, language)
     if when := _date(citation.updated):
         return say("teams.updated", language, age=_ago(when, language, now))
     if when := _date(citation.indexed):

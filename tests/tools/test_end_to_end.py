@@ -38,6 +38,8 @@ from tests.tools.whole import (
     in_schema_says,
     obeys,
     opened,
+    quotes,
+    rewrites,
     settings_of,
     somebody,
 )
@@ -203,6 +205,27 @@ async def proposed(whole: Whole, slack: SlackDouble, service: str, **more: Any) 
     return event
 
 
+async def test_a_question_and_the_one_that_follows_it_in_slack(whole: Whole, slack: SlackDouble) -> None:
+    said = len(slack.visible)
+    whole.model.behaviours.clear()
+    whole.model.behaviours.extend([calls(WHO_CALLS), IS_ON_CALL])
+    first = slack.mention(WHO)
+    await send_event(whole.events_url, first)
+    await slack.wait(lambda: len(slack.visible) == said + 1, 30)
+    who = slack.visible[-1]
+    assert who["blocks"][0]["text"].endswith(" is on call for ledger [1].")
+    assert re.search(r"\[1\] Who is on call now · asked 20\d\d-\d\d-\d\d \d\d:\d\d UTC", words(who))
+
+    whole.model.requests.clear()
+    is_too = quotes(r'"on_call":"([^"]+)"', "{} is on call for finder")
+    rewritten = rewrites("Who is on call for finder right now?")
+    whole.model.behaviours.extend([rewritten, calls(("whoIsOnCall", {"service": "finder"})), is_too])
+    await send_event(whole.events_url, slack.mention("and for finder?", thread_ts=first["event"]["ts"]))
+    await slack.wait(lambda: len(slack.visible) == said + 2, 30)
+    assert slack.visible[-1]["blocks"][0]["text"].endswith(" is on call for finder [1].")
+    assert len(whole.model.requests) == 3
+
+
 async def test_a_restart_waits_on_a_card_and_happens_once(
     whole: Whole, slack: SlackDouble, company: Company, sessions: Sessions
 ) -> None:
@@ -227,6 +250,7 @@ async def test_a_restart_waits_on_a_card_and_happens_once(
     assert len(cards(slack, thread)) == 2
     assert all("approval_yes" not in words(it) for it in cards(slack, thread))
 
+    assert "state: rolling" in words(cards(slack, thread)[0])
     assert await company.restarts() == before + 1
     made = await company.last_restart("finder")
     assert made is not None

@@ -24,7 +24,7 @@ from bot.app import create_application
 from bot.sample_tools import SECRET as TOKEN_NAME
 from bot.sample_tools import SOURCE
 from bot.state import SampleTools
-from tests.core.functions_double import Behaviour, Double, call, streams
+from tests.core.functions_double import USAGE, Behaviour, Double, call, streams
 from tests.slack.double import BEN, BOT_TOKEN, SECRET, TEAM, SlackDouble
 from tests.web.client import ask
 
@@ -191,6 +191,18 @@ def in_schema_says(text: str) -> Behaviour:
 
 def _in_pieces(text: str) -> Behaviour:
     return streams(*({"content": text[at : at + 7]} for at in range(0, len(text), 7)))
+
+
+def rewrites(question: str) -> Behaviour:
+    """Answers in one piece, as it is asked to when a question leans on the conversation."""
+
+    async def behave(_request: web.Request, body: Json) -> web.StreamResponse:
+        assert not body.get("stream")
+        choice = {"index": 0, "message": {"role": "assistant", "content": question}, "finish_reason": "stop"}
+        return web.json_response({"id": "c", "object": "chat.completion", "created": 1, "model": MODEL,
+                                  "choices": [choice], "usage": USAGE})  # fmt: skip
+
+    return behave
 
 
 def dies(after: str = "") -> Behaviour:
