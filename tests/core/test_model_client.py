@@ -192,7 +192,7 @@ async def test_a_question_is_rewritten_in_one_short_call(endpoint: Endpoint) -> 
         10,
     )
     assert found.usage.cost_usd == pytest.approx((200 * 0.15 + 10 * 0.6) / 1e6)
-    assert len(endpoint.requests) == 2  # an answer waits for it: it is not tried again
+    assert len(endpoint.requests) == 3  # an answer waits for it: it is not tried again
     asked = endpoint.requests[0]
     assert (asked["max_tokens"], asked.get("stream")) == (120, None)
     assert asked["messages"][1]["content"].count("</conversation>") == 1
