@@ -132,7 +132,7 @@ def card(approval: Approval) -> Panel:
     width = max((len(name) for name, _ in view.rows), default=0)
     lines += [Text.assemble((f"{name.ljust(width)}  ", "cyan"), value) for name, value in view.rows]
     lines += ["", *(Text(note, style="dim") for note in view.notes), Text(f"{view.status}.", style=f"bold {colour}")]
-    for heading, told in (("Before", view.before), ("Result", view.result)):
+    for heading, told in (("Result", view.result), ("Before", view.before)):
         lines += [Text(heading, style="dim"), Text(told)] if told else []
     title = Text.assemble((view.title, "bold"), (f"  {approval.number}", "dim"))
     return Panel(Group(*lines), title=title, title_align="left", border_style=colour, expand=False, padding=(0, 1))

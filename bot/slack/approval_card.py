@@ -23,10 +23,10 @@ def card(approval: Approval, language: str) -> Part:
         *(blocks.context(_text(note)) for note in view.notes),
         blocks.context(f"*{_text(view.status)}*"),
     ]
-    if view.before:
-        below += [blocks.context(say("approvals.before", language)), blocks.code(view.before)]
     if view.result:
         below += [blocks.context(say("approvals.result", language)), blocks.code(view.result)]
+    if view.before:
+        below += [blocks.context(say("approvals.before", language)), blocks.code(view.before)]
     if view.open:
         below.append(_buttons(approval, view, language))
     plain = escape(f"{view.title}: {view.status}.\n{exact(view)}\n{view.result}".strip())

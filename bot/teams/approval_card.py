@@ -37,10 +37,10 @@ def _card(approval: Approval, view: Shown, language: str) -> Card:
         *(_line(note, isSubtle=True, size="Small") for note in view.notes),
         _line(view.status, weight="Bolder", color=_COLOURS.get(view.state, "Default")),
     ]
-    if view.before:
-        body += [_line(say("approvals.before", language), isSubtle=True, size="Small"), _code(view.before.splitlines())]
     if view.result:
         body += [_line(say("approvals.result", language), isSubtle=True, size="Small"), _code(view.result.splitlines())]
+    if view.before:
+        body += [_line(say("approvals.before", language), isSubtle=True, size="Small"), _code(view.before.splitlines())]
     return cards.card(body, _buttons(approval, language) if view.open else ())
 
 

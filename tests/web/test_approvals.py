@@ -218,7 +218,7 @@ async def test_the_card_on_the_page_asks_once_more_and_then_says_what_came_of_it
     await card.get_by_role("button", name="Approve").click()
     await card.get_by_role("button", name="Run it").dblclick()
     await expect(card.locator(".status")).to_contain_text(": done")
-    await expect(card.locator("pre").last).to_have_text("checkout restarts")
+    await expect(card.locator("pre").first).to_have_text("checkout restarts")
     await expect(card.get_by_role("button")).to_have_count(0)
     assert board.restarts == ["checkout"]
     await page.reload()

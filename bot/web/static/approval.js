@@ -42,8 +42,8 @@ export class ApprovalCard {
       table(now),
       ...now.notes.map((note) => h("p", { class: "note" }, note)),
       h("p", { class: "status" }, now.status),
-      ...told("Before", now.before),
       ...told("Result", now.result),
+      ...told("Before", now.before),
       ...(now.may_deny ? [this.#buttons()] : []),
       this.said,
     );
