@@ -15,7 +15,7 @@ from assistant.errors import AlmanacError
 from assistant.evaluation.collection import Collection, read_collection
 from assistant.settings import Settings
 from bot import console as show
-from bot import evaluating_suites
+from bot import evaluating_preferences, evaluating_suites
 from bot.backend import command_settings, open_database
 from bot.evaluating_index import load_of, scratch_services
 from bot.evaluating_runs import stoppable
@@ -98,3 +98,4 @@ async def _evaluate(settings: Settings, collection: Collection, err: Console) ->
 
 
 app.add_typer(evaluating_suites.app)
+app.add_typer(evaluating_preferences.app)

@@ -19,13 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from assistant.knowledge import pairs
+from assistant.knowledge.embedder_port import Question
 from assistant.knowledge.lexical import CONTEXT_WEIGHT, plain_terms, saturate, term_id
+from assistant.knowledge.token_vectors import Asked, fits
 
 Floats = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.float32]
 
-SIMILARITY = "similarity"
-NAMES = (SIMILARITY, "title similarity", "bm25", "title overlap", "text overlap", "pairs", "log length")
+SIMILARITY, LENGTH = "similarity", "log length"
+NAMES = (SIMILARITY, "title similarity", "tokens", "bm25", "title overlap", "text overlap", "pairs", LENGTH)
 _SPACES = re.compile(r"\s+")
 
 
@@ -47,12 +49,17 @@ class Passage:
 class Texts:
     """Passages with their word statistics and vectors.
 
-    ``vectors``, ``titles``: of length 1, shape (passages, dimensions), in the passages' order.
+    ``vectors``, ``titles``: of length 1, shape (passages, dimensions), in the passages' order. ``kept``: their tokens'
+    vectors, as ``token_vectors.packed`` makes them; None for a passage without.
     """
 
-    def __init__(self, passages: Sequence[Passage], vectors: Vectors, titles: Vectors) -> None:
-        if not passages or not len(passages) == len(vectors) == len(titles):
+    def __init__(
+        self, passages: Sequence[Passage], vectors: Vectors, titles: Vectors, kept: Sequence[bytes | None] = ()
+    ) -> None:
+        kept = kept or [None] * len(passages)
+        if not passages or not len(passages) == len(vectors) == len(titles) == len(kept):
             raise ValueError("There must be passages, and a vector and a title's vector for each.")
+        self._kept = kept
         self.passages, self.vectors, self.titles = passages, vectors, titles
         self.keys = [passage.key for passage in passages]
         self._words = [set(map(term_id, plain_terms(passage.text))) for passage in passages]
@@ -80,23 +87,29 @@ class Texts:
                 scores[places] += self.idf(term) * np.array(values)
         return scores
 
-    def features(self, question: str, vector: Vectors, places: Sequence[int], bm25: Floats | None = None) -> Floats:
-        """One row for each of ``places``, one column for each of ``NAMES``; ``vector``: the question's, of length 1."""
-        weights = {term: self.idf(term) for term in _terms(question)}
+    def features(self, text: str, question: Question, places: Sequence[int], bm25: Floats | None = None) -> Floats:
+        """One row for each of ``places``, one column for each of ``NAMES``; ``bm25``: of all passages, where known.
+
+        The tokens' fit is 0 where none are kept: the same for all, so that it decides nothing.
+        """
+        weights = {term: self.idf(term) for term in _terms(text)}
         whole = sum(weights.values()) or 1.0
-        asked = pairs.asked(question, weights)
-        scores = self.bm25(question) if bm25 is None else bm25
+        asked = pairs.asked(text, weights)
+        scores = self.bm25(text) if bm25 is None else bm25
+        tokens = [] if question.tokens is None else [Asked(question.tokens)]
+        fit = fits(tokens, [self._kept[place] for place in places])
         rows = [
             (
-                float(self.vectors[place] @ vector),
-                float(self.titles[place] @ vector),
+                float(self.vectors[place] @ question.vector),
+                float(self.titles[place] @ question.vector),
+                0.0 if fit is None else float(fit[row]),
                 float(scores[place]) / whole,
                 sum(weights[term] for term in weights.keys() & self._heads[place]) / whole,
                 sum(weights[term] for term in weights.keys() & self._words[place]) / whole,
                 pairs.share(asked, (self.passages[place].title, self.passages[place].text)) if asked else 0.0,
                 math.log1p(len(self.passages[place].text)),
             )
-            for place in places
+            for row, place in enumerate(places)
         ]
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(NAMES))
 

@@ -10,14 +10,13 @@ what all votes together may do, a voter weighs at most ``VOTER_LIMIT``, and one 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from assistant.preferences.features import NAMES
+from assistant.preferences.features import LENGTH, NAMES
 from ml.week07_alignment import preference
 
 Floats = npt.NDArray[np.float64]
@@ -28,7 +27,7 @@ VOTER_LIMIT = 8.0  # what the votes of one voter weigh together
 ROUNDS = 3  # of weighing the voters by how well they agree
 NEAR = 0.5  # cosine under which a voted question says nothing of another
 SHRINKAGE = 1.0  # near votes that say nothing, added to those there are
-CAP = 1.5  # log-odds that all votes together may move a passage, either way
+CAP = 3.0  # log-odds that all votes together may move a passage, either way
 SUPPORT = "support of near votes"
 
 
@@ -92,8 +91,15 @@ class Learned:
         return self.model.score(np.column_stack([features, support]))
 
     def moves(self, features: Floats, vector: Vectors, keys: Sequence[str]) -> Floats:
-        """The same within ``CAP`` of their median: what may be added to a ranking."""
-        return preference.bounded(self.scores(features, vector, keys), CAP)
+        """What may be added to a ranking: the strength, each passage as long as the others, within ``CAP`` of the
+        median.
+
+        People rate what says more higher, whichever passage answers. Fitted, the length takes that blame off the other
+        features; left in the order, it would lift long passages over fitting ones (see ``bench.preferences``).
+        """
+        alike = features.copy()
+        alike[:, NAMES.index(LENGTH)] = 0.0
+        return preference.bounded(self.scores(alike, vector, keys), CAP)
 
     def effects(self) -> dict[str, float]:
         """Feature -> log-odds a unit."""
@@ -137,8 +143,3 @@ def learn(
         prior=prior,
     )
     return Learned(model, memory)
-
-
-def summary(learned: Learned) -> str:
-    """One line of JSON for a report: the effects, what they rest on."""
-    return json.dumps({"effects": learned.effects(), "weight": learned.model.pairs})
