@@ -87,7 +87,7 @@ function show({ document: source, chunks }, quote) {
 /** What a tool said has no document behind it: its words as the answer kept them. */
 function said(citation) {
   details.replaceChildren(`Asked ${new Date(citation.indexed).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}`);
-  body.replaceChildren(h("section", { class: "current", "aria-label": "What the tool said" }, h("pre", {}, citation.quote)));
+  body.replaceChildren(h("section", { class: "current", "aria-label": "What the tool said" }, h("pre", { class: "said" }, citation.quote)));
   announce(`${citation.title}: what the tool said.`);
 }
 
