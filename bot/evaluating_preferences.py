@@ -36,13 +36,13 @@ def preferences(
 
 
 async def _measure(settings: Settings, train: Path, test: Path) -> dict[str, Any]:
-    from assistant.evaluation.preferences import evaluate, read_part  # numpy and the measures: half a second
+    from assistant.evaluation.preferences import Encoded, evaluate, read_part  # numpy and the measures: half a second
     from assistant.knowledge.embedding import TransformerEmbedder
 
     parts = read_part(train), read_part(test)
     embedder = TransformerEmbedder(settings.embedding_model, threads=settings.model_threads)
     try:
-        return (await evaluate(*parts, embedder)).document()
+        return (await evaluate(*parts, Encoded(embedder))).document()
     finally:
         await embedder.close()
 

@@ -237,12 +237,11 @@ def order(question: str, asked: Question, texts: Texts, learned: Learned) -> tup
     return before, after
 
 
-async def evaluate(train: Part, test: Part, embedder: Embedder) -> Result:
+async def evaluate(train: Part, test: Part, encode: Encoded) -> Result:
     """Learn from the pairs and ratings of ``train``; measure on the pairs and the questions of ``test``.
 
     A question of the test's pairs that ``train`` also holds is left out of what is learned from.
     """
-    encode = Encoded(embedder)
     held = {vote.question for vote in test.pairs} | set(test.collection.queries.values())
     votes = [vote for vote in (train.rated or train.pairs) if vote.question not in held]
     if not votes:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 
 from assistant.evaluation.collection import BadCollection
-from assistant.evaluation.preferences import evaluate, read_part
+from assistant.evaluation.preferences import Encoded, evaluate, read_part
 from assistant.knowledge.lexical import plain_terms
 
 KINDS = ("payments", "visas", "masks", "schools", "flights", "pensions", "taxes", "buses")
@@ -71,7 +71,7 @@ def folder(path: Path, asks: str) -> Path:
 
 def test_what_people_prefer_is_learned_and_held_against_questions_not_seen(tmp_path: Path) -> None:
     train, test = folder(tmp_path / "train", "cancel booked"), folder(tmp_path / "test", "refund of")
-    found = asyncio.run(evaluate(read_part(train), read_part(test), Words())).document()
+    found = asyncio.run(evaluate(read_part(train), read_part(test), Encoded(Words()))).document()
     pairs, ndcg = found["pairwise_accuracy"], found["ndcg@10"]
     assert pairs["learned"] > pairs["similarity"]
     assert ndcg["after"] > ndcg["before"]
@@ -81,7 +81,7 @@ def test_what_people_prefer_is_learned_and_held_against_questions_not_seen(tmp_p
 def test_a_question_of_the_test_teaches_nothing(tmp_path: Path) -> None:
     part = read_part(folder(tmp_path / "one", "refund of"))
     with pytest.raises(BadCollection, match="nothing is left to learn from"):
-        asyncio.run(evaluate(part, part, Words()))
+        asyncio.run(evaluate(part, part, Encoded(Words())))
 
 
 def test_ratings_become_pairs_that_weigh_by_their_distance(tmp_path: Path) -> None:
