@@ -47,8 +47,9 @@ def _site(runner: web.AppRunner, settings: Settings) -> web.BaseSite:
 
 
 async def _warm(services: Services) -> None:
-    """Load the model, and ask the sources of tools for them, before somebody waits for it."""
+    """Load the models, and ask the sources of tools for them, before somebody waits for it."""
     await services.embedder.embed_query("warm up")
+    await services.answering.warm()
     await services.toolbox.all()
 
 

@@ -64,6 +64,12 @@ class Answering:
         self._checker = Checker(searcher.sessions, aids.guards, aids.support)
         self._writer = Writer(model, self._checker)
 
+    async def warm(self) -> None:
+        """Load what the first question would wait for."""
+        await asyncio.to_thread(detect, "warm up")
+        if self._aids.guards is not None:
+            await self._aids.guards.warm()
+
     async def ask(self, question: Question, stop: asyncio.Event | None = None) -> AsyncGenerator[AnswerEvent, None]:
         """Stream the answer: progress and text as they come, then exactly one ``Done``, stored before it is yielded.
 

@@ -133,6 +133,12 @@ class Guards:
     def _policy(self, allowed_urls: Iterable[str], readable: str) -> Policy:
         return Policy(Places.of(allowed_urls, self._settings.link_hosts), readable)
 
+    async def warm(self) -> None:
+        """Read the weights and the libraries before somebody waits for them."""
+        await self.question("warm up")
+        await self.untrusted(["warm up"])
+        await asyncio.to_thread(self.answer, "Warm up, user@example.com.")
+
     async def close(self) -> None:
         """Let go of the model of our own, if there is one."""
         if self._own is not None:
