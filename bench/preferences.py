@@ -53,8 +53,8 @@ def with_liars(part: Part, hostile: int) -> Part:
 
     def cast(vote: Vote) -> Vote:
         voter = whose[vote.question]
-        sides = {"better": vote.worse, "worse": vote.better} if voter < hostile else {}
-        return replace(vote, voter=f"voter {voter}", **sides)
+        better, worse = (vote.worse, vote.better) if voter < hostile else (vote.better, vote.worse)
+        return replace(vote, voter=f"voter {voter}", better=better, worse=worse)
 
     return replace(part, rated=[cast(vote) for vote in part.rated])
 

@@ -6,8 +6,8 @@ holds {question, passage, rating: [...]}: of two passages that one question's pe
 preferred. Without a voter's name, what was said about one question is one voter's.
 
     pairwise   of a held-out pair, does the preferred passage score higher? By the cosine alone, and learned
-    ndcg@10    the test questions' ranking as ``assistant.knowledge.ranking`` makes it in memory (fusion, feedback), and
-               with what was learned added to the scores of the first ``FIRST``
+    ndcg@10    the test questions' ranking as ``assistant.knowledge.ranking`` makes it in memory, all stages up to
+               the tokens', and with what was learned added to the scores of the first ``FIRST``
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ import numpy.typing as npt
 from assistant.evaluation.collection import BadCollection, Collection, read_collection
 from assistant.evaluation.measures import Interval, intervals, per_query
 from assistant.knowledge.embedder_port import Embedder, Question, ask, embed_with_tokens
-from assistant.knowledge.ranking import FEEDBACK, Candidates, ranked
+from assistant.knowledge.ranking import FIRST, TOKENS, Candidates, ranked
 from assistant.preferences.features import NAMES, SIMILARITY, Passage, Texts, content_key
 from assistant.preferences.model import Comparison, Learned, learn
 
 Floats = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.float32]
 
-FIRST = 20  # passages whose order votes may change
 PER_LOG_ODDS = 0.1  # of the ranking's score, 0..1
 RATINGS = {"excellent": 3.0, "acceptable": 2.0, "could be improved": 1.0, "bad": 0.0}
 BLOCK = 512  # texts embedded at once
@@ -223,17 +222,20 @@ def order(question: str, asked: Question, texts: Texts, learned: Learned) -> tup
     """Places of the passages, best first: without votes, and with them."""
     vector = asked.vector
     bm25, cosine = texts.bm25(question), (texts.vectors @ vector).astype(np.float64)
-    most = FEEDBACK.candidates
+    most = TOKENS.candidates
     chosen = np.union1d(np.argsort(-bm25, kind="stable")[:most], np.argsort(-cosine, kind="stable")[:most])
     found = Candidates(
         bm25[chosen], cosine[chosen], chosen.astype(np.int64), np.zeros(len(chosen), bool), texts.vectors[chosen]
     )
-    places, fused = ranked(FEEDBACK, found, vector)
-    before = chosen[places].tolist()
-    first = before[:FIRST]
-    moves = learned.moves(texts.features(question, asked, first, bm25), vector, [texts.keys[one] for one in first])
-    scores = fused[places[:FIRST]] + PER_LOG_ODDS * moves
-    after = [first[one] for one in np.argsort(-scores, kind="stable")] + before[FIRST:]
+    places, fused = ranked(TOKENS, found, vector)
+    head, rest = chosen[places[:FIRST]].tolist(), chosen[places[FIRST:]].tolist()
+    rows = texts.features(question, asked, head, bm25)
+    scores = fused[places[:FIRST]] + rows[:, [NAMES.index("pairs"), NAMES.index("tokens")]] @ [
+        TOKENS.pairs,
+        TOKENS.tokens,
+    ]
+    moved = scores + PER_LOG_ODDS * learned.moves(rows, vector, [texts.keys[one] for one in head])
+    before, after = ([head[one] for one in np.argsort(-arm, kind="stable")] + rest for arm in (scores, moved))
     return before, after
 
 
