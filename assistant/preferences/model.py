@@ -95,7 +95,7 @@ class Learned:
         median.
 
         People rate what says more higher, whichever passage answers. Fitted, the length takes that blame off the other
-        features; left in the order, it would lift long passages over fitting ones (see ``bench.preferences``).
+        features; left in the order, it would lift long passages over fitting ones.
         """
         alike = features.copy()
         alike[:, NAMES.index(LENGTH)] = 0.0
