@@ -219,7 +219,7 @@ def test_status_and_check_tell_the_truth(home: Path) -> None:
     checked = almanac("check", "--json", home=home)
     assert checked.returncode == 0, checked.stdout
     assert {check["name"] for check in json.loads(checked.stdout)["checks"]} == {
-        "settings", "database", "queue", "embedding model", "language model",
+        "settings", "database", "queue", "embedding model", "language model", "tools",
     }  # fmt: skip
 
 

@@ -235,7 +235,8 @@ async def test_with_a_model_the_companys_api_is_asked_and_changed_once_somebody_
             ended = [json.loads(await almanac("approvals", "approve", number, "--yes", "--json")) for _ in range(2)]
             assert [it["state"] for it in ended] == ["done", "done"]
             finder = json.loads(await almanac("tools", "call", "getService", "name=finder", "--json"))
-            assert finder["data"]["last_restart"]["id"] == "R-1001" == json.loads(ended[0]["result"])["id"]
+            assert finder["data"]["last_restart"]["id"] == "R-1001"
+            assert "R-1001" in ended[0]["result"]
             await almanac("down")
             assert await asyncio.to_thread(running.process.wait, 60) == 0
         finally:
