@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from assistant.errors import AlmanacError
 from assistant.services import Services, check_database
-from bot.mcp import add_mcp
+from bot.mcp.app import add_mcp
 from bot.measuring import measure
 from bot.slack import add_slack
 from bot.teams import add_teams

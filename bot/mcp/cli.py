@@ -24,7 +24,7 @@ def mcp() -> None:
 async def _serve(settings: Settings) -> None:
     from mcp.server.stdio import stdio_server
 
-    from bot.mcp import ANYBODY
+    from bot.mcp.app import ANYBODY
     from bot.mcp.server import create_server
     from bot.mcp.tools import Desk
 

@@ -26,7 +26,7 @@ from assistant.database.session import Sessions
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.embedding import TransformerEmbedder
 from assistant.models.client import OpenAIModel
-from bot.mcp import add_mcp
+from bot.mcp.app import add_mcp
 from tests.core.functions_double import says, served
 from tests.web.conftest import build
 from tests.web.library import ONCALL, ROLLBACK, SECRET, FakeModel, shelve
