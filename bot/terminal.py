@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import os
 import signal
@@ -67,13 +68,28 @@ BeforeOption = Annotated[str | None, typer.Option("--before", help="Last changed
 
 def main() -> None:
     """Run the command; turn expected failures into one sentence on standard error."""
+    code: object = 0
     try:
         app()
     except AlmanacError as error:
         show.error_console().print(Text(str(error), style="red"))
-        sys.exit(1)
+        code = 1
     except KeyboardInterrupt:
-        sys.exit(130)
+        code = 130
+    except SystemExit as ended:
+        code = ended.code
+    _leave(code)
+
+
+def _leave(code: object) -> None:
+    """End at once, after what was to be done at the end: taking torch apart takes longer than most commands."""
+    if isinstance(code, str):  # as Python does it
+        sys.stderr.write(f"{code}\n")
+    with contextlib.suppress(BrokenPipeError):
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 0 if code is None else 1)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
