@@ -48,7 +48,9 @@ class Tooling:
             tools = await self._workshop.tools_for(work.question, audience, work.language)
             if work.flagged:  # what reads like an attack may look things up, and change nothing
                 tools = [tool for tool in tools if not tool.writes]
-            route = await self._router.route(work.asked, tools, work.result, query=work.query)
+            route = await self._router.route(
+                work.asked, tools, work.result, language=work.language, query=work.query, turns=work.turns
+            )
         log.info("route", kind=route.kind, probability=round(route.probability, 3), tools=len(tools))
         return route
 

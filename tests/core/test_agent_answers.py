@@ -266,6 +266,14 @@ async def test_what_nobody_asked_of_us_calls_nothing(desk: Desk) -> None:
     assert all("tools" not in request for request in desk.double.requests)
 
 
+async def test_yes_to_a_question_of_the_models_is_given_the_tools_again(desk: Desk) -> None:
+    first = await desk.ask("Please restart the service ledger", says("In staging?"), conversation="talk")
+    assert (first.outcome, first.text) == (Outcome.ANSWERED, "In staging?")
+    asked = (calls(("restart_service", {"service": "ledger"})), says("It waits."))
+    answer = await desk.ask("yes", says("Shall ledger be restarted in staging?"), *asked, conversation="talk")
+    assert answer.outcome is Outcome.WAITING_FOR_APPROVAL
+
+
 def test_a_question_is_never_small_talk() -> None:
     for text in ("hi, how do I roll back?", "thanks, and in staging?", "what can doorman do?", "?", "…", "help ledger"):
         assert small_talk(text, "en") is None, text
