@@ -49,7 +49,7 @@ async def rewritten(
         return None
     try:
         async with asyncio.timeout(seconds):
-            found = await (model.rewrite(question, turns, purse) if purse else model.rewrite(question, turns))
+            found = await model.rewrite(question, turns, purse)
     except (TimeoutError, ModelError) as error:
         log.info("rewrite.left_out", reason=type(error).__name__)
         return None

@@ -93,7 +93,7 @@ class Rewriting(FakeModel):
         self.answer = rewrite
         self.rewrites: list[str] = []
 
-    async def rewrite(self, question: str, turns: Sequence[Turn]) -> Rewritten:
+    async def rewrite(self, question: str, turns: Sequence[Turn], purse: object = None) -> Rewritten:
         self.rewrites.append(question)
         if self.answer is None:
             await asyncio.Event().wait()
