@@ -23,7 +23,7 @@ from assistant.answering.smalltalk import SmallTalk, small_talk
 from assistant.answering.wording import about_now, asks_for_procedure, filled, wants_action
 from assistant.knowledge.embedders import pinned
 from assistant.knowledge.embedding import Embedder, Vectors
-from assistant.knowledge.lexical import query_terms
+from assistant.knowledge.lexical import query_terms, share_held
 from assistant.knowledge.search import SearchResult
 from assistant.models.port import Function
 from assistant.tools.model import NO_ARGUMENTS, Tool
@@ -128,7 +128,7 @@ class Router:
             given, exact = filled(asked, one.parameters)
             near = max(0.0, float((one.vectors @ question).max()))
             named = len(one.name & asked_terms) / len(one.name) if one.name else 0.0
-            words = _share(weights, one.terms)
+            words = share_held(weights, one.terms)
             found.append(replace(shared, near=near, words=words, given=given, exact=exact, named=named))
         return found
 
@@ -196,18 +196,14 @@ def _of_question(asked: str, result: SearchResult | None) -> Signals:
         term for hit in hits[:3] for term in query_terms(f"{hit.title} {' '.join(hit.heading_path)} {hit.text}")
     )
     return Signals(
-        near=0.0, words=0.0, given=0.0, exact=0.0, named=0.0, documents=max(0.0, best), covered=_share(weights, held),
-        now=float(about_now(asked)), action=float(wants_action(asked)), procedure=float(asks_for_procedure(asked)),
+        near=0.0, words=0.0, given=0.0, exact=0.0, named=0.0, documents=max(0.0, best),
+        covered=share_held(weights, held), now=float(about_now(asked)),
+        action=float(wants_action(asked)), procedure=float(asks_for_procedure(asked)),
     )  # fmt: skip
 
 
 def _tool(function: Mapping[str, Any]) -> Tool:
     return Tool(str(function["name"]), str(function.get("description", "")), function.get("parameters") or NO_ARGUMENTS)
-
-
-def _share(weights: Mapping[int, float], terms: frozenset[int]) -> float:
-    total = sum(weights.values())
-    return sum(weight for term, weight in weights.items() if term in terms) / total if total else 0.0
 
 
 def _key(embedder: str, tool: Tool) -> str:

@@ -12,7 +12,7 @@ import threading
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import Stemmer
 
@@ -118,3 +118,9 @@ def saturate(counts: Sequence[int], length: int, mean_length: float) -> list[flo
 def sparse_literal(terms: Iterable[int], values: Iterable[float]) -> str:
     """pgvector's text form of a sparse vector; ``terms`` ascending."""
     return "{" + ",".join(f"{term}:{value:.5g}" for term, value in zip(terms, values, strict=True)) + f"}}/{TERM_SPACE}"
+
+
+def share_held(weights: Mapping[int, float], terms: Iterable[int]) -> float:
+    """The share of the question's term weight that ``terms`` hold, 0..1."""
+    total = sum(weights.values())
+    return sum(weights.get(term, 0.0) for term in set(terms)) / total if total else 0.0

@@ -18,7 +18,7 @@ from assistant.answering.confidence import THRESHOLD, Evidence, probability
 from assistant.answering.expected import expected
 from assistant.knowledge.embedders import pinned
 from assistant.knowledge.embedding import Embedder
-from assistant.knowledge.lexical import query_terms
+from assistant.knowledge.lexical import query_terms, share_held
 from assistant.knowledge.search import Hit
 from assistant.knowledge.sentences import Unit, split_units
 from assistant.models.port import Brief, Written
@@ -103,12 +103,6 @@ def _candidate(
     terms = share_held(brief.term_weights, query_terms(f"{context} {unit.text}"))
     score = cosine + TERMS_WEIGHT * terms + PASSAGE_WEIGHT * hit.score + TYPE_WEIGHT * fits
     return Candidate(passage, place, unit, hit.text[unit.start : unit.end], cosine, terms, fits, score)
-
-
-def share_held(weights: Mapping[int, float], terms: Sequence[int]) -> float:
-    """The share of the question's term weight that ``terms`` hold, 0..1."""
-    total = sum(weights.values())
-    return sum(weights.get(term, 0.0) for term in set(terms)) / total if total else 0.0
 
 
 def evidence(brief: Brief, candidates: Sequence[Candidate]) -> Evidence:
