@@ -280,7 +280,7 @@ async def _read(
     place = 0
     while len(hits) < request.limit and place < len(scored):
         batch = scored[place : place + request.limit - len(hits)]
-        unread = [row.id for row, _ in batch[max(FIRST - place, 0) if known else 0 :]]
+        unread = [row.id for row, _ in batch if row.id not in known]
         place += len(batch)
         found = {**known, **(await reads.passages(unread, request.audience) if unread else {})}
         gone = gone or any(row.id not in found for row, _ in batch)

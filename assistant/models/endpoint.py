@@ -65,7 +65,7 @@ class Endpoint:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._client = create_client(settings)
-        self.name = settings.llm_model or settings.llm_azure_deployment or ""
+        self.name = settings.model_name
 
     async def stream(
         self, body: Mapping[str, Any], purse: Purse | None, purpose: str = "write"

@@ -32,7 +32,8 @@ class Reply:
 
 def response_format(schema: Schema) -> dict[str, Any]:
     """The request's ``response_format`` for a value of this schema."""
-    value = {name: part for name, part in _moved(schema).items() if name not in (*_SHARED, "$schema")}
+    moved = _moved(schema)
+    value = {name: part for name, part in moved.items() if name not in (*_SHARED, "$schema")}
     number = {"type": "integer", "minimum": 1}
     reply = {
         "type": "object",
@@ -42,7 +43,7 @@ def response_format(schema: Schema) -> dict[str, Any]:
         },
         "required": ["sources", "value"],
         "additionalProperties": False,
-        **{name: _moved(schema)[name] for name in _SHARED if name in schema},
+        **{name: moved[name] for name in _SHARED if name in moved},
     }
     return {"type": "json_schema", "json_schema": {"name": "reply", "schema": reply}}
 
