@@ -20,7 +20,7 @@ from yarl import URL
 
 from assistant.settings import Settings
 from assistant.tools.config import AsAsker, Auth
-from assistant.tools.guard import Forbidden, Gate, is_private
+from assistant.tools.guard import Gate, is_private
 from assistant.tools.model import NotAllowed, ToolCaller, ToolUnavailable
 from assistant.tools.text import clean
 
@@ -171,7 +171,7 @@ class Exchange:
             ) as response:
                 body = _object(await response.content.read(MAX_ANSWER))
                 status = response.status
-        except (TimeoutError, aiohttp.ClientError, OSError, Forbidden):
+        except (TimeoutError, aiohttp.ClientError, OSError):
             raise ToolUnavailable(f"The token service at {host} cannot be reached; try again later.") from None
         if status >= 500:
             raise ToolUnavailable(f"The token service at {host} has a problem of its own ({status}).", status)

@@ -6,20 +6,12 @@ nowhere else.
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
 import socket
-from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-class Forbidden(OSError):
-    """A place that nothing is sent to. An OSError, so that the connector carries it."""
+from assistant.addresses import Forbidden, inner, literal, public, resolved
 
 
 class Gate(AbstractResolver):
@@ -42,31 +34,14 @@ class Gate(AbstractResolver):
     ) -> list[ResolveResult]:
         if host.lower() != self._host:
             raise Forbidden(f"{host} is not {self._host}, the one host that calls may go to")
-        loop = asyncio.get_running_loop()
-        infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
-        for info in infos:
-            address = ipaddress.ip_address(str(info[4][0]).partition("%")[0])
-            # Link-local addresses hold the keys of clouds' machines, and no API that a name leads to.
-            if _inner(address).is_link_local or not (self._private or public(address)):
-                raise Forbidden(_inside(host))
-        return [_result(host, port, info) for info in infos]
+        found = await resolved(host, port, family)
+        # Link-local addresses hold the keys of clouds' machines, and no API that a name leads to.
+        if any(inner(address).is_link_local or not (self._private or public(address)) for address, _ in found):
+            raise Forbidden(_inside(host))
+        return [result for _, result in found]
 
     async def close(self) -> None:
         """Nothing to close."""
-
-
-def _result(host: str, port: int, info: tuple[Any, ...]) -> ResolveResult:
-    family, _, proto, _, address = info
-    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-    return ResolveResult(hostname=host, host=address[0], port=port, family=family, proto=proto, flags=flags)
-
-
-def literal(host: str) -> Address | None:
-    """The address that the host is, where it is one."""
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
 
 
 def is_private(url: str) -> bool:
@@ -74,20 +49,6 @@ def is_private(url: str) -> bool:
     host = (URL(url).host or "").lower()
     address = literal(host)
     return host == "localhost" or host.endswith(".localhost") or (address is not None and not public(address))
-
-
-def public(address: Address) -> bool:
-    """Whether the address is one of the whole Internet's."""
-    inner = _inner(address)
-    return inner.is_global and not inner.is_multicast
-
-
-def _inner(address: Address) -> Address:
-    """The IPv4 address inside an IPv6 one, where there is one: that is what counts."""
-    if isinstance(address, ipaddress.IPv6Address):
-        nat64 = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
-        return address.ipv4_mapped or address.sixtofour or nat64 or address
-    return address
 
 
 def _inside(host: str) -> str:

@@ -15,7 +15,8 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from assistant.tools.guard import Forbidden, Gate
+from assistant.addresses import Forbidden
+from assistant.tools.guard import Gate
 from assistant.tools.model import ToolError, ToolUnavailable
 from assistant.tools.request import Request
 from assistant.tools.text import clean, cut

@@ -13,7 +13,7 @@ import structlog
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 
-from assistant.tools.guard import Forbidden
+from assistant.addresses import Forbidden
 from assistant.tools.model import ToolError, ToolUnavailable
 
 log = structlog.get_logger()

@@ -16,10 +16,11 @@ from mcp import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from yarl import URL
 
+from assistant.addresses import literal
 from assistant.tools.api import BadSource
 from assistant.tools.auth import Prover, Secrets
 from assistant.tools.config import McpSource
-from assistant.tools.guard import Gate, is_private, literal
+from assistant.tools.guard import Gate, is_private
 from assistant.tools.text import clean
 
 SILENCE = 300.0  # seconds that a stream may say nothing

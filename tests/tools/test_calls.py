@@ -14,7 +14,8 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from assistant.tools.guard import Gate, public
+from assistant.addresses import public
+from assistant.tools.guard import Gate
 from assistant.tools.model import (
     NotAllowed,
     Tool,

@@ -20,8 +20,9 @@ import orjson
 import structlog
 from yarl import URL
 
+from assistant.addresses import Forbidden
 from assistant.errors import AlmanacError, DocumentUnreadable
-from workers.ingestion.guard import Forbidden, Resolver, check
+from workers.ingestion.guard import Resolver, check
 
 log = structlog.get_logger()
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from yarl import URL
 
+from assistant.addresses import Forbidden
 from assistant.errors import AlmanacError, DocumentUnreadable
 from workers.ingestion.credentials import headers_for
-from workers.ingestion.guard import Forbidden, Resolver, check
+from workers.ingestion.guard import Resolver, check
 from workers.ingestion.http import Unavailable
 from workers.ingestion.sources.port import Setting
 
