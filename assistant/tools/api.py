@@ -62,7 +62,7 @@ class ApiTools:
         self._secrets = secrets
         self._given = base_url or config.base_url
         self.remote = "://" in config.openapi
-        self._operations: dict[str, Operation] = {}
+        self._operations: dict[str, Operation] = {}  # by their tools' calls
         self._sender: Sender | None = None
         self._prover: Prover | None = None
         self._base_url = ""
@@ -96,7 +96,7 @@ class ApiTools:
     async def call(
         self, tool: Tool, arguments: Arguments, caller: ToolCaller, idempotency_key: str | None
     ) -> ToolResult:
-        operation = next((one for one in self._operations.values() if one.tool.call == tool.call), None)
+        operation = self._operations.get(tool.call)
         if operation is None or self._sender is None or self._prover is None:
             raise ToolError(f"{self.name} has no such tool any more.")
         began = time.monotonic()

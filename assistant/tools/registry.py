@@ -9,7 +9,7 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -46,7 +46,6 @@ class _Shelf:
     config: SourceConfig
     pace: Pace | None
     tools: tuple[Tool, ...] = ()
-    own_names: dict[str, Tool] = field(default_factory=dict)  # our name -> the source's own tool
     due: float = 0.0
     failures: int = 0
     error: str = ""
@@ -140,10 +139,10 @@ class Toolbox:
         other arguments than those.
         """
         shelf = self._shelves.get(tool.source)
-        current = shelf.own_names.get(tool.name) if shelf else None
-        if shelf is None or current is None or not tool.open_to(caller):
+        offered = next((one for one in shelf.tools if one.name == tool.name), None) if shelf else None
+        if shelf is None or offered is None or not offered.open_to(caller):
             raise NotAllowed(f"There is no tool called {tool.name[:64]}.")
-        tool = next(offered for offered in shelf.tools if offered.name == tool.name)
+        tool = offered
         checked = self.validate(tool, arguments)
         if tool.needs_approval and approved != arguments_hash(tool, checked):
             raise NotAllowed(f"{tool.name} runs only after a person has approved of exactly this call.")
@@ -215,14 +214,13 @@ class Toolbox:
         """Names are the same at every start, whatever can be reached: those of files come first, and what is asked
         over the network goes by its source's name, too."""
         known = isinstance(shelf.source, ApiTools) and bool(shelf.source.known) and not shelf.source.remote
+        others = self._reserved - {tool.name for tool in shelf.tools}
         named: dict[str, Tool] = {}
         for tool in tools:
             wanted = tool.name if known else function_name(f"{shelf.config.name}_{tool.name}")
-            taken = named.keys() | (self._reserved - shelf.own_names.keys())
-            named[unique(wanted, shelf.config.name, taken)] = tool
-        shelf.own_names = named
+            named[unique(wanted, shelf.config.name, named.keys() | others)] = tool
         ours = {tool.name: name for name, tool in named.items()}
-        shelf.tools = tuple(_renamed(tool, ours) for tool in named.values())
+        shelf.tools = tuple(replace(tool, name=name, before=ours.get(tool.before, "")) for name, tool in named.items())
         if known:
             self._reserved |= named.keys()
 
@@ -232,10 +230,6 @@ class Toolbox:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(shelf.source.close() for shelf in self._shelves.values()))
-
-
-def _renamed(tool: Tool, ours: dict[str, str]) -> Tool:
-    return replace(tool, name=ours[tool.name], before=ours.get(tool.before, ""))
 
 
 def _source(config: SourceConfig, settings: Settings, secrets: Secrets) -> Source:

@@ -396,6 +396,15 @@ async def test_a_tool_is_there_only_for_those_who_may_use_it(folder: Path) -> No
         await box.call(tool, {}, ops)
 
 
+async def test_names_that_are_written_the_same_are_two_tools(tmp_path: Path) -> None:
+    write_file(tmp_path, "api.yaml", document({"/x": get("a.b"), "/y": get("a/b")}))
+    async with serving() as api, toolbox(tmp_path, source(api, "*", name="notes")) as box:
+        tools = await box.tools_for(ME)
+        assert [(tool.name, tool.call) for tool in tools] == [("a_b", "GET /x"), ("notes_a_b", "GET /y")]
+        await box.call(tools[1], {}, ME)
+        assert api.last.path == "/y"
+
+
 async def test_nothing_that_needs_an_approval_runs_without_that_very_one(tmp_path: Path) -> None:
     write_file(tmp_path, "api.yaml", document({"/x": {"post": {"operationId": "write", "parameters": [
         {"name": "n", "in": "query", "schema": {"type": "integer"}}]}}}))  # fmt: skip
