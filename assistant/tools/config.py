@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from yarl import URL
 
 from assistant.errors import SettingsError
@@ -20,6 +31,23 @@ _PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9_-]{0,31}$")]
 
 
+def http_url(value: str) -> str:
+    """The URL, or ``ValueError``: http or https, with a host, without a user, a query or a fragment."""
+    try:
+        url = URL(value)
+        port = url.explicit_port
+    except ValueError:
+        raise ValueError(f"{value} is no URL") from None
+    if url.scheme not in ("http", "https") or not url.host or port == 0:
+        raise ValueError(f"{value} must start with http:// or https:// and name a host")
+    if url.user is not None or url.password is not None or url.query_string or url.fragment:
+        raise ValueError("must have no user, query or fragment (a secret belongs in auth)")
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(http_url)]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,7 +55,7 @@ class _Strict(BaseModel):
 class AsAsker(_Strict):
     """The asker's own token, by OAuth 2.0 token exchange (RFC 8693). ``key`` and ``client`` name secrets."""
 
-    token_url: str
+    token_url: HttpUrl
     key: str  # signs the assertion of who asks: a PEM private key, or a shared secret of at least 32 characters
     key_id: str | None = None
     issuer: str = "almanac"
@@ -36,11 +64,6 @@ class AsAsker(_Strict):
     resource: str | None = None
     scope: str | None = None
     in_channels: bool = False  # also where others read the reply
-
-    @field_validator("token_url")
-    @classmethod
-    def _url(cls, value: str) -> str:
-        return http_url(value)
 
 
 class Auth(_Strict):
@@ -89,8 +112,14 @@ class Rule(_Strict):
     timeout: float | None = Field(default=None, gt=0, le=300)
 
 
-def _rule(value: object) -> object:
-    return {"operation": value} if isinstance(value, str) else value
+def _rules(value: object) -> object:
+    """A name alone is a rule, too."""
+    if not isinstance(value, list):
+        return value
+    return [{"operation": entry} if isinstance(entry, str) else entry for entry in value]
+
+
+Rules = Annotated[tuple[Rule, ...], BeforeValidator(_rules)]
 
 
 class _Source(_Strict):
@@ -123,19 +152,9 @@ class ApiSource(_Source):
     """An API that describes itself by an OpenAPI document: a file beside tools.yaml, or a URL."""
 
     openapi: str = Field(min_length=1)
-    base_url: str | None = None  # default: the first of the document's servers
-    operations: tuple[Rule, ...] = Field(min_length=1)
+    base_url: HttpUrl | None = None  # default: the first of the document's servers
+    operations: Rules = Field(min_length=1)
     auth: Auth | None = None
-
-    @field_validator("operations", mode="before")
-    @classmethod
-    def _rules(cls, value: object) -> object:
-        return [_rule(entry) for entry in value] if isinstance(value, list) else value
-
-    @field_validator("base_url")
-    @classmethod
-    def _url(cls, value: str | None) -> str | None:
-        return value if value is None else http_url(value)
 
 
 class Server(_Strict):
@@ -166,12 +185,7 @@ class McpSource(_Source):
     """An MCP server. What a tool does not say to be read-only is a write."""
 
     mcp: Server
-    tools: tuple[Rule, ...] = (Rule(operation="*"),)
-
-    @field_validator("tools", mode="before")
-    @classmethod
-    def _rules(cls, value: object) -> object:
-        return [_rule(entry) for entry in value] if isinstance(value, list) else value
+    tools: Rules = (Rule(operation="*"),)
 
 
 def _kind(value: object) -> Literal["openapi", "mcp"]:
@@ -191,20 +205,6 @@ class ToolsFile(_Strict):
         if twice:
             raise ValueError(f"two sources are called {twice[0]}")
         return self
-
-
-def http_url(value: str) -> str:
-    """The URL, or ``ValueError``: http or https, with a host, without a user, a query or a fragment."""
-    try:
-        url = URL(value)
-        port = url.explicit_port
-    except ValueError:
-        raise ValueError(f"{value} is no URL") from None
-    if url.scheme not in ("http", "https") or not url.host or port == 0:
-        raise ValueError(f"{value} must start with http:// or https:// and name a host")
-    if url.user is not None or url.password is not None or url.query_string or url.fragment:
-        raise ValueError("must have no user, query or fragment (a secret belongs in auth)")
-    return value
 
 
 def read_rate(text: str) -> tuple[int, float]:

@@ -17,7 +17,7 @@ from yarl import URL
 
 from assistant.addresses import Forbidden
 from assistant.tools.guard import Gate
-from assistant.tools.model import ToolError, ToolUnavailable
+from assistant.tools.model import ToolError, ToolUnavailable, uncertain
 from assistant.tools.request import Request
 from assistant.tools.text import clean, cut
 
@@ -92,7 +92,7 @@ class Sender:
         except (aiohttp.ClientError, OSError, ValueError):
             words = f"{self._name} gave no readable answer"
             if writes:
-                raise _uncertain(words) from None
+                raise uncertain(words) from None
             raise _Broken(ToolUnavailable(f"{words}; try again later.")) from None
 
     async def _follow(self, request: Request, writes: bool) -> tuple[Response, float]:
@@ -142,7 +142,7 @@ class Sender:
 
     def _late(self, writes: bool, timeout: float) -> ToolError:
         words = f"{self._name} did not answer within {round(timeout, 1):g} seconds"
-        return _uncertain(words) if writes else ToolUnavailable(f"{words}; try again later or ask for less.")
+        return uncertain(words) if writes else ToolUnavailable(f"{words}; try again later or ask for less.")
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -180,11 +180,6 @@ class _Broken(Exception):
     def __init__(self, said: ToolError) -> None:
         super().__init__()
         self.said = said
-
-
-def _uncertain(words: str) -> ToolError:
-    return ToolError(f"{words}; whether it was carried out is not known, so look before it is tried again.",
-                     uncertain=True)  # fmt: skip
 
 
 def _asked(headers: Mapping[str, str]) -> float:

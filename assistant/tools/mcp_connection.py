@@ -14,7 +14,7 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 
 from assistant.addresses import Forbidden
-from assistant.tools.model import ToolError, ToolUnavailable
+from assistant.tools.model import ToolError, ToolUnavailable, uncertain
 
 log = structlog.get_logger()
 CONNECT = 10.0  # seconds to start a process or reach a server, and to agree on the protocol
@@ -68,10 +68,7 @@ class Connection:
                 log.info("mcp.broken", source=self._name, error=type(error).__name__)
             await self._drop(client)
             if writes:
-                raise ToolError(
-                    f"The connection to {self._name} broke; whether it was carried out is not known, so look before "
-                    "it is tried again.", uncertain=True,
-                )  # fmt: skip
+                raise uncertain(f"The connection to {self._name} broke")
             if not again or time.monotonic() >= deadline:
                 raise ToolUnavailable(f"The connection to {self._name} broke; try again later.")
             again = False
@@ -81,10 +78,7 @@ class Connection:
 
     def _late(self, timeout: float, writes: bool) -> ToolError:
         words = f"{self._name} did not answer within {timeout:g} seconds"
-        if writes:
-            return ToolError(f"{words}; whether it was carried out is not known, so look before it is tried again.",
-                             uncertain=True)  # fmt: skip
-        return ToolUnavailable(f"{words}; try again later or ask for less.")
+        return uncertain(words) if writes else ToolUnavailable(f"{words}; try again later or ask for less.")
 
     async def _connected(self, deadline: float) -> Client:
         async with self._lock:

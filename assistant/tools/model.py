@@ -30,6 +30,13 @@ class ToolError(AlmanacError):
         self.uncertain = uncertain
 
 
+def uncertain(words: str) -> ToolError:
+    """Of a write that was sent and then heard no more of; ``words`` say what happened."""
+    return ToolError(
+        f"{words}; whether it was carried out is not known, so look before it is tried again.", uncertain=True
+    )
+
+
 class ToolUnavailable(ToolError):
     """The tool's server cannot be reached now; it may work later."""
 
