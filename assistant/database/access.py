@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,6 +10,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from assistant.database.shown_once import hashed, new_secret
 from assistant.database.tables_access import AccessToken
 from assistant.knowledge.audience import Audience
 
@@ -40,16 +39,11 @@ class Key:
     last_used_at: datetime | None
 
 
-def _hash(token: str) -> str:
-    """A plain hash is enough for 256 random bits: there is nothing to guess."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
 async def create(session: AsyncSession, holder: Holder, days: int = DAYS) -> str:
     """A new key, in clear for the only time."""
-    token = PREFIX + secrets.token_urlsafe(32)
+    token = PREFIX + new_secret()
     row = {
-        "token_hash": _hash(token),
+        "token_hash": hashed(token),
         "person": holder.person,
         "platform": holder.platform,
         "principals": sorted(holder.audience.principals),
@@ -64,7 +58,7 @@ async def holder_of(session: AsyncSession, token: str) -> Holder | None:
     """Whom the key speaks for; None where it is unknown, revoked or past its time."""
     if not token.startswith(PREFIX):
         return None
-    found = (AccessToken.token_hash == _hash(token), AccessToken.expires_at > func.now())
+    found = (AccessToken.token_hash == hashed(token), AccessToken.expires_at > func.now())
     columns = (AccessToken.person, AccessToken.platform, AccessToken.principals, AccessToken.language)
     row = (await session.execute(select(*columns).where(*found))).first()
     if row is None:

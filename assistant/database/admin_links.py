@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Row, case, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from assistant.database.shown_once import hashed, new_secret
 from assistant.database.tables_admin import AdminLink
 
 LINK_MINUTES = 10
@@ -42,19 +41,14 @@ class Invited:
 _COLUMNS = (AdminLink.person, AdminLink.name, AdminLink.platform, AdminLink.granted, AdminLink.session_until)
 
 
-def _hash(token: str) -> str:
-    """A plain hash is enough for 256 random bits: there is nothing to guess."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
 async def create(session: AsyncSession, invited: Invited) -> str:
     """A new link's secret, in clear for the only time. An older link of the person that nobody opened opens no more."""
-    token = secrets.token_urlsafe(32)
+    token = new_secret()
     unopened = (AdminLink.person == invited.person, AdminLink.session_hash.is_(None))
     await session.execute(delete(AdminLink).where(*unopened))
     await session.execute(delete(AdminLink).where(AdminLink.created_at < func.now() - timedelta(days=KEPT_DAYS)))
     row = {
-        "token_hash": _hash(token), "person": invited.person, "name": invited.name, "platform": invited.platform,
+        "token_hash": hashed(token), "person": invited.person, "name": invited.name, "platform": invited.platform,
         "granted": invited.granted, "opens_until": func.now() + timedelta(minutes=LINK_MINUTES),
     }  # fmt: skip
     await session.execute(insert(AdminLink).values(**row))
@@ -63,13 +57,13 @@ async def create(session: AsyncSession, invited: Invited) -> str:
 
 async def open_session(session: AsyncSession, token: str) -> tuple[str, Visitor] | None:
     """A session's secret for a link's, once; None where the link is unknown, was opened before, or is past its time."""
-    secret = secrets.token_urlsafe(32)
+    secret = new_secret()
     lasts = case((AdminLink.granted, timedelta(hours=GRANTED_HOURS)), else_=timedelta(hours=SESSION_HOURS))
     unopened = (AdminLink.session_hash.is_(None), AdminLink.opens_until > func.now())
     statement = (
         update(AdminLink)
-        .where(AdminLink.token_hash == _hash(token), *unopened)
-        .values(session_hash=_hash(secret), session_until=func.now() + lasts)
+        .where(AdminLink.token_hash == hashed(token), *unopened)
+        .values(session_hash=hashed(secret), session_until=func.now() + lasts)
         .returning(*_COLUMNS)
     )
     row = (await session.execute(statement)).first()
@@ -78,13 +72,13 @@ async def open_session(session: AsyncSession, token: str) -> tuple[str, Visitor]
 
 async def visitor_of(session: AsyncSession, secret: str) -> Visitor | None:
     """Who the session is of; None where there is none, or its time is over."""
-    live = (AdminLink.session_hash == _hash(secret), AdminLink.session_until > func.now())
+    live = (AdminLink.session_hash == hashed(secret), AdminLink.session_until > func.now())
     row = (await session.execute(select(*_COLUMNS).where(*live))).first()
     return None if row is None else _visitor(row)
 
 
 async def end_session(session: AsyncSession, secret: str) -> None:
-    await session.execute(delete(AdminLink).where(AdminLink.session_hash == _hash(secret)))
+    await session.execute(delete(AdminLink).where(AdminLink.session_hash == hashed(secret)))
 
 
 def _visitor(row: Row[str, str, str, bool, datetime | None]) -> Visitor:
