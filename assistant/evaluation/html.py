@@ -101,12 +101,12 @@ def _comparison(compared: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _changed(row: Mapping[str, Any]) -> str:
-    kind = "down" if row["loss"] > 0 else "up" if row["loss"] < 0 else ""
+    tag = "tag bad" if row["loss"] > 0 else "tag"
     numbers = " → ".join("–" if row[key] is None else f"{row[key]:.3f}" for key in ("before", "after"))
     said = "".join(f"<div>{escape(str(row[key] or '–'))}</div>" for key in ("said_before", "said_after"))
     return (
         f"<details><summary>{escape(row['title'])} <span class='soft'>{escape(row['id'])}</span> "
-        f"<span class='tag {'bad' if kind == 'down' else ''}'>{escape(row['metric_title'])}: {numbers}</span></summary>"
+        f"<span class='{tag}'>{escape(row['metric_title'])}: {numbers}</span></summary>"
         f"<div class='pair'>{said}</div></details>"
     )
 

@@ -9,7 +9,6 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 _SCHEMES = frozenset({"http", "https"})
 _BLANKS = re.compile(r"[\x00-\x20\u00a0\u200b-\u200f\u2028\u2029\u2060\ufeff]")
-_URL = re.compile(r"https?://[^\s<>\"'`\])}|]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +65,6 @@ def host_of(url: str) -> str:
         return ""
     scheme = (match[1] or "").lower()
     return match[2].lower()[:100] if scheme in ("", "http", "https", "ftp") else scheme
-
-
-def found_in(text: str) -> list[str]:
-    """The web addresses that stand in ``text``, without the marks that end a sentence."""
-    return [match.group().rstrip(".,;:!?*_") for match in _URL.finditer(text)]
 
 
 def _whole(parts: SplitResult) -> str:

@@ -1,8 +1,8 @@
 """Personal data in text, as far as its form gives it away: addresses, numbers of telephones, cards, accounts, people.
 
-What has no form of its own (names of people, places and firms, postal addresses) cannot be found without a model that
-recognises names, and none is shipped: ``NOT_FOUND`` names those kinds. A number counts when its check digit is right, and
-one that many numbers would pass only beside a word that says what it is.
+What has no form of its own (names and titles of people, places and firms, postal addresses, ages, dates) cannot be found
+without a model that recognises names, and none is shipped. A number counts when its check digit is right, and one that
+many numbers would pass only beside a word that says what it is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 
 from assistant.guardrails.spans import Span, apart
 
-NOT_FOUND = ("PERSON", "STREET_ADDRESS", "ORGANIZATION", "GPE", "NRP", "TITLE", "AGE", "ZIP_CODE", "DATE_TIME")
 REGIONS = ("US", "GB", "DE", "FR", "ES")  # whose numbers may stand without a country code
 AFTER = 12  # characters after a telephone number in which "office" or "fax" may stand
 NEAR = 40  # characters before a number in which the word must stand
