@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
+from prometheus_client import Counter
 
 from assistant.database import administration, approvals, failures, insights, sources
 from assistant.services import Services
@@ -18,8 +18,6 @@ from bot.web.parsing import Refused
 
 ROWS = 20
 DECIDED = 10  # approvals that are over, beside those that wait
-WHERE = "almanac_guard_verdicts"
-CAPS = "almanac_cap_refusals"
 
 
 class Work:
@@ -80,20 +78,10 @@ class Work:
                 "questions": [asdict(row) for row in newest[:limit]],
                 "more": len(newest) > limit,
                 "people": [asdict(row) | {"label": names.get(row.person, "")} for row in people],
-                "verdicts": self._counted(WHERE, ("where", "verdict")),
-                "caps": self._counted(CAPS, ("cap",)),
+                "verdicts": _counted(self._services.metrics.guard_verdicts),
+                "caps": _counted(self._services.metrics.cap_refusals),
             }
         )
-
-    def _counted(self, name: str, labels: Iterable[str]) -> list[dict[str, Any]]:
-        """A counter of this process, since it began; what is at nought is left out."""
-        return [
-            {label: sample.labels[label] for label in labels} | {"count": int(sample.value)}
-            for family in self._services.metrics.registry.collect()
-            if family.name == name
-            for sample in family.samples
-            if sample.name.endswith("_total") and sample.value
-        ]
 
     async def approvals(self, request: web.Request) -> web.Response:
         async with self._services.sessions() as session:
@@ -119,3 +107,13 @@ class Work:
 
 def _limit(request: web.Request) -> int:
     return admin_parsing.page(request, ROWS)
+
+
+def _counted(counter: Counter) -> list[dict[str, Any]]:
+    """What this process has counted since it began; what is at nought is left out."""
+    return [
+        {**sample.labels, "count": int(sample.value)}
+        for family in counter.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total") and sample.value
+    ]
