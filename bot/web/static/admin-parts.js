@@ -1,5 +1,6 @@
 // What sections are made of: tables with bars in them, lists that go on, and the frame with its states.
 
+import { ApiError } from "./api.js";
 import { announce, h, icon } from "./dom.js";
 import { s } from "./admin-chart.js";
 
@@ -43,7 +44,7 @@ export function button(label, act, kind = "primary") {
 function warn(element, error) {
   element.parentElement.querySelector(":scope > .wrong")?.remove();
   element.after(h("p", { class: "wrong", role: "alert" }, error.message));
-  if (!error.status && error.name !== "ApiError" && error.constructor.name !== "ApiError") console.error(error);
+  if (!(error instanceof ApiError)) console.error(error);
 }
 
 /** "Show more" below a list: `next()` adds to it and says whether there is more. */
@@ -78,7 +79,7 @@ export class Section {
       if (!quiet) announce(`${this.title}: ${error.message}`);
       const retry = button("Try again", () => this.show(load));
       this.body.replaceChildren(h("div", { class: "outcome failed" }, icon("warning"), h("div", {}, h("p", {}, error.message), retry)));
-      if (!error.status && error.constructor.name !== "ApiError") console.error(error);
+      if (!(error instanceof ApiError)) console.error(error);
     } finally {
       if (turn === this.turn) this.body.setAttribute("aria-busy", "false");
     }

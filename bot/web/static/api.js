@@ -9,7 +9,7 @@ export class ApiError extends Error {
   }
 }
 
-async function request(path, options = {}) {
+export async function request(path, options = {}) {
   let response;
   try {
     response = await fetch(path, options);
@@ -18,12 +18,12 @@ async function request(path, options = {}) {
     throw new ApiError(AWAY);
   }
   if (response.ok) return response;
-  if (response.status === 401) location.reload(); // the session has ended; the page asks for the token
+  if (response.status === 401) location.reload(); // the session has ended; the page asks who it is
   const body = await response.json().catch(() => ({}));
   throw new ApiError(body.error ?? AWAY, response.status);
 }
 
-function post(path, body, signal) {
+export function post(path, body, signal) {
   const headers = { "Content-Type": "application/json" };
   return request(path, { method: "POST", headers, body: JSON.stringify(body), signal });
 }
