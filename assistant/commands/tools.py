@@ -14,7 +14,7 @@ from assistant.tools import forms
 from assistant.tools.approval import Approvals, Refusal
 from assistant.tools.forms import FormError
 from assistant.tools.model import Tool, ToolCaller, ToolError, ToolResult
-from assistant.tools.rights import is_requester, may_decide, principals_of
+from assistant.tools.rights import concerns, principals_of
 from assistant.tools.showing import asker, clock, one_line, visible
 
 ROWS, COLUMNS, CELL = 20, 8, 120  # of a result that is shown as a table
@@ -92,8 +92,7 @@ async def approvals(context: Context, caller: Caller, rest: str, _confirmed: boo
             approval = await held.by_number(number)
         except Refusal as error:
             raise Refused(error.sentence(caller.language)) from None
-        mine = is_requester(approval, caller.person, principals) or may_decide(approval, caller.person, principals)
-        if not (mine or caller.admin):
+        if not (caller.admin or concerns(approval, caller.person, principals)):
             raise Refused(say("approvals.no_such", caller.language, number=number[:40].replace("`", "'")))
         return Reply(approval=approval, copy=True)
     found = await held.open_for(caller.person, principals)

@@ -22,7 +22,7 @@ from assistant.database.approvals import Approval, Standing
 from assistant.database.session import Sessions
 from assistant.errors import AlmanacError, NotFound
 from assistant.tools.model import Arguments, Tool, ToolCaller, arguments_hash
-from assistant.tools.rights import Refusal, definition_hash, is_requester, may_decide
+from assistant.tools.rights import Refusal, concerns, definition_hash, refusal
 from assistant.tools.running import LEASE, SYSTEM, Runner, Tools, caller_of, record
 
 log = structlog.get_logger()
@@ -98,11 +98,7 @@ class Approvals:
         """What waits for this person's word, and what the person waits for; the oldest first."""
         async with self._sessions() as session:
             found = await rows.waiting(session)
-        return [
-            approval
-            for approval in found
-            if may_decide(approval, person, principals) or is_requester(approval, person, principals)
-        ]
+        return [approval for approval in found if concerns(approval, person, principals)]
 
     # what is decided
 
@@ -118,11 +114,8 @@ class Approvals:
         approval = await self.get(approval_id)
         if approval is None:
             raise NotFound("There is no such approval.")
-        own = is_requester(approval, person, principals)
-        if not may_decide(approval, person, principals) and (
-            approve or not own
-        ):  # to take it back is the asker's right
-            raise Refusal("not_your_own" if own else "no_right", tool=approval.title)
+        if (refused := refusal(approval, person, principals, approve)) is not None:
+            raise refused
         if approval.state != "waiting":
             return approval
         tool = await self._tool(approval) if approve else None  # may ask a server, so before the lock is taken

@@ -44,6 +44,20 @@ def may_decide(approval: Approval, person: str, principals: Collection[str]) -> 
     return bool(names & (approvers - {REQUESTER}))
 
 
+def concerns(approval: Approval, person: str, principals: Collection[str]) -> bool:
+    """Whoever may decide, and whoever asked: others do not see it, and whom it concerns may say no to it."""
+    return may_decide(approval, person, principals) or is_requester(approval, person, principals)
+
+
+def refusal(approval: Approval, person: str, principals: Collection[str], approve: bool) -> Refusal | None:
+    """Why the person may not decide so; None where they may. To take it back is the asker's right."""
+    allowed = may_decide if approve else concerns
+    if allowed(approval, person, principals):
+        return None
+    key = "not_your_own" if is_requester(approval, person, principals) else "no_right"
+    return Refusal(key, tool=approval.title)
+
+
 def is_requester(approval: Approval, person: str, principals: Collection[str]) -> bool:
     """The same account, or the same human by a name that holds on every platform."""
     if person == approval.requester:

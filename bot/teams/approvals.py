@@ -18,7 +18,7 @@ from assistant.database.approvals import Approval
 from assistant.errors import NotFound
 from assistant.services import Services
 from assistant.strings import say
-from assistant.tools.rights import ADMINISTRATORS, Refusal, is_requester, may_decide, principals_of
+from assistant.tools.rights import ADMINISTRATORS, Refusal, principals_of, refusal
 from assistant.tools.showing import status
 from bot.teams import approval_card
 from bot.teams.approval_card import APPROVE
@@ -52,10 +52,8 @@ class ApprovalDesk:
         if approval is None:
             return say("approvals.no_such", language, number=incoming.data.get("approval", "")[:8])
         who, approve = incoming.asker, incoming.verb == APPROVE
-        principals = await self._principals(incoming)
-        own = is_requester(approval, who, principals)
-        if not may_decide(approval, who, principals) and (approve or not own):
-            return Refusal("not_your_own" if own else "no_right", tool=approval.title).sentence(language)
+        if (refused := refusal(approval, who, await self._principals(incoming), approve)) is not None:
+            return refused.sentence(language)
         if approval.state == "waiting":
             state = "running" if approve else "denied"
             now = datetime.now(UTC)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from assistant.database.approvals import Approval
 from assistant.errors import NotFound
 from assistant.services import Services
-from assistant.tools.rights import Refusal, is_requester, may_decide, principals_of
+from assistant.tools.rights import Refusal, concerns, may_decide, principals_of
 from assistant.tools.showing import as_json
 from bot.web import parsing
+from bot.web.admin_shapes import respond
 from bot.web.parsing import Refused
 from bot.web.people import Person, person_of
 
@@ -31,7 +30,7 @@ class ApprovalApi:
     async def show(self, request: web.Request) -> web.Response:
         person = person_of(request)
         approval, principals = await self._visible(request, person)
-        return _json(_with_rights(approval, person, principals))
+        return respond(_with_rights(approval, person, principals))
 
     async def decide(self, request: web.Request) -> web.Response:
         body = await parsing.read_object(request, BODY)
@@ -46,28 +45,20 @@ class ApprovalApi:
             )
         except Refusal as error:
             raise Refused(403, str(error)) from None
-        return _json(_with_rights(ended, person, principals))
+        return respond(_with_rights(ended, person, principals))
 
     async def _visible(self, request: web.Request, person: Person) -> tuple[Approval, frozenset[str]]:
         approval_id = parsing.uuid_field(request.match_info["id"], "id")
         principals = await principals_of(self._services.sessions, person.audience, admin=False)
-        approval = await self._services.approvals.get(uuid.UUID(str(approval_id)))
-        if approval is None or not _concerns(approval, person.name, principals):
+        approval = await self._services.approvals.get(approval_id)
+        if approval is None or not concerns(approval, person.name, principals):
             raise NotFound("There is no such approval.")
         return approval, principals
-
-
-def _concerns(approval: Approval, person: str, principals: frozenset[str]) -> bool:
-    return may_decide(approval, person, principals) or is_requester(approval, person, principals)
 
 
 def _with_rights(approval: Approval, person: Person, principals: frozenset[str]) -> dict[str, Any]:
     waits = approval.state == "waiting"
     return as_json(approval) | {
         "may_approve": waits and may_decide(approval, person.name, principals),
-        "may_deny": waits and _concerns(approval, person.name, principals),
+        "may_deny": waits and concerns(approval, person.name, principals),
     }
-
-
-def _json(value: object) -> web.Response:
-    return web.Response(body=orjson.dumps(value), content_type="application/json", charset="utf-8")
