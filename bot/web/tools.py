@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import asdict
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from assistant.commands import Caller, Reply
@@ -14,6 +14,7 @@ from assistant.tools import forms
 from assistant.tools.model import Tool, ToolCaller
 from assistant.tools.rights import principals_of
 from bot.web import parsing
+from bot.web.admin_shapes import respond
 from bot.web.approvals import HERE, PLATFORM
 from bot.web.parsing import Refused
 from bot.web.people import Person, person_of
@@ -32,7 +33,7 @@ class ToolApi:
         person = person_of(request)
         principals = await principals_of(self._services.sessions, person.audience, admin=False)
         caller = ToolCaller(person.name, PLATFORM, principals, place=f"user:{person.name}", alone=True)
-        return _json([_described(tool) for tool in await self._services.toolbox.tools_for(caller)])
+        return respond([_described(tool) for tool in await self._services.toolbox.tools_for(caller)])
 
     async def call(self, request: web.Request) -> web.Response:
         """``given``: texts by field; ``request``: a UUID of the page's own, with which the same form is sent once."""
@@ -46,12 +47,12 @@ class ToolApi:
         person = person_of(request)
         name = request.match_info["name"]
         said = {key: value.replace("\0", " ") for key, value in given.items()}
-        response = _json(_reply(await self._services.commands.form(name, said, _caller(person, event))))
+        response = respond(_reply(await self._services.commands.form(name, said, _caller(person, event))))
         person.remember(request, response)
         return response
 
 
-def _caller(person: Person, event: Any) -> Caller:
+def _caller(person: Person, event: uuid.UUID | None) -> Caller:
     return Caller(
         person.name, PLATFORM, person.audience, admin=False, language="en", place=f"user:{person.name}", name=HERE,
         event=event,
@@ -78,7 +79,3 @@ def _reply(reply: Reply) -> dict[str, Any]:
         "table": {"header": reply.table.header, "rows": reply.table.rows} if reply.table else None,
         "approval": {"id": str(approval.id), "title": approval.title} if approval else None,
     }
-
-
-def _json(value: object) -> web.Response:
-    return web.Response(body=orjson.dumps(value), content_type="application/json", charset="utf-8")
