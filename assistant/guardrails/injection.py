@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from assistant.guardrails import cues
-from assistant.guardrails.features import WINDOW, Floats, Seen, see, windows
+from assistant.guardrails.features import MOST_SCANNED, OVERLAP, WINDOW, Floats, Seen, see, windows
 from assistant.guardrails.normalising import decoded, plain
-from assistant.guardrails.verdicts import ALLOWED, Decision, Verdict
+from assistant.guardrails.verdicts import Decision, Verdict
 
 MOST_EMBEDDED = 3  # windows of one text: those that look worst without their embedding
 DOCUMENT_WINDOW, DOCUMENT_OVERLAP, DOCUMENT_MOST = 250, 100, 80  # an order in a page is a sentence or two
@@ -68,17 +68,22 @@ class Window:
 
 def prepared(text: str) -> list[Window]:
     """The windows of a question that are worth an embedding, the one that looks worst first."""
-    head = heads()["question"]
-    found = [Window(piece, seen := see(piece), head.cheap(seen), coat) for coat, piece in pieces(text)]
+    found = _seen(heads()["question"], pieces(text))
     return sorted(found, key=lambda window: -window.logit)[:MOST_EMBEDDED]
 
 
-def pieces(text: str, size: int = WINDOW) -> Iterator[tuple[str, str]]:
-    """(coat, window) of the text as it reads, then of what it carries encoded."""
+def pieces(
+    text: str, size: int = WINDOW, overlap: int = OVERLAP, most: int = MOST_SCANNED, most_hidden: int = 2
+) -> Iterator[tuple[str, str]]:
+    """(coat, window) of the text as it reads, then of what it carries encoded: ``most_hidden`` of each such part."""
     read = plain(text)
-    yield from (("", piece) for piece in windows(read, size))
+    yield from (("", piece) for piece in windows(read, size, overlap, most))
     for coat, hidden in decoded(read):
-        yield from ((coat, piece) for piece in windows(hidden, size)[:2])
+        yield from ((coat, piece) for piece in windows(hidden, size)[:most_hidden])
+
+
+def _seen(head: Head, found: Iterable[tuple[str, str]]) -> list[Window]:
+    return [Window(piece, seen := see(piece), head.cheap(seen), coat) for coat, piece in found]
 
 
 def judged(prepared: Sequence[Window], vectors: npt.NDArray[np.float32]) -> Verdict:
@@ -91,20 +96,12 @@ def judged(prepared: Sequence[Window], vectors: npt.NDArray[np.float32]) -> Verd
 def document(text: str) -> tuple[Verdict, str]:
     """Whether a document or a tool's result holds orders for its reader, and the window of it that looks worst."""
     head = heads()["document"]
-    found = []
-    read = plain(text)
-    parts = [("", piece) for piece in windows(read, DOCUMENT_WINDOW, DOCUMENT_OVERLAP, DOCUMENT_MOST)]
-    parts += [(coat, piece) for coat, hidden in decoded(read) for piece in windows(hidden, DOCUMENT_WINDOW)[:4]]
-    for coat, piece in parts:
-        seen = see(piece)
-        found.append(Window(piece, seen, head.cheap(seen), coat))
+    found = _seen(head, pieces(text, DOCUMENT_WINDOW, DOCUMENT_OVERLAP, DOCUMENT_MOST, most_hidden=4))
     verdict = _verdict(head, found, [window.logit for window in found])
     return verdict, max(found, key=lambda window: window.logit).text
 
 
 def _verdict(head: Head, found: Sequence[Window], logits: Sequence[float]) -> Verdict:
-    if not found:
-        return ALLOWED
     worst = max(range(len(found)), key=logits.__getitem__)
     probability = head.probability(logits[worst])
     decision = head.decide(probability)
