@@ -1,9 +1,12 @@
-"""What keeps approvals as they should be: time runs out, questions are taken back, messages show how things stand."""
+"""Approvals as front ends keep them: whom to tell; time runs out, questions are taken back, messages show it all."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import uuid
+import weakref
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,13 +15,52 @@ from assistant.database import approvals as rows
 from assistant.database.approvals import Approval
 from assistant.errors import AlmanacError
 from assistant.services import Services
+from assistant.strings import say
+from assistant.tools.rights import ADMINISTRATORS
+from assistant.tools.showing import status
 
 log = structlog.get_logger()
 
 EVERY_SECONDS = 3.0
 LONGEST_SECONDS = 60.0  # between two looks, while the platform is away
+MOST_TOLD = 5  # approvers who get the card in a chat of their own
 
 Update = Callable[[Approval], Awaitable[None]]
+UpdateCard = Callable[[Approval, Mapping[str, Any]], Awaitable[None]]
+
+_turns: weakref.WeakValueDictionary[uuid.UUID, asyncio.Lock] = weakref.WeakValueDictionary()
+
+
+def deciders(services: Services, approval: Approval, prefix: str, asker: str) -> list[str]:
+    """The people who are named, one by one, as those who may decide, without ``prefix``: ``slack:T1:``.
+
+    People of elsewhere and the ``asker`` are left out.
+    """
+    named = list(approval.approvers) or [ADMINISTRATORS]
+    if ADMINISTRATORS in named:
+        named += services.settings.admins
+    people = [name.removeprefix("user:") for name in named]
+    users = [name.removeprefix(prefix) for name in people if name.startswith(prefix)]
+    return [user for user in dict.fromkeys(users) if user != asker][:MOST_TOLD]
+
+
+def closed(ended: Approval, person: str, approve: bool, language: str) -> str:
+    """What to tell somebody whose decision it was not that closed the call; "" where it was."""
+    meant = ("done", "failed", "unknown", "running") if approve else ("denied",)
+    if ended.decided_by == person and ended.state in meant:
+        return ""
+    return say("approvals.closed", language, status=status(ended, language))
+
+
+async def refresh(services: Services, platform: str, approval: Approval, update: UpdateCard) -> None:
+    """Let every card of the approval on the platform show how it stands now."""
+    async with _turns.setdefault(approval.id, asyncio.Lock()):
+        now = await services.approvals.get(approval.id)
+        if now is None:
+            return
+        for kept in now.cards:
+            if kept.get("platform") == platform and kept.get("state") != now.state:
+                await update(now, kept)
 
 
 class Upkeep:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 import uuid
-import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,8 +17,8 @@ from assistant.database.approvals import Approval
 from assistant.database.inbox import Event
 from assistant.errors import NotFound
 from assistant.strings import say
-from assistant.tools.rights import ADMINISTRATORS, Refusal, principals_of
-from assistant.tools.showing import status
+from assistant.tools.rights import Refusal, principals_of
+from bot import approvals as shared
 from bot.inbox import Claim
 from bot.slack.approval_card import APPROVE, card
 from bot.slack.errors import GONE, Refused
@@ -31,10 +29,7 @@ from bot.slack.workplace import Workplace
 
 log = structlog.get_logger()
 
-MOST_TOLD = 5  # approvers who get the card in a direct message
 NO_MESSAGE = GONE | {"message_not_found", "cant_update_message", "edit_window_closed"}
-
-_turns: weakref.WeakValueDictionary[uuid.UUID, asyncio.Lock] = weakref.WeakValueDictionary()
 
 
 async def store_click(place: Workplace, name: str, value: str, message: Message, body: Mapping[str, Any]) -> None:
@@ -72,9 +67,7 @@ async def decide(place: Workplace, event: Event, claim: Claim) -> dict[str, Any]
         responder = Responder(place, message, began=event.payload.get("at"))
         await responder.say(card(ended, caller.language), replace=True)
         return {"channel": message.channel, "state": ended.state}
-    meant = ("done", "failed", "unknown", "running") if approve else ("denied",)
-    if ended.decided_by != message.asker or ended.state not in meant:
-        closed = say("approvals.closed", caller.language, status=status(ended, caller.language))
+    if closed := shared.closed(ended, message.asker, approve, caller.language):
         await Responder(place, message).say(closed)
     return {"channel": message.channel, "state": ended.state}
 
@@ -96,19 +89,8 @@ async def show_one(
     else:
         await _post(place, message, approval, event, claim)
     if approval.state == "waiting":
-        for user in _deciders(place, message, approval):
+        for user in shared.deciders(place.services, approval, f"{PLATFORM}:{message.team}:", message.user):
             await _to(place, user, approval, event, claim)
-
-
-def _deciders(place: Workplace, message: Message, approval: Approval) -> list[str]:
-    """The people of this workspace who are named, one by one, as those who may decide; the asker left out."""
-    named = list(approval.approvers) or [ADMINISTRATORS]
-    if ADMINISTRATORS in named:
-        named += place.services.settings.admins
-    start = f"{PLATFORM}:{message.team}:"
-    people = [name.removeprefix("user:") for name in named]
-    users = [name.removeprefix(start) for name in people if name.startswith(start)]
-    return [user for user in dict.fromkeys(users) if user != message.user][:MOST_TOLD]
 
 
 async def _to(place: Workplace, user: str, approval: Approval, event: Event, claim: Claim) -> None:
@@ -142,20 +124,16 @@ async def _post(
 
 async def refresh(place: Workplace, approval: Approval) -> None:
     """Let every card of the approval show how it stands now."""
-    async with _turns.setdefault(approval.id, asyncio.Lock()):
-        now = await place.services.approvals.get(approval.id)
-        for kept in now.cards if now is not None else ():
-            if now is not None and kept.get("platform") == PLATFORM and kept.get("state") != now.state:
-                await _update(place, now, str(kept["channel"]), str(kept["ts"]))
 
+    async def update(now: Approval, kept: Mapping[str, Any]) -> None:
+        channel, ts, meta = str(kept["channel"]), str(kept["ts"]), {"approval": str(now.id), "part": 0}
+        try:
+            await place.api.update(channel, ts, card(now, now.language), meta)
+        except Refused as error:  # asked again, Slack would say the same
+            log.log(logging.INFO if error.code in NO_MESSAGE else logging.ERROR, "slack.card_left", code=error.code)
+        await _keep(place, now, channel, ts, now.state)
 
-async def _update(place: Workplace, approval: Approval, channel: str, ts: str) -> None:
-    meta = {"approval": str(approval.id), "part": 0}
-    try:
-        await place.api.update(channel, ts, card(approval, approval.language), meta)
-    except Refused as error:  # asked again, Slack would say the same
-        log.log(logging.INFO if error.code in NO_MESSAGE else logging.ERROR, "slack.card_left", code=error.code)
-    await _keep(place, approval, channel, ts, approval.state)
+    await shared.refresh(place.services, PLATFORM, approval, update)
 
 
 async def _keep(place: Workplace, approval: Approval, channel: str, ts: str, state: str) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import uuid
-import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 
@@ -18,8 +17,8 @@ from assistant.database.approvals import Approval
 from assistant.errors import NotFound
 from assistant.services import Services
 from assistant.strings import say
-from assistant.tools.rights import ADMINISTRATORS, Refusal, principals_of, refusal
-from assistant.tools.showing import status
+from assistant.tools.rights import Refusal, principals_of, refusal
+from bot import approvals as shared
 from bot.teams import approval_card
 from bot.teams.approval_card import APPROVE
 from bot.teams.cards import Card
@@ -31,7 +30,6 @@ from bot.teams.port import Connector, Message, Place, Refused
 log = structlog.get_logger()
 
 PLATFORM = "teams"
-MOST_TOLD = 5  # approvers who get the card in their personal chat
 
 Tell = Callable[[Incoming, Outbox, Sequence[Message]], Awaitable[None]]
 
@@ -42,7 +40,6 @@ class ApprovalDesk:
     def __init__(self, services: Services, connector: Connector) -> None:
         self._services = services
         self._connector = connector
-        self._turns: weakref.WeakValueDictionary[uuid.UUID, asyncio.Lock] = weakref.WeakValueDictionary()
 
     # presses
 
@@ -80,9 +77,7 @@ class ApprovalDesk:
             await tell(incoming, box, [Message(say("approvals.no_such", language, number=number))])
             return
         await self.refresh(ended)
-        meant = ("done", "failed", "unknown", "running") if approve else ("denied",)
-        if ended.decided_by != incoming.asker or ended.state not in meant:
-            closed = say("approvals.closed", language, status=status(ended, language))
+        if closed := shared.closed(ended, incoming.asker, approve, language):
             await tell(incoming, box, [Message(closed)])
 
     async def _named(self, incoming: Incoming) -> Approval | None:
@@ -111,18 +106,9 @@ class ApprovalDesk:
         else:
             await self._post(incoming.place, approval, ledger)
         if approval.state == "waiting":
-            for user in self._deciders(incoming, approval):
+            prefix = f"{PLATFORM}:{incoming.tenant}:"
+            for user in shared.deciders(self._services, approval, prefix, incoming.person):
                 await self._to(replace(incoming.place, user_id=user), approval, ledger)
-
-    def _deciders(self, incoming: Incoming, approval: Approval) -> list[str]:
-        """The people of this tenant who are named, one by one, as those who may decide; the asker left out."""
-        named = list(approval.approvers) or [ADMINISTRATORS]
-        if ADMINISTRATORS in named:
-            named += self._services.settings.admins
-        start = f"{PLATFORM}:{incoming.tenant}:"
-        people = [name.removeprefix("user:") for name in named]
-        users = [name.removeprefix(start) for name in people if name.startswith(start)]
-        return [user for user in dict.fromkeys(users) if user != incoming.person][:MOST_TOLD]
 
     async def _to(self, place: Place, approval: Approval, ledger: Ledger) -> None:
         """The card in somebody's personal chat; one who has none with the bot is left out."""
@@ -144,13 +130,10 @@ class ApprovalDesk:
 
     async def refresh(self, approval: Approval) -> None:
         """Let every card of the approval show how it stands now."""
-        async with self._turns.setdefault(approval.id, asyncio.Lock()):
-            now = await self._services.approvals.get(approval.id)
-            for kept in now.cards if now is not None else ():
-                if now is not None and kept.get("platform") == PLATFORM and kept.get("state") != now.state:
-                    await self._update(Place(**kept["place"]), str(kept["activity"]), now)
+        await shared.refresh(self._services, PLATFORM, approval, self._update)
 
-    async def _update(self, place: Place, activity: str, approval: Approval) -> None:
+    async def _update(self, approval: Approval, kept: Mapping[str, Any]) -> None:
+        place, activity = Place(**kept["place"]), str(kept["activity"])
         try:
             await self._connector.update(place, activity, approval_card.message(approval, approval.language))
         except Refused as error:
