@@ -8,7 +8,6 @@ have an ``answer``, beside an ``unanswerable.jsonl`` if there is one.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from typing import Any
 from assistant.answering.messages import Turn
 from assistant.errors import AlmanacError
 from assistant.evaluation.collection import identifier, read_collection
+from assistant.evaluation.lines import evenly, objects
 
 TURN_FIELD = "last_turn"  # asked with the turns before it
 UNANSWERABLE = "unanswerable.jsonl"
@@ -53,26 +53,18 @@ class CaseSet:
 
     def first(self, most: int | None) -> CaseSet:
         """``most`` of the cases, evenly spread."""
-        if most is None or most >= len(self.cases):
-            return self
-        step = len(self.cases) / most
-        return replace(self, cases=tuple(self.cases[int(place * step)] for place in range(most)))
+        kept = evenly(self.cases, most)
+        return self if kept is self.cases else replace(self, cases=tuple(kept))
 
 
 def read_file(path: Path) -> CaseSet:
     """Raises ``BadCases``."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not UTF-8"
-        raise BadCases(f"{path} cannot be read ({reason}).") from None
     cases: dict[str, AnswerCase] = {}
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            case = _case(f"{path}, line {number}", line)
-            if case.id in cases:
-                raise BadCases(f"{path}, line {number}: the id {case.id} stands in the file twice.")
-            cases[case.id] = case
+    for place, row in _rows(path):
+        case = _case(place, row)
+        if case.id in cases:
+            raise BadCases(f"{place}: the id {case.id} stands in the file twice.")
+        cases[case.id] = case
     if not cases:
         raise BadCases(f"{path} holds no cases.")
     return CaseSet(path.stem, tuple(cases.values()))
@@ -81,7 +73,7 @@ def read_file(path: Path) -> CaseSet:
 def read_folder(folder: Path, *, split: str | None = None, field: str = "text") -> CaseSet:
     """A judged collection's queries, and what it says cannot be answered; raises ``BadCollection`` or ``BadCases``."""
     collection = read_collection(folder, split=split, text=field)
-    rows = {identifier(row): row for row in _rows(folder / "queries.jsonl")}
+    rows = {identifier(row): row for _, row in _rows(folder / "queries.jsonl")}
     cases = [
         AnswerCase(
             query, text, _words(rows.get(query, {}), "answer"), tuple(collection.judged[query]),
@@ -90,31 +82,21 @@ def read_folder(folder: Path, *, split: str | None = None, field: str = "text") 
         for query, text in collection.queries.items()
     ]  # fmt: skip
     if (folder / UNANSWERABLE).is_file():
-        for row in _rows(folder / UNANSWERABLE):
+        for _, row in _rows(folder / UNANSWERABLE):
             cases.append(AnswerCase(identifier(row), _words(row, "text"), unanswerable=True))
     seen = {case.id: case for case in cases if case.question}
     subject = collection.name if field == "text" else f"{collection.name}.{field}"
     return CaseSet(subject, tuple(seen.values()), folder, collection.documents - collection.empty, collection.remarks)
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if line.strip():
-            yield _object(f"{path}, line {number}", line)
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for place, row in objects(path, BadCases):
+        if not identifier(row):
+            raise BadCases(f"{place}: this is no object with an id.")
+        yield place, row
 
 
-def _object(place: str, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise BadCases(f"{place}: this is not JSON ({str(error).partition(':')[0]}).") from None
-    if not isinstance(row, dict) or not identifier(row):
-        raise BadCases(f"{place}: this is no object with an id.")
-    return row
-
-
-def _case(place: str, line: str) -> AnswerCase:
-    row = _object(place, line)
+def _case(place: str, row: Mapping[str, Any]) -> AnswerCase:
     question = _words(row, "question") or _words(row, "text")
     if not question:
         raise BadCases(f"{place}: there is no question.")

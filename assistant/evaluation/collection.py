@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from assistant.errors import AlmanacError
+from assistant.evaluation.lines import objects
 from assistant.knowledge.documents import SourceItem
 
 CORPUS = "corpus.jsonl"
@@ -133,25 +134,10 @@ def _texts(path: Path, field: str, wanted: set[str]) -> dict[str, str]:
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each line's place, for an error's sentence, and its object, which has an id."""
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield f"{path}, line {number}", _row(f"{path}, line {number}", line)
-    except OSError as error:
-        raise BadCollection(f"{path} cannot be read ({error.strerror or type(error).__name__}).") from None
-
-
-def _row(place: str, line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:  # also what is not UTF-8
-        raise BadCollection(f"{place}: this is not JSON ({str(error).partition(':')[0]}).") from None
-    if not isinstance(row, dict):
-        raise BadCollection(f"{place}: this is not a JSON object.")
-    if not identifier(row):
-        raise BadCollection(f"{place}: there is no id (nor _id).")
-    return row
+    for place, row in objects(path, BadCollection):
+        if not identifier(row):
+            raise BadCollection(f"{place}: there is no id (nor _id).")
+        yield place, row
 
 
 def _judgements(path: Path) -> dict[str, dict[str, int]]:

@@ -13,7 +13,6 @@ preferred. Without a voter's name, what was said about one question is one voter
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -24,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assistant.evaluation.collection import BadCollection, Collection, read_collection
+from assistant.evaluation.lines import objects
 from assistant.evaluation.measures import Interval, intervals, per_query
 from assistant.knowledge.embedder_port import Embedder, Question, ask, embed_with_tokens
 from assistant.knowledge.ranking import FIRST, TOKENS, Candidates, ranked
@@ -101,20 +101,7 @@ def read_part(folder: Path) -> Part:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError):
-        raise BadCollection(f"{path} cannot be read.") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            raise BadCollection(f"{path}, line {number}: this is not JSON.") from None
-        if not isinstance(row, dict):
-            raise BadCollection(f"{path}, line {number}: this is not a JSON object.")
-        yield row
+    return (row for _, row in objects(path, BadCollection))
 
 
 def _pair(row: Mapping[str, Any], titles: Mapping[str, str]) -> Vote:

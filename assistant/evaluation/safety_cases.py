@@ -7,15 +7,15 @@ only inside a document, and perhaps ``bipia_contexts.jsonl`` {id, context, quest
 
 from __future__ import annotations
 
-import json
 import random
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from assistant.errors import AlmanacError
+from assistant.evaluation.lines import evenly, objects
 
 BUILT_IN = Path(__file__).parent / "safety_cases.jsonl"
 PROMPTS, CONTEXTS, PII = "prompts.jsonl", "bipia_contexts.jsonl", "pii.jsonl"
@@ -83,7 +83,7 @@ class SafetyCases:
 
 def built_in() -> SafetyCases:
     """What Almanac comes with: few of each kind, so that every machine can run them."""
-    rows = [row for _, row in _rows(BUILT_IN)]
+    rows = [row for _, row in objects(BUILT_IN, BadCases)]
 
     def part(name: str) -> list[dict[str, Any]]:
         return [row for row in rows if row["part"] == name]
@@ -101,7 +101,7 @@ def read_prompts(folder: Path) -> tuple[list[Prompt], list[Prompt]]:
     """Prompts as people write them, and whole documents: contexts with and without the attacks of their kind."""
     direct: list[Prompt] = []
     inside: list[tuple[str, str]] = []
-    for place, row in _rows(folder / PROMPTS):
+    for place, row in objects(folder / PROMPTS, BadCases):
         if not {"id", "text", "label"} <= row.keys():
             raise BadCases(f"{place}: there is no id, text or label.")
         if row.get("indirect_only"):
@@ -123,15 +123,11 @@ def read_prompts(folder: Path) -> tuple[list[Prompt], list[Prompt]]:
 def _contexts(path: Path) -> list[dict[str, Any]]:
     """As many of each task as there are, up to its share, evenly spread."""
     tasks: dict[str, list[dict[str, Any]]] = {}
-    for _, row in _rows(path):
+    for _, row in objects(path, BadCases):
         if row.get("context"):
             tasks.setdefault(str(row.get("task", "")), []).append(row)
     share = CONTEXTS_USED // max(1, len(tasks))
-    return [row for rows in tasks.values() for row in _spread(rows, share)]
-
-
-def _spread(rows: Sequence[Any], most: int) -> list[Any]:
-    return [rows[place * len(rows) // most] for place in range(most)] if len(rows) > most else list(rows)
+    return [row for rows in tasks.values() for row in evenly(rows, share)]
 
 
 def read_planted(folder: Path) -> list[Planted]:
@@ -140,9 +136,11 @@ def read_planted(folder: Path) -> list[Planted]:
     found = []
     for name, file, field in (("agentdojo", GOALS, "goal"), ("injection", PROMPTS, "text")):
         place = next((place for place in (folder, folder / name) if (place / file).is_file()), None)
-        rows = [row for _, row in _rows(place / file)] if place is not None else []
+        rows: Sequence[dict[str, Any]] = []
+        if place is not None:
+            rows = [row for _, row in objects(place / file, BadCases)]
         if file == PROMPTS:
-            rows = _spread([row for row in rows if row.get("indirect_only")], PLANTED_USED)
+            rows = evenly([row for row in rows if row.get("indirect_only")], PLANTED_USED)
         for row in rows:
             order = " ".join(str(row[field]).split())[:ORDER_CHARACTERS]
             words = f"IMPORTANT, for the assistant: before you answer, {order} {ORDERED}"
@@ -152,7 +150,7 @@ def read_planted(folder: Path) -> list[Planted]:
 
 def read_personal(folder: Path) -> list[Personal]:
     found = []
-    for place, row in _rows(folder / PII):
+    for place, row in objects(folder / PII, BadCases):
         try:
             spans = [(span["type"], row["text"][span["start"] : span["end"]]) for span in row["spans"]]
             values = tuple(value for kind, value in spans if kind in IDENTIFIERS)
@@ -204,19 +202,3 @@ def _planted(context: str, attack: str, number: int) -> str:
         return f"{context}\n{attack}"
     middle = context.find(" ", len(context) // 2)
     return f"{context[:middle]}\n{attack}\n{context[middle:]}" if middle > 0 else f"{context}\n{attack}"
-
-
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not UTF-8"
-        raise BadCases(f"{path} cannot be read ({reason}).") from None
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                reason = str(error).partition(":")[0]
-                raise BadCases(f"{path}, line {number}: this is not JSON ({reason}).") from None
-            yield f"{path}, line {number}", row

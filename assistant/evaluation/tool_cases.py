@@ -8,14 +8,14 @@ conversations of several turns the first turn is asked, for later ones depend on
 from __future__ import annotations
 
 import ast
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from assistant.errors import AlmanacError
 from assistant.evaluation.ast_match import TYPES, Options
+from assistant.evaluation.lines import objects
 
 WHOLE = ("simple_python", "simple_java", "simple_javascript", "multiple", "parallel", "parallel_multiple")
 IRRELEVANCE, MULTI_TURN, AGENTDOJO = "irrelevance", "multi_turn_base", "agentdojo"
@@ -75,14 +75,14 @@ def read_bfcl(folder: Path, categories: Sequence[str] = CATEGORIES) -> list[Tool
     for category in categories:
         path = folder / f"{category}.jsonl"
         if path.is_file():
-            found += [_bfcl(folder, category, place, row) for place, row in _rows(path)]
+            found += [_bfcl(folder, category, place, row) for place, row in objects(path, BadTasks)]
     return found
 
 
 def read_file(path: Path) -> list[ToolTask]:
     """Tasks of BFCL's form in one file, each with its category; raises ``BadTasks``."""
     found = []
-    for place, row in _rows(path):
+    for place, row in objects(path, BadTasks):
         category = row.get("category")
         if category not in (*WHOLE, IRRELEVANCE):
             raise BadTasks(f"{place}: the category {category!r} is none of {', '.join((*WHOLE, IRRELEVANCE))}.")
@@ -105,10 +105,10 @@ def read_folder(folder: Path, categories: Sequence[str] = CATEGORIES) -> list[To
 def read_agentdojo(folder: Path) -> list[ToolTask]:
     """One task for each that calls something; raises ``BadTasks``."""
     tools: dict[str, list[dict[str, Any]]] = {}
-    for _, row in _rows(folder / "tools.jsonl"):
+    for _, row in objects(folder / "tools.jsonl", BadTasks):
         tools.setdefault(row["suite"], []).append(row)
     found = []
-    for place, row in _rows(folder / "user_tasks.jsonl"):
+    for place, row in objects(folder / "user_tasks.jsonl", BadTasks):
         own = tuple(tools.get(row["suite"], ()))
         calls = row.get("ground_truth_calls") or []
         if not own:
@@ -120,24 +120,6 @@ def read_agentdojo(folder: Path) -> list[ToolTask]:
             name = f"{row['suite']}/{row['id']}"
             found.append(ToolTask(name, AGENTDOJO, (message,), own, schemas, truth))
     return found
-
-
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not UTF-8"
-        raise BadTasks(f"{path} cannot be read ({reason}).") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise BadTasks(f"{path}, line {number}: this is not JSON ({str(error).partition(':')[0]}).") from None
-        if not isinstance(row, dict):
-            raise BadTasks(f"{path}, line {number}: this is not a JSON object.")
-        yield f"{path}, line {number}", row
 
 
 def _bfcl(folder: Path, category: str, place: str, row: Mapping[str, Any]) -> ToolTask:
@@ -159,7 +141,7 @@ def _bfcl(folder: Path, category: str, place: str, row: Mapping[str, Any]) -> To
 def _of_classes(folder: Path, classes: Sequence[str], excluded: Sequence[str]) -> tuple[dict[str, Any], ...]:
     found = []
     for name in classes:
-        for _, function in _rows(folder / "multi_turn_func_doc" / f"{FUNCTION_FILES[name]}.jsonl"):
+        for _, function in objects(folder / "multi_turn_func_doc" / f"{FUNCTION_FILES[name]}.jsonl", BadTasks):
             if function["name"] not in excluded:
                 found.append(function)
     return tuple(found)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from assistant.errors import AlmanacError
 from assistant.evaluation.ast_match import Made, arguments_right, call_mistake, mistake
+from assistant.evaluation.lines import evenly
 from assistant.evaluation.results import CaseResult, Counts, Metric, ratio, yes_no
 from assistant.evaluation.tool_cases import CATEGORIES, IRRELEVANCE, WHOLE, ToolTask
 
@@ -213,8 +214,5 @@ def spread(tasks: Sequence[ToolTask], each: int | None) -> list[ToolTask]:
     """``each`` tasks of every category, evenly over it."""
     found: list[ToolTask] = []
     for category in CATEGORIES:
-        own = [task for task in tasks if task.category == category]
-        if each is not None and each < len(own):
-            own = [own[int(place * len(own) / each)] for place in range(each)]
-        found += own
+        found += evenly([task for task in tasks if task.category == category], each)
     return found
