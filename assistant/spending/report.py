@@ -54,9 +54,9 @@ class Report:
         return {
             "since": self.since.isoformat(),
             "by": self.by,
-            "rows": [_numbers(row) for row in self.rows],
-            "total": _numbers(self.total),
-            "caps": [_numbers(use) | {"share": round(use.share, 4)} for use in self.caps],
+            "rows": [numbers(row) for row in self.rows],
+            "total": numbers(self.total),
+            "caps": [numbers(use) | {"share": round(use.share, 4)} for use in self.caps],
             "settings": dict(self.settings),
         }
 
@@ -106,5 +106,6 @@ def _use(budget: Budget, window: Window, amount: Amount) -> CapUse:
     return CapUse(window.scope, window.name, amount.usd, cap.usd, amount.tokens, cap.tokens, frees_at)
 
 
-def _numbers(row: Spent | CapUse) -> dict[str, Any]:
+def numbers(row: Spent | CapUse) -> dict[str, Any]:
+    """A row as JSON has it."""
     return {name: float(value) if isinstance(value, Decimal) else value for name, value in asdict(row).items()}

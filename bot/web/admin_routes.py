@@ -17,6 +17,7 @@ from assistant.guardrails.redacting import redact
 from assistant.services import Services
 from assistant.spending import report as reporting
 from assistant.spending.budget import Budget
+from assistant.spending.report import numbers
 from bot.web import admin_parsing, admin_shapes, parsing
 from bot.web.admin_door import ADMINISTRATOR, AdminDoor
 from bot.web.admin_gaps import MOST, Gaps
@@ -128,11 +129,11 @@ class Figures:
     async def spending(self, request: web.Request) -> web.Response:
         first = self._first_day(request)
         async with self._services.sessions() as session:
-            found = await reporting.report(session, self._budget, "model", first.isoformat())
-            rows = {by: await self._spent(session, first, by) for by in (*SPLITS, "day")}
+            found = await reporting.report(session, self._budget, "day", first.isoformat())
+            rows = {by: await self._spent(session, first, by) for by in SPLITS}
             listed = [row["name"] for row in rows["person"][: admin_shapes.LISTED]]
             names = await administration.names_of(session, [*listed, *(use.name for use in found.caps)])
-        days = rows.pop("day")
+        days = [numbers(row) for row in found.rows]
         return respond(admin_shapes.report(found, rows, names) | {"days": days, "zone": str(self._budget.zone)})
 
     async def spending_rows(self, request: web.Request) -> web.Response:
@@ -151,7 +152,7 @@ class Figures:
         return self._budget.today() - timedelta(days=admin_parsing.span(request).days - 1)
 
     async def _spent(self, session: AsyncSession, first: date, by: str) -> list[dict[str, Any]]:
-        return [asdict(row) | {"usd": float(row.usd)} for row in await spending.spent(session, first, by)]
+        return [numbers(row) for row in await spending.spent(session, first, by)]
 
 
 def _redacted(text: str) -> str:
