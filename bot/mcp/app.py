@@ -19,9 +19,9 @@ from assistant.database.access import PREFIX, Holder
 from assistant.knowledge.audience import Audience
 from assistant.services import Services
 from bot.mcp import bridge
-from bot.mcp.server import AWAY, create_server
+from bot.mcp.server import create_server
 from bot.mcp.tools import PLATFORM, Desk
-from bot.web.security import LOOPBACK, host_name, origin_of
+from bot.web.security import AWAY, LOOPBACK, bearer_of, host_name, origin_of
 
 log = structlog.get_logger()
 
@@ -46,8 +46,7 @@ class Door:
             raise self._refused(web.HTTPForbidden, "origin", "Pages of other sites may not ask.")
         if self._token is None and host_name(request.host) not in LOOPBACK:
             raise self._refused(web.HTTPForbidden, "host", "Without ALMANAC_WEB_TOKEN, only 127.0.0.1 is served.")
-        scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
-        bearer = bearer.strip() if scheme.lower() == "bearer" else ""
+        bearer = bearer_of(request) or ""
         if bearer.startswith(PREFIX):
             async with self._services.sessions.begin() as session:
                 holder = await access.holder_of(session, bearer)

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from assistant.database.access import Holder
 from assistant.errors import AlmanacError
 from bot.mcp.tools import OFFERS, Desk
+from bot.web.security import AWAY
 
 log = structlog.get_logger()
 
@@ -25,7 +26,6 @@ INSTRUCTIONS = (
     "Almanac searches the company's own documents and answers from them with citations. Ask with `ask` for an answer,"
     " `search` for passages, `get_document` for a whole document. You see what the person whose key you use may read."
 )
-AWAY = "The database cannot be reached just now; try again in a moment."
 _CHECKS = {offer.name: jsonschema.Draft202012Validator(offer.schema) for offer in OFFERS}
 _READS = types.ToolAnnotations(read_only_hint=True, destructive_hint=False, open_world_hint=False)
 

@@ -14,10 +14,9 @@ from assistant.answering.serial import answer_json, found_json
 from assistant.database import groups, reading
 from assistant.database.access import Holder
 from assistant.errors import AlmanacError, NotFound, QuestionRejected
-from assistant.guardrails.formats import Format
 from assistant.knowledge.audience import Audience
-from assistant.knowledge.filters import NAMES, FilterError, from_arguments
 from assistant.services import Services
+from bot.web import parsing
 
 PLATFORM = "mcp"
 PAGE_CHARACTERS = 40_000
@@ -117,7 +116,7 @@ class Desk:
         query = self._text(arguments["query"], "query")
         found = await filtering.search(
             self._services.searcher, query, audience=await self._audience(holder),
-            limit=int(arguments.get("limit", 8)), given=_filters(arguments),
+            limit=int(arguments.get("limit", 8)), given=parsing.filters_of(arguments),
         )  # fmt: skip
         lines = [
             f"[{n}] {' > '.join((hit.title, *hit.heading_path))}"
@@ -133,8 +132,7 @@ class Desk:
             self._text(arguments["question"], "question"), holder.person, holder.audience, PLATFORM,
             # It begins with the person, so that nobody can join another's.
             f"{PLATFORM}:{holder.person}:{conversation}",
-            locale=holder.language, filters=_filters(arguments),
-            format=Format(arguments["format"]) if arguments.get("format") is not None else None,
+            locale=holder.language, filters=parsing.filters_of(arguments), format=parsing.format_of(arguments),
         )  # fmt: skip
         answer: Answer | None = None
         async with aclosing(self._services.answering.ask(question)) as events:
@@ -177,17 +175,6 @@ class Desk:
         if len(text) > limit:
             raise QuestionRejected(f'"{name}" is longer than {limit:,} characters.')
         return text
-
-
-def _filters(arguments: dict[str, Any]) -> Any:
-    given: dict[str, list[str]] = {}
-    for name in NAMES:
-        value = arguments.get(name)
-        given[name] = [] if value is None else value if isinstance(value, list) else [value]
-    try:
-        return from_arguments(given)
-    except FilterError as error:
-        raise QuestionRejected(str(error)) from None
 
 
 def _as_text(answer: Answer) -> str:

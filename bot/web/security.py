@@ -58,9 +58,9 @@ class TokenDoor:
         self._seconds = seconds
 
     def knows(self, request: web.Request) -> bool:
-        scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            return hmac.compare_digest(bearer.strip().encode(), self._token)
+        bearer = bearer_of(request)
+        if bearer is not None:
+            return self.opens(bearer)
         return self._is_session(request.cookies.get(self._cookie, ""))
 
     def opens(self, token: str) -> bool:
@@ -183,6 +183,12 @@ def is_ours(request: web.Request) -> bool:
 
 def failure(status: int, sentence: str) -> web.Response:
     return web.json_response({"error": sentence}, status=status)
+
+
+def bearer_of(request: web.Request) -> str | None:
+    """What is sent as ``Authorization: Bearer``."""
+    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    return bearer.strip() if scheme.lower() == "bearer" else None
 
 
 def host_name(host: str) -> str:
