@@ -16,7 +16,7 @@ from typing import Any
 
 from assistant.answering.messages import Turn
 from assistant.errors import AlmanacError
-from assistant.evaluation.collection import identifier, read_collection
+from assistant.evaluation.collection import identifier, queries_of, read_collection
 from assistant.evaluation.lines import evenly, objects
 
 TURN_FIELD = "last_turn"  # asked with the turns before it
@@ -73,7 +73,7 @@ def read_file(path: Path) -> CaseSet:
 def read_folder(folder: Path, *, split: str | None = None, field: str = "text") -> CaseSet:
     """A judged collection's queries, and what it says cannot be answered; raises ``BadCollection`` or ``BadCases``."""
     collection = read_collection(folder, split=split, text=field)
-    rows = {identifier(row): row for _, row in _rows(folder / "queries.jsonl")}
+    rows = {identifier(row): row for _, row in _rows(queries_of(folder, split))}
     cases = [
         AnswerCase(
             query, text, _words(rows.get(query, {}), "answer"), tuple(collection.judged[query]),

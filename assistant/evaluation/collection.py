@@ -58,7 +58,7 @@ def read_collection(
         raise BadCollection(f"{folder} is no folder.")
     ids, empty = _corpus(folder / CORPUS)
     judgements = _judgements(qrels or _qrels_of(folder, split))
-    texts = _texts(_queries_of(folder, split), text, set(judgements))
+    texts = _texts(queries_of(folder, split), text, set(judgements))
     remarks = []
     if unasked := [query for query in judgements if query not in texts]:
         remarks.append(f"{_count(unasked, 'judged query', 'judged queries')} not in the queries, and left out.")
@@ -189,7 +189,8 @@ def _qrels_of(folder: Path, split: str | None) -> Path:
     raise BadCollection(f"{folder} holds no judgements of {wanted} is there.")
 
 
-def _queries_of(folder: Path, split: str | None) -> Path:
+def queries_of(folder: Path, split: str | None) -> Path:
+    """The queries of a split may have a file of their own."""
     own = folder / f"queries_{split}.jsonl"
     return own if split is not None and own.exists() else folder / "queries.jsonl"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -264,6 +265,9 @@ def test_a_folders_history_becomes_turns_and_its_unanswerable_questions_cases(tm
     [last, _] = read_folder(tmp_path, field="last_turn").cases
     assert (last.question, last.turns) == ("And then?", (Turn("Hello?", "Yes.\nWhat now?"),))
     assert read_folder(tmp_path, field="last_turn").subject.endswith(".last_turn")
+    (tmp_path / "queries_train.jsonl").write_text(json.dumps(query | {"answer": "At noon."}) + "\n")
+    (tmp_path / "qrels_train.tsv").write_text("query-id\tcorpus-id\tscore\nq\td1\t1\n")
+    assert read_folder(tmp_path, split="train").cases[0].reference == "At noon."
     (tmp_path / "unanswerable.jsonl").write_text("nonsense\n")
     with pytest.raises(AlmanacError, match="line 1: this is not JSON"):
         read_folder(tmp_path)
@@ -273,3 +277,11 @@ def test_percentiles_name_each_stage() -> None:
     assert answers.percentiles([]) == {}
     rows = [CaseResult("a", "a", {})]
     assert ratio(rows, "seconds") is None
+    ran = [asked(AnswerCase(str(place), "Q?"), Outcome.ANSWERED) for place in range(3)]
+    timed = [
+        replace(one, seconds=seconds, answer=replace(one.answer, timings_ms=stages))
+        for one, seconds, stages in zip(
+            ran, (1.0, 2.0, 3.0), ({"search": 4.0}, {"search": 6.0, "model": 9.0}, {}), strict=True
+        )
+    ]
+    assert answers.percentiles(timed) == {"p50_s": 2.0, "p95_s": 2.9, "model_p50_ms": 9.0, "search_p50_ms": 5.0}
