@@ -10,13 +10,11 @@ from typing import Annotated, Any, TypeVar
 import orjson
 import typer
 from rich.console import Console
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from assistant.database.approvals import Approval
 from assistant.errors import AlmanacError
-from assistant.knowledge.audience import EVERYONE
 from assistant.settings import Settings
 from assistant.tools.approval import Approvals
 from assistant.tools.model import Tool, ToolCaller, ToolResult
@@ -25,6 +23,7 @@ from assistant.tools.rights import ADMINISTRATORS, may_decide
 from bot import administration_work as common
 from bot import console as show
 from bot import state
+from bot.approvals_cli import PRINCIPALS, card
 from bot.backend import command_settings, open_sessions
 from bot.sample_tools import with_sample
 
@@ -96,27 +95,25 @@ def call_tool(
 async def _through_approval(toolbox: Toolbox, tool: Tool, given: Mapping[str, Any], yes: bool) -> dict[str, Any]:
     """Proposed and written down as from everywhere else; decided here where whoever sits here may."""
     person = common.person()
-    principals = {ADMINISTRATORS, EVERYONE}
     settings = _settings()
     async with open_sessions(settings) as (sessions, _):
         approvals = Approvals(sessions, toolbox, settings.approval_minutes)
         approval = await approvals.propose(
-            tool, given, caller(tool.users), "terminal", "terminal", "terminal", None, name=person, known_as=principals
+            tool, given, caller(tool.users), "terminal", "terminal", "terminal", None, name=person, known_as=PRINCIPALS
         )
-        if not may_decide(approval, person, principals) or not (yes or sys.stdin.isatty()):
+        if not may_decide(approval, person, PRINCIPALS) or not (yes or sys.stdin.isatty()):
             return _approval_json(approval)
-        show.error_console().print(_card(tool, given))
+        show.error_console().print(card(approval))
         meant = yes or await asyncio.to_thread(typer.confirm, "Run exactly this?", err=True)
         approval = await approvals.decide(
-            approval.id, person, principals, meant, approval.arguments_hash, name=person, platform="terminal"
+            approval.id, person, PRINCIPALS, meant, approval.arguments_hash, name=person, platform="terminal"
         )
         return _approval_json(approval)
 
 
 def caller(users: Sequence[str] = ()) -> ToolCaller:
     """Whoever sits at the terminal can read the settings and so may use whatever they open."""
-    principals = frozenset({EVERYONE, ADMINISTRATORS, *users})
-    return ToolCaller(common.person(), "terminal", principals, place="terminal", alone=True)
+    return ToolCaller(common.person(), "terminal", PRINCIPALS.union(users), place="terminal", alone=True)
 
 
 def read_arguments(tool: Tool, pairs: Sequence[str], document: str | None) -> dict[str, Any]:
@@ -242,11 +239,6 @@ def _show_one(console: Console, tool: Tool) -> None:
         table.add_row(label, Text(words), Text(str(schema.get("description", ""))))
     if table.row_count:
         console.print(table)
-
-
-def _card(tool: Tool, given: Mapping[str, Any]) -> Panel:
-    lines = [Text(tool.call, style="dim"), *(Text(f"{name}: {value}") for name, value in given.items())]
-    return Panel(Text("\n").join(lines), title=tool.title, title_align="left", border_style="yellow", expand=False)
 
 
 def _show_result(console: Console, done: Mapping[str, Any]) -> None:

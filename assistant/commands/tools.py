@@ -29,34 +29,34 @@ async def tool(context: Context, caller: Caller, rest: str, _confirmed: bool) ->
     if not name:
         return _list(context, offered, caller.language)
     found = next((tool for tool in offered if tool.name.casefold() == name.casefold()), None)
+    return await _take(context, caller, asker, name, found, words)
+
+
+async def submit(context: Context, caller: Caller, name: str, given: Mapping[str, str]) -> Reply:
+    """What was filled in on a form. A form with mistakes comes back with them."""
+    asker = await _asker(context, caller)
+    found = next((tool for tool in await context.toolbox.tools_for(asker) if tool.name == name), None)
+    return await _take(context, caller, asker, name, found, given)
+
+
+async def _take(
+    context: Context, caller: Caller, asker: ToolCaller, name: str, found: Tool | None, said: str | Mapping[str, str]
+) -> Reply:
+    """``said``: a command's words, or a form's fields; a form asks for what is missing in either."""
     if found is None:
         raise Refused(say("approvals.no_tool", caller.language, name=name[:64].replace("`", "'")))
     try:
-        given = forms.pairs(words)
+        given = forms.pairs(said) if isinstance(said, str) else said
         arguments, wrong = forms.typed(found, given, caller.language)
     except FormError as error:
         raise Refused(error.sentence(caller.language)) from None
     if wrong:
         return _ask(found, given, wrong, caller.language)
-    return await call(context, caller, found, arguments)
+    return await _call(context, caller, asker, found, arguments)
 
 
-async def submit(context: Context, caller: Caller, name: str, given: Mapping[str, str]) -> Reply:
-    """What was filled in on a form. A form with mistakes comes back with them."""
-    offered = await context.toolbox.tools_for(await _asker(context, caller))
-    found = next((tool for tool in offered if tool.name == name), None)
-    if found is None:
-        raise Refused(say("approvals.no_tool", caller.language, name=name[:64].replace("`", "'")))
-    try:
-        arguments, wrong = forms.typed(found, given, caller.language)
-    except FormError as error:
-        raise Refused(error.sentence(caller.language)) from None
-    return _ask(found, given, wrong, caller.language) if wrong else await call(context, caller, found, arguments)
-
-
-async def call(context: Context, caller: Caller, tool: Tool, arguments: Mapping[str, Any]) -> Reply:
+async def _call(context: Context, caller: Caller, asker: ToolCaller, tool: Tool, arguments: Mapping[str, Any]) -> Reply:
     """A read is made at once; what needs somebody's word is proposed."""
-    asker = await _asker(context, caller)
     if tool.needs_approval:
         approval = await _approvals(context, caller).propose(
             tool, arguments, asker, caller.place, caller.place, caller.platform, None, origin=caller.event,

@@ -5,11 +5,10 @@ What is asked here is not kept: the answers of a case are deleted once they are 
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +23,7 @@ from assistant.database.session import Sessions
 from assistant.evaluation.cases import AnswerCase
 from assistant.evaluation.claims import Supports, Verdict, claims, judge
 from assistant.evaluation.results import CaseResult, Counts, Metric, yes_no
+from assistant.evaluation.telling import Tell, each, silently
 from assistant.evaluation.texts import rouge_l, token_f1, without_markers
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.embedding import Embedder
@@ -50,8 +50,6 @@ METRICS = (
     Metric("cost", "Cost of a question", better="lower", gate=False, unit="usd"),
 )
 
-Tell = Callable[[str, int, int], None]  # what is done, how much of it, of how much
-
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -74,24 +72,10 @@ async def ask_all(
     cases: Sequence[AnswerCase],
     *,
     at_once: int = 1,
-    tell: Tell = lambda _stage, _done, _total: None,
+    tell: Tell = silently,
 ) -> list[Asked]:
     """Ask every case, ``at_once`` of them at a time; latency means something only with one."""
-    free = asyncio.Semaphore(at_once)
-    asked: list[Asked | None] = [None] * len(cases)
-    done = 0
-
-    async def one(place: int, case: AnswerCase) -> None:
-        nonlocal done
-        async with free:
-            asked[place] = await _ask(answering, sessions, case)
-        done += 1
-        tell("Asking", done, len(cases))
-
-    async with asyncio.TaskGroup() as group:
-        for place, case in enumerate(cases):
-            group.create_task(one(place, case))
-    return [one for one in asked if one is not None]
+    return await each(cases, lambda case: _ask(answering, sessions, case), at_once, "Asking", tell)
 
 
 async def _ask(answering: Answering, sessions: Sessions, case: AnswerCase) -> Asked:
@@ -118,7 +102,7 @@ async def check(
     asked: Sequence[Asked],
     supports: Supports,
     embedder: Embedder,
-    tell: Tell = lambda _stage, _done, _total: None,
+    tell: Tell = silently,
 ) -> list[Asked]:
     """The same with the verdicts on every claim, and how near each answer is to its question."""
     checked = []

@@ -7,10 +7,9 @@ is imported. The judge is the configured model.
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +20,7 @@ from assistant.answering.outcomes import Outcome
 from assistant.errors import AlmanacError, ModelError
 from assistant.evaluation.answers import Asked
 from assistant.evaluation.results import Metric
+from assistant.evaluation.telling import Tell, each, silently
 from assistant.evaluation.texts import without_markers
 from assistant.models.endpoint import Endpoint
 from assistant.settings import Settings
@@ -38,8 +38,6 @@ _QUIET = {
     "DEEPEVAL_DISABLE_DOTENV": "1",
     "DEEPEVAL_UPDATE_WARNING_OPT_IN": "0",
 }
-
-Tell = Callable[[str, int, int], None]
 
 
 class NoJudge(AlmanacError):
@@ -59,7 +57,7 @@ def available() -> bool:
     return importlib.util.find_spec("deepeval") is not None
 
 
-async def judge(settings: Settings, asked: Sequence[Asked], tell: Tell = lambda *_: None) -> Judged:
+async def judge(settings: Settings, asked: Sequence[Asked], tell: Tell = silently) -> Judged:
     """The same answers with what the judge says of each; a judgement that fails leaves its metric out."""
     if not settings.has_model:
         raise NoJudge("The judge is the configured language model, and ALMANAC_LLM_MODEL names none.")
@@ -69,21 +67,10 @@ async def judge(settings: Settings, asked: Sequence[Asked], tell: Tell = lambda 
     endpoint = Endpoint(settings)
     spent: list[Usage] = []
     failed: list[str] = []
-    free = asyncio.Semaphore(AT_ONCE)
-    done = 0
-
-    async def one(asked: Asked) -> Asked:
-        nonlocal done
-        async with free:
-            found = await _judged(asked, _model(endpoint, spent), failed)
-        done += 1
-        tell("Judging", done, total)
-        return found
-
     answered = [one for one in asked if one.answer.outcome is Outcome.ANSWERED]
-    total = len(answered)
     try:
-        results = await asyncio.gather(*(one(asked) for asked in answered))
+        model = _model(endpoint, spent)
+        results = await each(answered, lambda one: _judged(one, model, failed), AT_ONCE, "Judging", tell)
     finally:
         await endpoint.close()
     by_id = {found.case.id: found for found in results}

@@ -13,7 +13,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from assistant.database.session import Sessions, admit
 from assistant.evaluation.collection import Collection
 from assistant.evaluation.measures import DEEPEST, Floats, per_query
 from assistant.evaluation.remembered import Remembered
+from assistant.evaluation.telling import Tell, silently
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.embedding import Embedder
 from assistant.knowledge.ranking import ARMS, Ranking
@@ -33,8 +34,6 @@ PASSAGES = 10  # of one timed search
 TIMED = 60  # searches of each arm
 BLOCK = 1_000  # queries whose embeddings are kept (the embedder's cache holds twice as many)
 FIRST_DEPTH, LAST_DEPTH = 200, 6_400  # passages, until they hold DEEPEST documents
-
-Tell = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ async def evaluate(
     final: Searcher,
     embedder: Embedder,
     collection: Collection,
-    tell: Tell = lambda _stage, _done, _total: None,
+    tell: Tell = silently,
     rankings: Mapping[str, Ranking] = ARMS,
 ) -> Evaluation:
     """Run every arm on every query. ``embedder`` is the searchers'.

@@ -6,11 +6,12 @@ What happens end to end, with a model that obeys everything, is in ``assistant.e
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from assistant.evaluation.results import CaseResult, Metric, yes_no
 from assistant.evaluation.safety_cases import Linked, Personal, Prompt
+from assistant.evaluation.telling import Tell, silently
 from assistant.guardrails.verdicts import Checked, Redaction, Verdict
 
 METRICS = (
@@ -42,8 +43,6 @@ SHOWN = 300  # characters of a text that a report shows
 _DIGIT = re.compile(r"\W")
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
 
-Tell = Callable[[str, int, int], None]
-
 
 class Guarding(Protocol):
     """What is needed of ``assistant.guardrails.guards.Guards``."""
@@ -57,7 +56,7 @@ class Guarding(Protocol):
     def answer(self, text: str, allowed_urls: Sequence[str] = ()) -> Checked: ...
 
 
-async def questions(guards: Guarding, prompts: Sequence[Prompt], tell: Tell = lambda *_: None) -> list[CaseResult]:
+async def questions(guards: Guarding, prompts: Sequence[Prompt], tell: Tell = silently) -> list[CaseResult]:
     """Prompts as people write them: what is flagged or blocked counts as found."""
     found: list[CaseResult] = []
     for batch in _batches(prompts):
@@ -70,7 +69,7 @@ async def questions(guards: Guarding, prompts: Sequence[Prompt], tell: Tell = la
     return found
 
 
-async def documents(guards: Guarding, texts: Sequence[Prompt], tell: Tell = lambda *_: None) -> list[CaseResult]:
+async def documents(guards: Guarding, texts: Sequence[Prompt], tell: Tell = silently) -> list[CaseResult]:
     """Whole documents, with and without an attack inside."""
     found: list[CaseResult] = []
     for batch in _batches(texts):
@@ -97,7 +96,7 @@ def _verdict(prompt: Prompt, verdict: Verdict, part: str, hit: str, alarm: str) 
     return CaseResult(f"{part}/{prompt.id}", title, {hit if prompt.attack else alarm: yes_no(seen)}, detail)
 
 
-def personal(guards: Guarding, texts: Sequence[Personal], tell: Tell = lambda *_: None) -> list[CaseResult]:
+def personal(guards: Guarding, texts: Sequence[Personal], tell: Tell = silently) -> list[CaseResult]:
     """What a model outside would see of personal data, and whether what it says can be put back."""
     found = []
     for place, text in enumerate(texts, start=1):

@@ -5,9 +5,8 @@ With no model that calls functions, the router alone is measured: which function
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ from assistant.errors import AlmanacError
 from assistant.evaluation.ast_match import Made, arguments_right, call_mistake, mistake
 from assistant.evaluation.lines import evenly
 from assistant.evaluation.results import CaseResult, Counts, Metric, ratio, yes_no
+from assistant.evaluation.telling import Tell, each, silently
 from assistant.evaluation.tool_cases import CATEGORIES, IRRELEVANCE, WHOLE, ToolTask
 
 TITLES = {
@@ -42,8 +42,6 @@ ROUTED = (
     Metric("seconds", "Seconds of a task", better="lower", gate=False, unit="seconds"),
 )
 
-Tell = Callable[[str, int, int], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
@@ -68,24 +66,10 @@ class Router(Protocol):
 
 
 async def call_all(
-    caller: Caller, tasks: Sequence[ToolTask], *, at_once: int = 4, tell: Tell = lambda *_: None
+    caller: Caller, tasks: Sequence[ToolTask], *, at_once: int = 4, tell: Tell = silently
 ) -> list[CaseResult]:
     """Every task through the model."""
-    free = asyncio.Semaphore(at_once)
-    found: list[CaseResult | None] = [None] * len(tasks)
-    done = 0
-
-    async def one(place: int, task: ToolTask) -> None:
-        nonlocal done
-        async with free:
-            found[place] = await _call(caller, task)
-        done += 1
-        tell("Calling", done, len(tasks))
-
-    async with asyncio.TaskGroup() as group:
-        for place, task in enumerate(tasks):
-            group.create_task(one(place, task))
-    return [result for result in found if result is not None]
+    return await each(tasks, lambda task: _call(caller, task), at_once, "Calling", tell)
 
 
 async def _call(caller: Caller, task: ToolTask) -> CaseResult:
@@ -172,7 +156,7 @@ def _lost(task: ToolTask) -> dict[str, tuple[float, float]]:
     return {name: yes_no(False) for name in names}
 
 
-async def route_all(router: Router, tasks: Sequence[ToolTask], tell: Tell = lambda *_: None) -> list[CaseResult]:
+async def route_all(router: Router, tasks: Sequence[ToolTask], tell: Tell = silently) -> list[CaseResult]:
     """Which function the router chooses for each task; the arguments are not its business."""
     found = []
     for place, task in enumerate(tasks, start=1):

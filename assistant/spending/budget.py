@@ -89,10 +89,6 @@ class Budget:
         channel = channel_of(question.platform, question.conversation)
         return Purse(self, question.asker, question.platform, channel, answer_id)
 
-    def house(self, purpose: str) -> Purse:
-        """What pays for calls that nobody asked for, such as a judge's: only the caps of everybody hold."""
-        return Purse(self, f"almanac:{purpose}", "almanac", "", None)
-
     def check_price(self, model: str) -> None:
         """A cap in dollars cannot be held for a model whose price nobody named."""
         if self._needs_prices and price_of(self.prices, model) is None:
@@ -168,7 +164,6 @@ class Purse:
         self._channel = channel
         self._answer_id = answer_id
         self._counted = Amount()  # spent or held, by this answer
-        self._open: list[Reservation] = []
         self.waited = 0.0  # seconds that reservations took
 
     async def reserve(
@@ -200,16 +195,8 @@ class Purse:
             raise
         waited = time.perf_counter() - began
         reservation = Reservation(call, round(waited * 1000, 2))
-        self._open.append(reservation)
         self.waited += waited
         return reservation
-
-    async def settle(self, usage: Usage | None, reservation: Reservation | None = None, cached_tokens: int = 0) -> None:
-        """The call has ended; ``usage`` None: nobody said what it took. Without a ``reservation``, the last one's."""
-        reservation = reservation or self._open[-1]
-        if usage is not None:
-            reservation.used(usage, cached_tokens)
-        await self._settle(reservation)
 
     @asynccontextmanager
     async def call(
@@ -225,7 +212,7 @@ class Purse:
                 raise
             finally:
                 _tell(span, reservation)
-                await self._settle(reservation)
+                await self.settle(reservation)
 
     def _windows(self, day: date) -> tuple[Window, ...]:
         month = Window("month", "", day.replace(day=1))
@@ -248,11 +235,11 @@ class Purse:
             soon = await spending.is_held(session, over)
         raise budget.refused(OverBudget(over.scope, budget.frees_at(over), soon=soon), self._person)
 
-    async def _settle(self, reservation: Reservation) -> None:
+    async def settle(self, reservation: Reservation) -> None:
+        """The call has ended; once."""
         if reservation.ended:
             return
         reservation.ended = True
-        self._open.remove(reservation)
         ended = reservation.end()
         self._counted = self._counted - reservation.call.amount + ended.amount
         self._measure(reservation.call, ended)

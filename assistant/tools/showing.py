@@ -31,6 +31,12 @@ class Shown:
     state: str
 
     @property
+    def exact(self) -> tuple[str, ...]:
+        """The call and its arguments, a line each."""
+        width = max((len(name) for name, _ in self.rows), default=0)
+        return (self.call, *(f"{name.ljust(width)} = {value}" for name, value in self.rows))
+
+    @property
     def open(self) -> bool:
         return self.state == "waiting"
 

@@ -17,9 +17,10 @@ CODE_CHARS = 4_000
 def card(approval: Approval, language: str) -> Part:
     """The exact call as code, which Slack reads nothing into; who asked; how it stands; while it waits, buttons."""
     view = shown(approval, language)
+    exact = blocks.cut("\n".join(view.exact), CODE_CHARS)
     below: list[Block] = [
         blocks.section(f"*{_text(view.title)}*"),
-        blocks.code(exact(view)),
+        blocks.code(exact),
         *(blocks.context(_text(note)) for note in view.notes),
         blocks.context(f"*{_text(view.status)}*"),
     ]
@@ -29,15 +30,8 @@ def card(approval: Approval, language: str) -> Part:
         below += [blocks.context(say("approvals.before", language)), blocks.code(view.before)]
     if view.open:
         below.append(_buttons(approval, view, language))
-    plain = escape(f"{view.title}: {view.status}.\n{exact(view)}\n{view.result}".strip())
+    plain = escape(f"{view.title}: {view.status}.\n{exact}\n{view.result}".strip())
     return Part("", tuple(below), quiet(plain))
-
-
-def exact(view: Shown) -> str:
-    """The call and its arguments, a line each."""
-    width = max((len(name) for name, _ in view.rows), default=0)
-    lines = [view.call, *(f"{name.ljust(width)} = {value}" for name, value in view.rows)]
-    return blocks.cut("\n".join(lines), CODE_CHARS)
 
 
 def _buttons(approval: Approval, view: Shown, language: str) -> Block:

@@ -33,7 +33,7 @@ def card(approval: Approval, language: str) -> Card:
 def _card(approval: Approval, view: Shown, language: str) -> Card:
     body = [
         _line(view.title, weight="Bolder", size="Medium"),
-        _code(_exact(view)),
+        _code(view.exact),
         *(_line(note, isSubtle=True, size="Small") for note in view.notes),
         _line(view.status, weight="Bolder", color=_COLOURS.get(view.state, "Default")),
     ]
@@ -47,11 +47,6 @@ def _card(approval: Approval, view: Shown, language: str) -> Card:
 _COLOURS = {"done": "Good", "failed": "Attention", "unknown": "Warning", "void": "Warning", "denied": "Attention"}
 
 
-def _exact(view: Shown) -> list[str]:
-    width = max((len(name) for name, _ in view.rows), default=0)
-    return [view.call, *(f"{name.ljust(width)} = {value}" for name, value in view.rows)]
-
-
 def _buttons(approval: Approval, language: str) -> tuple[Button, ...]:
     data = (("approval", str(approval.id)), ("hash", approval.arguments_hash), ("language", language))
     return (
@@ -61,14 +56,10 @@ def _buttons(approval: Approval, language: str) -> tuple[Button, ...]:
 
 
 def _code(lines: Iterable[str]) -> Card:
-    items = [_run(line or " ", fontType="Monospace", size="Small") for line in lines]
+    items = [_line(line or " ", fontType="Monospace", size="Small") for line in lines]
     return {"type": "Container", "style": "emphasis", "items": [{**item, "spacing": "None"} for item in items]}
 
 
 def _line(words: str, **looks: object) -> Card:
-    return _run(words, **looks)
-
-
-def _run(words: str, **looks: object) -> Card:
     """A paragraph of one run: no Markdown. ``{{`` would begin a date's formula, so its second brace is written out."""
     return {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": words.replace("{{", "{\\u007b"), **looks}]}
