@@ -285,6 +285,11 @@ class Settings(BaseSettings):
         return frozenset(self.redact) - {"off"}
 
     @property
+    def web_url(self) -> str:
+        """Where people reach the web page, without a slash at the end."""
+        return (self.public_url or f"http://127.0.0.1:{self.port}").rstrip("/")
+
+    @property
     def is_loopback(self) -> bool:
         return self.host in {"127.0.0.1", "::1", "localhost"}
 

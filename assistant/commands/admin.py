@@ -10,7 +10,7 @@ from assistant.strings import say
 
 
 async def admin(context: Context, caller: Caller, _rest: str, _confirmed: bool) -> Reply:
-    if not caller.place.startswith("user:"):  # where others may look on
+    if not caller.alone:
         raise Refused(say("admin.alone", caller.language))
     granted = caller.person not in context.settings.admins
     invited = Invited(caller.person, caller.name or caller.place_name, caller.platform, granted)
@@ -18,9 +18,5 @@ async def admin(context: Context, caller: Caller, _rest: str, _confirmed: bool) 
         token = await admin_links.create(session, invited)
         await audit.record(session, caller.person, caller.platform, "admin", "")
     hours = GRANTED_HOURS if granted else SESSION_HOURS
-    address = f"{_site(context)}/admin/enter#{token}"  # what follows the # never leaves the browser
+    address = f"{context.settings.web_url}/admin/enter#{token}"  # what follows the # never leaves the browser
     return Reply(say("admin.link", caller.language, address=address, minutes=LINK_MINUTES, hours=hours))
-
-
-def _site(context: Context) -> str:
-    return (context.settings.public_url or f"http://127.0.0.1:{context.settings.port}").rstrip("/")

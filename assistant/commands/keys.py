@@ -26,12 +26,8 @@ async def mcp(context: Context, caller: Caller, rest: str, confirmed: bool) -> R
     raise Refused(say("commands.unknown", caller.language, name=f"mcp {action[:40]}".replace("`", "'")))
 
 
-def _address(context: Context) -> str:
-    return f"{(context.settings.public_url or f'http://127.0.0.1:{context.settings.port}').rstrip('/')}/mcp"
-
-
 def _listed(context: Context, caller: Caller, keys: list[Key]) -> Reply:
-    text = say("keys.how", caller.language, address=_address(context), days=DAYS)
+    text = say("keys.how", caller.language, address=f"{context.settings.web_url}/mcp", days=DAYS)
     if not keys:
         return Reply(text)
     rows = tuple(
@@ -45,7 +41,7 @@ def _listed(context: Context, caller: Caller, keys: list[Key]) -> Reply:
 
 
 async def _new(context: Context, caller: Caller, keys: list[Key]) -> Reply:
-    if not caller.place.startswith("user:"):  # where others may look on
+    if not caller.alone:
         raise Refused(say("keys.alone", caller.language))
     if len(keys) >= MOST:
         raise Refused(say("keys.too_many", caller.language, count=len(keys)))
@@ -53,7 +49,7 @@ async def _new(context: Context, caller: Caller, keys: list[Key]) -> Reply:
     async with context.sessions.begin() as session:
         token = await access.create(session, holder)
         await audit.record(session, caller.person, caller.platform, "mcp new", "")
-    return Reply(say("keys.made", caller.language, token=token, address=_address(context), days=DAYS))
+    return Reply(say("keys.made", caller.language, token=token, address=f"{context.settings.web_url}/mcp", days=DAYS))
 
 
 def _chosen(caller: Caller, keys: list[Key], named: str) -> Key:

@@ -35,6 +35,11 @@ class Caller:
     name: str = ""  # how people call the caller
     event: uuid.UUID | None = None  # the stored event that the command came by: what is proposed for it, is once
 
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else reads the reply."""
+        return self.place.startswith("user:")
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
