@@ -31,6 +31,8 @@ _EXAMPLES = {
 }
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Dollars = Annotated[float, Field(ge=0, le=1_000_000_000)]
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+LOCAL_CONTEXT = 2_048  # tokens; SmolLM2 could read four times as many, at a price that a CPU feels
 Tokens = Annotated[int, Field(ge=0, le=10**15)]
 
 
@@ -74,6 +76,7 @@ class Settings(BaseSettings):
     admin_token: SecretStr | None = None  # opens the administrators' page; default: whatever opens the page
     public_url: str | None = None  # where people reach the web page, when a proxy stands before it
 
+    llm: Literal["auto", "local", "none"] = "auto"  # local: the base model, served on this machine; auto: what is named
     llm_base_url: str | None = None
     llm_api_key: SecretStr | None = None
     llm_model: str | None = None
@@ -84,8 +87,18 @@ class Settings(BaseSettings):
     llm_first_token_timeout: Seconds = 15.0
     llm_max_tokens: int = Field(default=700, ge=16, le=32_000)
     llm_tools: Literal["functions", "schema", "none"] = "functions"  # how the model is given tools; schema: as JSON
+    llm_context: int | None = Field(default=None, ge=512, le=10_000_000)  # tokens; default: 2048 if local, or any
+    llm_adapters: bool = False  # the endpoint serves the registry's versions under their names (vLLM; infra/vllm)
     agent_steps: int = Field(default=6, ge=1, le=20)  # of one answer that calls tools
     llm_prices: Annotated[dict[str, Price], NoDecode] = Field(default_factory=dict)  # JSON: model, or * -> its price
+
+    # The server of models: `almanac serve`. That of ALMANAC_LLM=local takes a free port and a key of its own.
+    serve_host: str = "127.0.0.1"
+    serve_port: int = Field(default=8090, ge=0, le=65535)
+    serve_key: SecretStr | None = None  # what clients send as their API key; needed where it is not on loopback
+    serve_slots: int = Field(default=8, ge=1, le=256)  # requests that are answered at once
+    serve_waiting: int = Field(default=64, ge=0, le=10_000)  # and those that may wait; others are told to come later
+    serve_quantisation: Literal["none", "int8", "4bit"] = "none"
 
     # The most that model calls may cost. A call that could pass a cap is not made.
     cap_answer_usd: Dollars | None = 1.0
@@ -106,6 +119,9 @@ class Settings(BaseSettings):
     reranker_deadline: Annotated[float, Field(gt=0, le=60)] = 1.5  # seconds; what is late leaves the order as it was
     token_vectors: bool = True  # are kept for each passage, and used where they are kept
     embedding_threads: int | None = Field(default=None, ge=1, le=256)
+
+    adapters: str | None = None  # where fine-tuned models are kept, a path or URL (s3://, abfs://); default: in home
+    base_model: Path | None = None  # a folder with the language model that is trained and served; default: SmolLM2
 
     question_max_chars: int = Field(default=4_000, ge=100, le=100_000)
     questions_per_minute: Annotated[int, Field(ge=0, le=10_000)] = 20  # of one person; 0: as many as they like
@@ -265,12 +281,15 @@ class Settings(BaseSettings):
         for name, value, needs, other in together:
             if value is not None and other is None:
                 raise ValueError(f"{name} is set, so {needs} must be set too")
-        if self.caps_money and self.has_model and not {self.model_name, "*"} & set(self.llm_prices):
+        paid = self.has_model and self.llm != "local"
+        if self.caps_money and paid and not {self.model_name, "*"} & set(self.llm_prices):
             raise ValueError(
                 f"a cap in US dollars is set, so ALMANAC_LLM_PRICES must name the price of {self.model_name} (or of *)"
             )
         if not self.is_loopback and self.web_token is None:
             raise ValueError(f"ALMANAC_HOST is {self.host}, not loopback, so ALMANAC_WEB_TOKEN must be set")
+        if self.serve_host not in LOOPBACK and self.serve_key is None:
+            raise ValueError(f"ALMANAC_SERVE_HOST is {self.serve_host}, not loopback, so ALMANAC_SERVE_KEY must be set")
         if self.teams_anonymous and not self.is_loopback:
             raise ValueError("ALMANAC_TEAMS_ANONYMOUS=1 works only when ALMANAC_HOST is loopback")
         return self
@@ -290,12 +309,40 @@ class Settings(BaseSettings):
         return (self.public_url or f"http://127.0.0.1:{self.port}").rstrip("/")
 
     @property
+    def adapters_url(self) -> str:
+        return self.adapters or str(self.home.resolve() / "adapters")
+
+    @property
     def is_loopback(self) -> bool:
-        return self.host in {"127.0.0.1", "::1", "localhost"}
+        return self.host in LOOPBACK
 
     @property
     def has_model(self) -> bool:
-        return bool(self.llm_azure_endpoint or self.llm_model)
+        """Whether a language model answers. The local one has an endpoint once its server runs (bot.local_model)."""
+        if self.llm == "local":
+            return bool(self.llm_base_url)
+        return self.llm != "none" and bool(self.llm_azure_endpoint or self.llm_model)
+
+    @property
+    def context(self) -> int | None:
+        """Tokens that a prompt and its answer may have together, where that is bounded."""
+        return self.llm_context or (LOCAL_CONTEXT if self.llm == "local" else None)
+
+    @property
+    def answer_tokens(self) -> int:
+        """The longest answer; in a small context it leaves most of the place to what it is made from."""
+        return self.llm_max_tokens if self.context is None else min(self.llm_max_tokens, self.context // 4)
+
+    @property
+    def function_calls(self) -> Literal["functions", "schema", "none"]:
+        """How the model is given tools: the local one is too small for them, unless somebody asks for it."""
+        small = self.llm == "local" and "llm_tools" not in self.model_fields_set
+        return "none" if small else self.llm_tools
+
+    @property
+    def has_versions(self) -> bool:
+        """Whether the endpoint serves what the registry of fine-tuned models promotes."""
+        return self.llm_adapters or self.llm == "local"
 
     @property
     def model_name(self) -> str:
