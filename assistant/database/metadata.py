@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from assistant.database import tables_access, tables_admin, tables_evaluation, tables_spending, tables_tools
+from assistant.database import (
+    tables_access,
+    tables_admin,
+    tables_evaluation,
+    tables_finetuning,
+    tables_preferences,
+    tables_spending,
+    tables_tools,
+)
 from assistant.database.tables import Base
 
-__all__ = ["METADATA", "tables_access", "tables_admin", "tables_evaluation", "tables_spending", "tables_tools"]
+__all__ = [
+    "METADATA",
+    "tables_access",
+    "tables_admin",
+    "tables_evaluation",
+    "tables_finetuning",
+    "tables_preferences",
+    "tables_spending",
+    "tables_tools",
+]
 
 METADATA = Base.metadata

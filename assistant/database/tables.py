@@ -392,6 +392,7 @@ class Answer(Base):
     calls: Mapped[list[Any]] = mapped_column(server_default=NO_ITEMS)  # of tools, as they were made
     approvals: Mapped[list[Any]] = mapped_column(server_default=NO_ITEMS)  # calls that wait, or waited
     withdrawn_at: Mapped[datetime | None]  # its question was deleted, edited or asked again
+    searched: Mapped[dict[str, Any] | None]  # what for, and which version of the preferences put it in order
     created_at: Mapped[datetime] = _now()
 
 
