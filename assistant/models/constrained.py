@@ -77,23 +77,27 @@ def conversation(
     return result
 
 
-class Reading:
-    """Reads a reply as it comes. ``shown`` is what was given out of the answer so far."""
+class Growing:
+    """A text inside JSON that is being written, given out as it comes; ``begins`` matches all that stands before it.
 
-    def __init__(self) -> None:
-        self._raw = ""
-        self._at: int | None = None  # where the part of the answer begins that was not given out
+    ``raw`` is all that came so far, ``shown`` what of the text was given out.
+    """
+
+    def __init__(self, begins: re.Pattern[str]) -> None:
+        self._begins = begins
+        self._at: int | None = None  # where the part of the text begins that was not given out
+        self.raw = ""
         self.shown = ""
 
     def feed(self, piece: str) -> str:
-        """The answer's text that is there now, and was not before."""
-        self._raw += piece
+        """What of the text is there now, and was not before."""
+        self.raw += piece
         if self._at is None:
-            begins = _ANSWER.match(self._raw)
+            begins = self._begins.match(self.raw)
             if begins is None:
                 return ""
             self._at = begins.end()
-        whole = _WHOLE.match(self._raw, self._at)
+        whole = _WHOLE.match(self.raw, self._at)
         if whole is None or whole.end() == self._at:
             return ""
         self._at = whole.end()
@@ -101,12 +105,19 @@ class Reading:
         self.shown += text
         return text
 
+
+class Reading(Growing):
+    """Reads a reply as it comes. ``shown`` is what was given out of the answer so far."""
+
+    def __init__(self) -> None:
+        super().__init__(_ANSWER)
+
     def finish(self) -> tuple[str, tuple[Call, ...]]:
         """The whole answer, and the calls. What is no JSON is taken for an answer as it stands."""
         try:
-            value = json.loads(self._raw, strict=False)
+            value = json.loads(self.raw, strict=False)
         except ValueError:
-            return (self.shown or ("" if self._raw.lstrip().startswith("{") else self._raw.strip())), ()
+            return (self.shown or ("" if self.raw.lstrip().startswith("{") else self.raw.strip())), ()
         step = value.get("step", value) if isinstance(value, dict) else {}
         if not isinstance(step, dict):
             return self.shown, ()

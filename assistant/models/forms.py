@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +32,8 @@ class Reply:
 
 def response_format(schema: Schema) -> dict[str, Any]:
     """The request's ``response_format`` for a value of this schema."""
-    moved = _moved(schema)
-    value = {name: part for name, part in moved.items() if name not in (*_SHARED, "$schema")}
+    own = moved(schema, _PLACE, stays=_SHARED)
+    value = {name: part for name, part in own.items() if name not in (*_SHARED, "$schema")}
     number = {"type": "integer", "minimum": 1}
     reply = {
         "type": "object",
@@ -43,7 +43,7 @@ def response_format(schema: Schema) -> dict[str, Any]:
         },
         "required": ["sources", "value"],
         "additionalProperties": False,
-        **{name: moved[name] for name in _SHARED if name in moved},
+        **{name: own[name] for name in _SHARED if name in own},
     }
     return {"type": "json_schema", "json_schema": {"name": "reply", "schema": reply}}
 
@@ -62,20 +62,23 @@ def read(text: str) -> Reply:
     return Reply(found.value["value"], tuple(dict.fromkeys(numbers)))
 
 
-def _moved(schema: Any) -> Any:
-    """The schema with its references as they are named within the reply's."""
+def moved(schema: Any, place: str, stays: Sequence[str] = ()) -> Any:
+    """The schema with its references as they are named where it lies at ``place`` of another (``#/properties/…``).
+
+    Those to the parts named in ``stays`` are left: these lie at the root of the other, too.
+    """
     if not isinstance(schema, Mapping):
         return schema
     result: dict[str, Any] = {}
     for keyword, part in schema.items():
-        if keyword == "$ref" and not part.startswith(tuple(f"#/{name}/" for name in _SHARED)):
-            result[keyword] = _PLACE + part.removeprefix("#")
+        if keyword == "$ref" and not part.startswith(tuple(f"#/{name}/" for name in stays)):
+            result[keyword] = place + part.removeprefix("#")
         elif keyword in NAMED and isinstance(part, Mapping):
-            result[keyword] = {name: _moved(one) for name, one in part.items()}
+            result[keyword] = {name: moved(one, place, stays) for name, one in part.items()}
         elif keyword in LISTED and isinstance(part, list):
-            result[keyword] = [_moved(one) for one in part]
+            result[keyword] = [moved(one, place, stays) for one in part]
         elif keyword in SINGLE:
-            result[keyword] = _moved(part)
+            result[keyword] = moved(part, place, stays)
         else:
             result[keyword] = part
     return result
