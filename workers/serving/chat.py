@@ -56,7 +56,7 @@ class Prompts:
         return ids
 
     async def _run(self, work: Any, *arguments: Any) -> list[int]:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)  # type: ignore[no-any-return]
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
 
     def _templated(self, messages: list[dict[str, str]]) -> list[int]:
         from jinja2 import TemplateError
@@ -191,7 +191,8 @@ async def chat_replies(request: ChatRequest, prompts: Prompts, adapter: str | No
 
 async def completion_replies(request: CompletionRequest, prompts: Prompts, adapter: str | None) -> Replies:
     """Each prompt has ``n`` answers, in the prompts' order. Raises ``ApiError``."""
-    requests, choices = [], []
+    requests: list[Request] = []
+    choices: list[Choice] = []
     for place, prompt in enumerate(request.prompts):
         ids = await prompts.of_text(prompt, request.max_tokens)
         for number in range(request.n):

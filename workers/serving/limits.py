@@ -52,8 +52,8 @@ def unknown_model(name: str) -> ApiError:
 
 def too_long(prompt: int, completion: int, context: int, param: str) -> ApiError:
     message = (
-        f"This model's maximum context length is {context} tokens, and {prompt + completion} were asked for: {prompt} in"
-        f" the prompt, {completion} for the completion. Shorten one of them."
+        f"This model's maximum context length is {context} tokens, and {prompt + completion} were asked for: {prompt}"
+        f" in the prompt, {completion} for the completion. Shorten one of them."
     )
     return wrong(message, param, "context_length_exceeded")
 
