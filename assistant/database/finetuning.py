@@ -1,4 +1,5 @@
-"""The versions of fine-tuned models as rows: kept, promoted, tried on a share of conversations, taken back."""
+"""The versions of fine-tuned models as rows: kept, promoted, tried on a share of conversations, taken back; and who
+does not want to be trained on."""
 
 from __future__ import annotations
 
@@ -8,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from assistant.database.tables_finetuning import Adapter
+from assistant.database.tables_finetuning import Adapter, TrainingOptOut
 from assistant.errors import AlmanacError, NotFound
 
 LOCK = 0x414C4D46  # changes of what answers come one after the other
@@ -146,6 +148,19 @@ async def withdraw(session: AsyncSession, name: str) -> Version:
 async def forget(session: AsyncSession, name: str) -> None:
     """Delete the row of what was withdrawn, or never stored."""
     await session.execute(delete(Adapter).where(Adapter.name == name, Adapter.stored_at.is_(None)))
+
+
+async def opt_out(session: AsyncSession, person: str, out: bool) -> None:
+    """Whether models may be trained on the person's questions and votes."""
+    if out:
+        await session.execute(insert(TrainingOptOut).values(person=person).on_conflict_do_nothing())
+    else:
+        await session.execute(delete(TrainingOptOut).where(TrainingOptOut.person == person))
+
+
+async def opted_out(session: AsyncSession, person: str) -> bool:
+    statement = select(TrainingOptOut.person).where(TrainingOptOut.person == person)
+    return (await session.execute(statement)).first() is not None
 
 
 async def _before(session: AsyncSession, last: Adapter) -> Adapter | None:

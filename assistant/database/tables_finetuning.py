@@ -1,4 +1,4 @@
-"""The table of fine-tuned models: every version of an adapter, what it was measured at, and whether it answers."""
+"""Fine-tuned models: every version of an adapter, what it was measured at, whether it answers; and who trains none."""
 
 from __future__ import annotations
 
@@ -45,3 +45,12 @@ class Adapter(Base):
     changed_at: Mapped[datetime] = mapped_column(server_default=NOW)
     promoted_at: Mapped[datetime | None]
     rolled_back_at: Mapped[datetime | None]
+
+
+class TrainingOptOut(Base):
+    """Somebody whose questions and votes no model is trained on."""
+
+    __tablename__ = "training_opt_outs"
+
+    person: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)

@@ -47,6 +47,14 @@ def upgrade() -> None:
             f"uq_adapters_{state}", "adapters", ["base"], unique=True, postgresql_where=sa.text(f"state = '{state}'")
         )
 
+    op.create_table(
+        "training_opt_outs",
+        sa.Column("person", sa.Text(), nullable=False),
+        sa.Column("created_at", TIME, server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("person", name=op.f("pk_training_opt_outs")),
+    )
+
 
 def downgrade() -> None:
+    op.drop_table("training_opt_outs")
     op.drop_table("adapters")
