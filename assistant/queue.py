@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -18,6 +19,12 @@ log = structlog.get_logger()
 
 QUEUE = "almanac:runs"
 JOB = "run"
+
+
+def queue_of(kinds: Sequence[str]) -> str:
+    """Where a worker listens. One of a few kinds has a queue of its own, which its own sweep fills from the rows: what
+    others ask for goes to the queue of all, where a worker that does not take the kind leaves the run as it is."""
+    return QUEUE if not kinds or kinds[0].startswith("!") else f"{QUEUE}:{'+'.join(kinds)}"
 
 
 def serialize(job: dict[str, Any]) -> bytes:
@@ -76,7 +83,8 @@ async def enqueue(pool: ArqRedis, run_id: uuid.UUID) -> None:
     Whoever asks knows from the row that nobody works on the run. What arq remembers of a worker that was killed (for
     as long as a job may take) would keep everybody else away, so it is forgotten.
     """
-    job_id = f"run:{run_id}"
+    name = pool.default_queue_name
+    job_id = f"run:{run_id}" if name == QUEUE else f"run:{run_id}@{name}"
     await pool.delete(in_progress_key_prefix + job_id)
     trace = tracing.carried()
     await pool.enqueue_job(JOB, str(run_id), *([trace] if trace else []), _job_id=job_id)

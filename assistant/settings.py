@@ -31,6 +31,7 @@ _EXAMPLES = {
 }
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Dollars = Annotated[float, Field(ge=0, le=1_000_000_000)]
+SECRETS = Path("/run/secrets")  # where Docker and Kubernetes lay files, named as the variables whose values they hold
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 LOCAL_CONTEXT = 2_048  # tokens; SmolLM2 could read four times as many, at a price that a CPU feels
 Tokens = Annotated[int, Field(ge=0, le=10**15)]
@@ -53,7 +54,7 @@ class Credential(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Values come from the environment, then from ``.env`` in the current folder."""
+    """Values come from the environment, then from ``.env`` in the current folder, then from files in ``SECRETS``."""
 
     model_config = SettingsConfigDict(
         env_prefix="ALMANAC_",
@@ -118,6 +119,10 @@ class Settings(BaseSettings):
     reranker: str | None = None  # a folder with a cross-encoder; default: none
     reranker_deadline: Annotated[float, Field(gt=0, le=60)] = 1.5  # seconds; what is late leaves the order as it was
     token_vectors: bool = True  # are kept for each passage, and used where they are kept
+    preferences: Literal["promote", "canary", "wait", "off"] = "promote"  # what becomes of what votes teach
+    preferences_share: Annotated[float, Field(gt=0, le=0.5)] = 0.1  # of the conversations that try a canary
+    learn_hours: Annotated[float, Field(ge=0, le=24 * 365)] = 24.0  # between two looks at the votes; 0: on command
+    votes_half_life_days: Annotated[float, Field(ge=1, le=36_500)] = 180.0
     embedding_threads: int | None = Field(default=None, ge=1, le=256)
 
     adapters: str | None = None  # where fine-tuned models are kept, a path or URL (s3://, abfs://); default: in home
@@ -131,6 +136,7 @@ class Settings(BaseSettings):
     link_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # where answers may link to, beside what they cite
     question_timeout: Seconds = 60.0
     lease_seconds: Annotated[float, Field(ge=1, le=600)] = 10.0
+    worker_kinds: Annotated[tuple[str, ...], NoDecode] = ()  # of runs that a worker takes; "!kind": all but that one
     approval_minutes: Annotated[float, Field(gt=0, le=1_440)] = 15.0  # a call that nobody approved of is void after
     file_max_mb: Annotated[float, Field(gt=0, le=4_096)] = 50.0
 
@@ -185,7 +191,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "teams_allowed_tenants", "teams_allowed_hosts", "admins", "source_folders", "fetch_allowed_hosts",
-        "redact", "link_hosts", "languages", mode="before",
+        "redact", "link_hosts", "languages", "worker_kinds", mode="before",
     )  # fmt: skip
     @classmethod
     def _split(cls, value: object) -> object:
@@ -228,6 +234,13 @@ class Settings(BaseSettings):
         for kind in value or ():
             if kind not in ("secrets", "pii", "off"):
                 raise ValueError(f"{kind} is none of secrets, pii and off")
+        return value
+
+    @field_validator("worker_kinds")
+    @classmethod
+    def _either(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len({kind.startswith("!") for kind in value}) > 1 or any(not kind.strip("!") for kind in value):
+            raise ValueError("name kinds such as ingest,learn, or leave some out as in !finetune, not both")
         return value
 
     @field_validator("source_folders")
@@ -383,7 +396,7 @@ class Settings(BaseSettings):
 def load_settings(**overrides: object) -> Settings:
     """Read the settings, or raise ``SettingsError`` with one sentence that names the variable."""
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        return Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None, **overrides)  # type: ignore[arg-type, call-arg]
     except ValidationError as error:
         raise SettingsError(_sentence(error)) from None
 

@@ -31,6 +31,7 @@ from bot import (
     backing_up,
     evaluating,
     guarding,
+    migrating,
     reembedding,
     spending_cli,
     state,
@@ -385,6 +386,7 @@ def learn(context: typer.Context) -> None:
 
 
 app.command(epilog="Examples: almanac guard prompts.jsonl  ·  almanac guard prompts.jsonl --json")(guarding.guard)
+app.command(epilog="Examples: almanac migrate  ·  almanac migrate --json")(migrating.migrate)
 app.command(epilog="Example: almanac backup almanac-2026-11-26.dump")(backing_up.backup)
 app.command(epilog="Example: ALMANAC_HOME=restored almanac restore almanac-2026-11-26.dump")(backing_up.restore)
 administration.mount(app)

@@ -1,4 +1,7 @@
-"""``python -m workers``: the worker. ``python -m workers run ID``: one run here and now, without a queue."""
+"""``python -m workers``: the worker. ``python -m workers run ID``: one run here and now, without a queue.
+
+``python -m workers.health`` asks whether the worker of this machine is alive.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from assistant.services import Services, open_services
 from assistant.settings import Settings, load_settings
 from assistant.telemetry import configure_logs
 from assistant.tracing import configure_tracing
+from workers import health
 from workers.execution import execute
 from workers.settings import create_worker
 
@@ -33,6 +37,7 @@ async def work(settings: Settings, database_url: str) -> None:
     worker = create_worker(settings, database_url, settings.redis_url.get_secret_value())
     serving = asyncio.create_task(worker.async_run(), name="worker")
     stopping = asyncio.create_task(stop_requested(), name="stop")
+    beating = asyncio.create_task(health.beat(health.file_in(settings.home)), name="beat")
     log.info("worker.start", pid=os.getpid())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
@@ -40,6 +45,8 @@ async def work(settings: Settings, database_url: str) -> None:
     worker.handle_sig(signal.SIGTERM)
     await asyncio.gather(serving, return_exceptions=True)
     await worker.close()
+    beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
     log.info("worker.stop", pid=os.getpid())
 
 

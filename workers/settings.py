@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from arq import cron, func
+from arq.cron import CronJob
 from arq.worker import Worker
 
 from assistant import queue
@@ -22,6 +23,7 @@ JOB_TIMEOUT = 24 * 3600  # a run's own lease tells whether it lives; this only b
 def create_worker(settings: Settings, database_url: str, redis_url: str) -> Worker:
     """A worker with few runs at a time: the model keeps the cores busy."""
     stack = AsyncExitStack()
+    name = queue.queue_of(settings.worker_kinds)
 
     async def start(ctx: dict[str, Any]) -> None:
         services = open_services(settings, database_url, settings.worker_threads)
@@ -32,12 +34,9 @@ def create_worker(settings: Settings, database_url: str, redis_url: str) -> Work
 
     return Worker(
         functions=[func(run, name=queue.JOB, keep_result=0, timeout=JOB_TIMEOUT, max_tries=MAX_TRIES)],
-        cron_jobs=[
-            cron(sweep, second=SWEEP_SECONDS, run_at_startup=True, keep_result=0),
-            cron(reconcile, hour=RECONCILE_HOUR, minute=30, keep_result=0),  # arq runs it in one of the workers
-        ],
+        cron_jobs=_clock(name),
         redis_settings=queue.redis_settings(redis_url),
-        queue_name=queue.QUEUE,
+        queue_name=name,
         on_startup=start,
         on_shutdown=stop,
         max_jobs=2,  # a run, and the sweep or another run beside it
@@ -48,3 +47,10 @@ def create_worker(settings: Settings, database_url: str, redis_url: str) -> Work
         job_deserializer=queue.deserialize,
         job_completion_wait=10,
     )
+
+
+def _clock(name: str) -> list[CronJob]:
+    """What is done by the clock. arq runs each in one of the workers that share a queue, told by its name."""
+    sweeping = cron(sweep, name=f"cron:sweep:{name}", second=SWEEP_SECONDS, run_at_startup=True, keep_result=0)
+    comparing = cron(reconcile, hour=RECONCILE_HOUR, minute=30, keep_result=0)
+    return [sweeping, comparing] if name == queue.QUEUE else [sweeping]

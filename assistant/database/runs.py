@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Text, and_, case, cast, func, or_, select, update
+from sqlalchemy import ColumnElement, Text, and_, case, cast, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -95,13 +96,16 @@ async def retry(session: AsyncSession, run_id: uuid.UUID) -> bool:
     return (await session.execute(statement.values(**fresh).returning(Run.id))).scalar_one_or_none() is not None
 
 
-async def claim(session: AsyncSession, run_id: uuid.UUID, owner: str, lease: timedelta) -> RunRow | None:
-    """Take a run that nobody holds; None when it is finished, waits for its time, or somebody works on it."""
+async def claim(
+    session: AsyncSession, run_id: uuid.UUID, owner: str, lease: timedelta, kinds: Sequence[str] = ()
+) -> RunRow | None:
+    """Take a run that nobody holds; None when it is finished, waits for its time or another kind of worker, or somebody
+    works on it. ``kinds``: as ALMANAC_WORKER_KINDS says them."""
     due = and_(Run.state == "queued", or_(Run.not_before.is_(None), Run.not_before <= func.now()))
     free = or_(due, and_(Run.state == "running", Run.claimed_until < func.now()))
     statement = (
         update(Run)
-        .where(Run.id == run_id, free)
+        .where(Run.id == run_id, free, *_of(kinds))
         .values(
             state="running",
             claimed_by=owner,
@@ -184,12 +188,20 @@ async def give_up_exhausted(session: AsyncSession) -> list[uuid.UUID]:
     return list((await session.execute(closed)).scalars())
 
 
-async def waiting(session: AsyncSession) -> list[uuid.UUID]:
-    """Runs that nobody works on and whose time has come: queued, or left behind by a process that died."""
+async def waiting(session: AsyncSession, kinds: Sequence[str] = ()) -> list[uuid.UUID]:
+    """Runs of these kinds that nobody works on and whose time has come: queued, or left behind by one that died."""
     abandoned = and_(Run.state == "running", Run.claimed_until < func.now())
     due = and_(Run.state == "queued", or_(Run.not_before.is_(None), Run.not_before <= func.now()))
-    statement = select(Run.id).where(or_(due, abandoned)).order_by(Run.created_at)
+    statement = select(Run.id).where(or_(due, abandoned), *_of(kinds)).order_by(Run.created_at)
     return list((await session.execute(statement)).scalars())
+
+
+def _of(kinds: Sequence[str]) -> list[ColumnElement[bool]]:
+    """That a run is of these kinds; of any, where none are named; of any but those with a ``!`` before."""
+    without = [kind[1:] for kind in kinds if kind.startswith("!")]
+    if without:
+        return [Run.kind.not_in(without)]
+    return [Run.kind.in_(kinds)] if kinds else []
 
 
 async def _finish(session: AsyncSession, run_id: uuid.UUID, owner: str, **values: Any) -> None:

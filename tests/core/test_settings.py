@@ -135,3 +135,28 @@ def test_the_example_file_lists_every_setting() -> None:
 def variable(name: str) -> str:
     alias = Settings.model_fields[name].validation_alias
     return str(alias.choices[0]) if alias is not None else f"ALMANAC_{name.upper()}"  # type: ignore[union-attr]
+
+
+def test_secrets_may_lie_in_files_named_as_their_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("assistant.settings.SECRETS", tmp_path)
+    (tmp_path / "ALMANAC_WEB_TOKEN").write_text("from a file\n")
+    (tmp_path / "SLACK_BOT_TOKEN").write_text("xoxb-1")
+    (tmp_path / "SLACK_APP_TOKEN").write_text("xapp-1")
+    (tmp_path / "ALMANAC_TOOL_SECRETS").write_text('{"catalogue": "s"}')
+    (tmp_path / "kubernetes.io").mkdir()
+    monkeypatch.setenv("ALMANAC_ADMIN_TOKEN", "from the environment")
+    (tmp_path / "ALMANAC_ADMIN_TOKEN").write_text("unused")
+    settings = load_settings()
+    assert settings.web_token is not None
+    assert settings.web_token.get_secret_value() == "from a file"
+    assert settings.has_slack
+    assert settings.tool_secrets["catalogue"].get_secret_value() == "s"
+    assert settings.admin_token is not None
+    assert settings.admin_token.get_secret_value() == "from the environment"
+
+
+@pytest.mark.parametrize("kinds", ["ingest,!finetune", "!", "ingest,!"])
+def test_kinds_of_runs_are_named_or_left_out_not_both(monkeypatch: pytest.MonkeyPatch, kinds: str) -> None:
+    monkeypatch.setenv("ALMANAC_WORKER_KINDS", kinds)
+    with pytest.raises(SettingsError, match="ALMANAC_WORKER_KINDS"):
+        load_settings()
