@@ -1,0 +1,94 @@
+# Plans of the whole with the provider itself, offline: it checks every argument and writes out every policy, and the
+# few answers that only an account can give are put in its place.
+
+provider "aws" {
+  region                      = "eu-central-1"
+  access_key                  = "none"
+  secret_key                  = "none"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_region_validation      = true
+  skip_requesting_account_id  = true
+
+  default_tags {
+    tags = { application = "almanac", installation = "almanac", managed-by = "terraform" }
+  }
+}
+
+override_data {
+  target = module.network.data.aws_availability_zones.this
+  values = { names = ["eu-central-1a", "eu-central-1b", "eu-central-1c"] }
+}
+
+override_data {
+  target = module.encryption.data.aws_caller_identity.this
+  values = { account_id = "111122223333" }
+}
+
+override_data {
+  target = module.identities.data.aws_caller_identity.this
+  values = { account_id = "111122223333" }
+}
+
+override_data {
+  target = module.monitoring.data.aws_caller_identity.this
+  values = { account_id = "111122223333" }
+}
+
+override_data {
+  target = module.github[0].data.aws_caller_identity.this
+  values = { account_id = "111122223333" }
+}
+
+override_data {
+  target = module.cache.data.aws_secretsmanager_random_password.token
+  values = { random_password = "0123456789abcdef0123456789abcdef" }
+}
+
+variables {
+  generate_secrets = false # ephemeral passwords are drawn by AWS, of which there is none here
+  account_id       = "111122223333"
+  domain           = "almanac.example.com"
+  admins           = ["arn:aws:iam::111122223333:role/Administrators"]
+}
+
+run "large" {
+  command = plan
+
+  variables {
+    size               = "large"
+    certificate_arn    = "arn:aws:acm:eu-central-1:111122223333:certificate/12345678-1234-1234-1234-123456789012"
+    api_cidrs          = ["203.0.113.0/24"]
+    private_services   = true
+    grafana            = true
+    monthly_budget_usd = 6000
+    alert_emails       = ["platform@example.com"]
+    bedrock_model_arns = ["arn:aws:bedrock:eu-central-1::foundation-model/openai.gpt-oss-120b-1:0"]
+    github = {
+      repository    = "acme/almanac"
+      state_bucket  = "almanac-state-111122223333"
+      state_key_arn = "arn:aws:kms:eu-central-1:111122223333:key/12345678-1234-1234-1234-123456789012"
+    }
+  }
+
+  assert {
+    condition     = output.pools.gpu.min == 0 && output.pools.gpu.desired == 0 && output.pools.gpu.max == 4
+    error_message = "In every size the GPU pool starts empty."
+  }
+  assert {
+    condition     = module.network.nat_gateways == 3 && module.network.routes_out == 3
+    error_message = "In a large installation no zone leans on another's NAT gateway."
+  }
+  assert {
+    condition     = toset(keys(output.github_roles)) == toset(["plan", "build", "deploy"])
+    error_message = "Workflows have one role for each purpose."
+  }
+  assert {
+    condition     = toset(keys(output.permissions.serving)) == toset(["list", "read", "key"]) && !contains(keys(output.permissions.serving), "bedrock")
+    error_message = "The server of models reads adapters, and nothing else."
+  }
+  assert {
+    condition     = contains(output.permissions.bot.bedrock.resources, "arn:aws:bedrock:eu-central-1::foundation-model/openai.gpt-oss-120b-1:0") && length(output.permissions.bot.bedrock.resources) == 1
+    error_message = "Bedrock is open for the named model only."
+  }
+}
