@@ -20,9 +20,11 @@ from assistant.guardrails.support import Support
 from assistant.guardrails.verdicts import Verdict
 from assistant.knowledge.embedding import Embedder
 from assistant.knowledge.search import Searcher
+from assistant.models.choice import Choice
 from assistant.models.extractive import ExtractiveModel
 from assistant.models.port import Model
 from assistant.models.redacted import RedactedModel
+from assistant.models.registry import Registry
 from assistant.settings import Settings
 from assistant.spending.budget import Budget
 from assistant.telemetry import Metrics
@@ -30,13 +32,19 @@ from assistant.tools.approval import Approvals
 from assistant.tools.registry import Toolbox
 
 
-def model_of(settings: Settings, embedder: Embedder, guards: Guards) -> Model:
-    """The settings' language model, behind the redaction where it is to see placeholders; else the extractive one."""
+def model_of(settings: Settings, embedder: Embedder, guards: Guards, sessions: Sessions | None = None) -> Model:
+    """The settings' language model, behind the redaction where it is to see placeholders; else the extractive one.
+
+    With ``sessions``, the registry says which version of it answers, where the endpoint serves them.
+    """
     if not settings.has_model:
         return ExtractiveModel(embedder)
     from assistant.models.client import OpenAIModel  # half a second to import, which the terminal need not wait for
 
-    model = OpenAIModel(settings)
+    choice = None
+    if sessions is not None and settings.has_versions:
+        choice = Choice(Registry(sessions, settings.adapters_url).served, settings.model_name)
+    model = OpenAIModel(settings, choice)
     return RedactedModel(model, guards.outside) if guards.redacts else model
 
 

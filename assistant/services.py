@@ -105,7 +105,7 @@ async def open_services(
         await embedder.open()
         guards = Guards.open(embedder, settings)
         stack.push_async_callback(guards.close)
-        model = model_of(settings, embedder, guards) if model is None else model
+        model = model_of(settings, embedder, guards, sessions) if model is None else model
         stack.push_async_callback(model.close)
         metrics = Metrics()
         # What is read under an audience is read by a role that Postgres shows nothing else.

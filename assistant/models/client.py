@@ -3,8 +3,11 @@ conversations that call functions."""
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 import openai
@@ -15,7 +18,9 @@ from assistant.answering.prompts import NO_ANSWER, form_messages, messages, rewr
 from assistant.answering.rewriting import Rewritten
 from assistant.errors import ModelError
 from assistant.models import constrained, forms
-from assistant.models.endpoint import Endpoint, FunctionsRefused, SchemaRefused
+from assistant.models.choice import Choice
+from assistant.models.endpoint import Endpoint, FunctionsRefused, PromptTooLong, SchemaRefused
+from assistant.models.fitting import fitted, prompt_tokens
 from assistant.models.functions import Gathering
 from assistant.models.port import Again, Brief, Function, Purse, Said, Written
 from assistant.settings import Settings
@@ -23,6 +28,14 @@ from assistant.settings import Settings
 log = structlog.get_logger()
 
 REWRITE_TOKENS = 120
+SHORTER = 0.6  # a prompt that the endpoint found too long is made so much shorter
+
+
+@dataclass
+class _Way:
+    """How the endpoint is given functions, known to all versions of its model."""
+
+    name: str
 
 
 class OpenAIModel:
@@ -30,25 +43,40 @@ class OpenAIModel:
 
     ``calls_functions`` is False where the settings say that it must not. An endpoint that refuses functions is spoken
     to in JSON under a schema from then on. A schema that it refuses stands in the prompt alone, then and later.
+    ``choice`` says which version of the model answers a conversation, where the endpoint serves several.
     """
 
     fills = True
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, choice: Choice | None = None) -> None:
         self._endpoint = Endpoint(settings)
-        self._way = settings.llm_tools
+        self._choice = choice
+        self._way = _Way(settings.function_calls)
         self._refused = forms.RefusedSchemas()
-        self.name = self._endpoint.name
+        self._room = None if settings.context is None else settings.context - settings.answer_tokens
+
+    @property
+    def name(self) -> str:
+        """Of the model that answers, or has answered."""
+        return self._endpoint.name
 
     @property
     def calls_functions(self) -> bool:
-        return self._way != "none"
+        return self._way.name != "none"
+
+    async def speaking(self, conversation: str) -> OpenAIModel:
+        """The model as it answers one question of this conversation, under the name of the version that does."""
+        if self._choice is None:
+            return self
+        spoken = copy.copy(self)
+        spoken._endpoint = self._endpoint.named(await self._choice.name(conversation))
+        return spoken
 
     async def write(self, brief: Brief) -> AsyncGenerator[str | Written, None]:
         parts: list[str] = []
         usage = Usage()
         held = ""  # text not shown yet: while it may still become the refusal word
-        async with aclosing(self._endpoint.stream({"messages": messages(brief)}, brief.purse)) as chunks:
+        async with aclosing(self._written(brief)) as chunks:
             async for chunk in chunks:
                 usage = self._endpoint.usage(chunk) or usage
                 piece = chunk.choices[0].delta.content if chunk.choices else None
@@ -66,9 +94,26 @@ class OpenAIModel:
             yield held
         yield Written(text, supported=not text.startswith(NO_ANSWER), usage=usage)
 
+    async def _written(self, brief: Brief) -> AsyncGenerator[Any, None]:
+        """The answer's events, from as much as fits; from less where the endpoint finds that too long."""
+        asked = messages(fitted(brief, self._room))
+        try:
+            async with aclosing(self._endpoint.stream({"messages": asked}, brief.purse)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except PromptTooLong:
+            log.warning("model.prompt_too_long", model=self.name, tokens=prompt_tokens(asked))
+        else:
+            return
+        asked = messages(fitted(brief, int(prompt_tokens(asked) * SHORTER)))
+        async with aclosing(self._endpoint.stream({"messages": asked}, brief.purse)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
     async def fill(self, brief: Brief, schema: Mapping[str, Any], again: Again | None = None) -> Written:
         """JSON with a value of this schema; the endpoint lets nothing else be written, where it knows how."""
-        body: dict[str, Any] = {"messages": form_messages(brief, schema, again)}
+        beside = json.dumps(schema, ensure_ascii=False) + (again.text + again.instruction if again else "")
+        body: dict[str, Any] = {"messages": form_messages(fitted(brief, self._room, beside), schema, again)}
         if schema not in self._refused:
             try:
                 return await self._whole(body | {"response_format": forms.response_format(schema)}, brief.purse)
@@ -110,7 +155,7 @@ class OpenAIModel:
 
         ``conversation`` and ``functions`` are in OpenAI's form. Where it may not call, it has to answer.
         """
-        if self._way == "functions":
+        if self._way.name == "functions":
             try:
                 async with aclosing(self._with_functions(conversation, functions, may_call, purse)) as pieces:
                     async for piece in pieces:
@@ -122,8 +167,8 @@ class OpenAIModel:
         async with aclosing(self._constrained(conversation, functions, may_call, purse)) as pieces:
             async for piece in pieces:
                 yield piece
-        if self._way == "functions":  # it understood this way, and not the other
-            self._way = "schema"
+        if self._way.name == "functions":  # it understood this way, and not the other
+            self._way.name = "schema"
 
     async def _with_functions(
         self, conversation: Sequence[Mapping[str, Any]], functions: Sequence[Function], may_call: bool,

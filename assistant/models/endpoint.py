@@ -7,6 +7,7 @@ token and one to the last. It is sent again only while nothing of its answer has
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -32,7 +33,9 @@ TRANSIENT = (openai.APIConnectionError, openai.RateLimitError, openai.InternalSe
 NO_FUNCTIONS = re.compile(r"\btools?\b|tool[_ -](?:choice|call)|\bfunctions?\b|function[_ -]call", re.IGNORECASE)
 # And of those that let no schema bind what is written, or not this one.
 NO_SCHEMA = re.compile(r"response_?format|json_?object|schema|structured|guided|grammar", re.IGNORECASE)
-NOT_THAT = frozenset({"context_length_exceeded", "invalid_function_parameters", "rate_limit_exceeded"})
+# And of a prompt that is longer than the model can read.
+TOO_LONG = re.compile(r"context[_ ](?:length|size|window)|maximum context|too many tokens", re.IGNORECASE)
+NOT_THAT = frozenset({"invalid_function_parameters", "rate_limit_exceeded"})
 REFUSING = frozenset({400, 404, 405, 415, 422, 500, 501})
 
 
@@ -42,6 +45,10 @@ class FunctionsRefused(ModelError):
 
 class SchemaRefused(ModelError):
     """The endpoint does not take a JSON schema for what is written, or not this one."""
+
+
+class PromptTooLong(ModelError):
+    """The endpoint says that the prompt and its answer are longer than the model's context."""
 
 
 def create_client(settings: Settings) -> openai.AsyncOpenAI:
@@ -60,18 +67,31 @@ def create_client(settings: Settings) -> openai.AsyncOpenAI:
 
 
 class Endpoint:
-    """Sends requests. ``body`` is what a request holds beside the model's name: messages, tools, limits."""
+    """Sends requests. ``body`` is what a request holds beside the model's name: messages, tools, limits.
+
+    ``name`` is that of the model that answers: the settings' one (``base``), or a version of it (``named``).
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._client = create_client(settings)
-        self.name = settings.model_name
+        self.name = self.base = settings.model_name
+
+    def named(self, version: str) -> Endpoint:
+        """The same endpoint for one question that this version answers, or the base where that is gone meanwhile."""
+        other = copy.copy(self)
+        other.name = version
+        return other
+
+    @property
+    def _priced_as(self) -> str:
+        return self.name if self.name in self._settings.llm_prices else self.base
 
     async def stream(
         self, body: Mapping[str, Any], purse: Purse | None, purpose: str = "write"
     ) -> AsyncGenerator[Any, None]:
         """The completion's events. No deadline runs while the caller holds one: it would strike the caller."""
-        limit = self._settings.llm_max_tokens
+        limit = self._settings.answer_tokens
         body = {"max_tokens": limit, **body, "stream": True, "stream_options": {"include_usage": True}}
         async with self._paid(body, purse, purpose) as paid:
             start = asyncio.get_running_loop().time()
@@ -102,7 +122,8 @@ class Endpoint:
         if chunk.usage is None:
             return None
         took = chunk.usage
-        return priced(self._settings.llm_prices, self.name, took.prompt_tokens, took.completion_tokens, _cached(chunk))
+        prices = self._settings.llm_prices
+        return priced(prices, self._priced_as, took.prompt_tokens, took.completion_tokens, _cached(chunk))
 
     async def close(self) -> None:
         await self._client.close()
@@ -116,7 +137,7 @@ class Endpoint:
         functions = [*body.get("tools", ()), *([body["response_format"]] if "response_format" in body else [])]
         most = most_tokens(body["messages"], functions)
         async with purse.call(
-            self.name, prompt_tokens=most, completion_tokens=body["max_tokens"], purpose=purpose
+            self._priced_as, prompt_tokens=most, completion_tokens=body["max_tokens"], purpose=purpose
         ) as paid:
             yield paid
 
@@ -150,12 +171,9 @@ class Endpoint:
                 raise ModelTimeout(TOO_LATE) from None
             except openai.OpenAIError as error:
                 wait = random.uniform(0.1, 0.4) * 2**attempt  # noqa: S311 - jitter
-                if "tools" in body and _refuses(error, NO_FUNCTIONS):
+                if (refused := _refused(error, body)) is not None:
                     paid.unsent()
-                    raise FunctionsRefused("The language model's endpoint takes no functions.") from error
-                if "response_format" in body and _refuses(error, NO_SCHEMA):
-                    paid.unsent()
-                    raise SchemaRefused("The language model refused the request for its JSON schema.") from error
+                    raise refused from error
                 if not isinstance(error, TRANSIENT):
                     paid.unsent()
                     raise ModelError(f"The language model refused the request ({type(error).__name__}).") from error
@@ -170,8 +188,18 @@ class Endpoint:
         # As parts of the body they are sent as they are; the client would walk through every string otherwise.
         sent = {name: body[name] for name in ("messages", "tools", "response_format") if name in body}
         rest = {name: value for name, value in body.items() if name not in sent}
+        try:
+            return await self._create(sent, rest)
+        except openai.NotFoundError:
+            if self.name == self.base:
+                raise
+            log.warning("model.version_gone", version=self.name)
+            self.name = self.base
+            return await self._create(sent, rest)
+
+    async def _create(self, sent: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:
         return await self._client.chat.completions.create(
-            model=self.name, messages=[], temperature=0.0, extra_body=sent, **rest
+            model=self.name, messages=[], temperature=0.0, extra_body=dict(sent), **rest
         )
 
 
@@ -181,11 +209,19 @@ def _cached(chunk: Any) -> int:
     return getattr(details, "cached_tokens", None) or 0
 
 
-def _refuses(error: openai.OpenAIError, words: re.Pattern[str]) -> bool:
-    """Whether the endpoint says that it does not know a part of the request."""
+def _refused(error: openai.OpenAIError, body: Mapping[str, Any]) -> ModelError | None:
+    """What the endpoint says that it cannot do with the request, where it says that."""
     if not isinstance(error, openai.APIStatusError) or error.status_code not in REFUSING:
-        return False
-    return error.code not in NOT_THAT and words.search(error.message) is not None
+        return None
+    if error.code == "context_length_exceeded" or TOO_LONG.search(error.message):
+        return PromptTooLong("The prompt is too long for the language model.")
+    if error.code in NOT_THAT:
+        return None
+    if "tools" in body and NO_FUNCTIONS.search(error.message):
+        return FunctionsRefused("The language model's endpoint takes no functions.")
+    if "response_format" in body and NO_SCHEMA.search(error.message):
+        return SchemaRefused("The language model refused the request for its JSON schema.")
+    return None
 
 
 class _Free:

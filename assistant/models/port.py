@@ -77,11 +77,25 @@ class Again:
 class Model(Protocol):
     """``write`` yields pieces of text as they come and ends with one ``Written``; raises ``ModelError``."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def write(self, brief: Brief) -> AsyncGenerator[str | Written, None]: ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """A model of which several versions answer, each its share of the conversations."""
+
+    async def speaking(self, conversation: str) -> Model:
+        """The one that answers a question of this conversation; its ``name`` says which, when it has answered."""
+        ...
+
+
+async def speaking(model: Model, conversation: str) -> Model:
+    return await model.speaking(conversation) if isinstance(model, Versioned) else model
 
 
 @dataclass(frozen=True, slots=True)

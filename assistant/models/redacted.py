@@ -16,7 +16,19 @@ from assistant.answering.messages import Turn
 from assistant.answering.rewriting import Rewriter, Rewritten
 from assistant.guardrails.formats import parsed
 from assistant.guardrails.verdicts import Redaction
-from assistant.models.port import Again, Brief, Call, Conversing, Filling, Function, Model, Purse, Said, Written
+from assistant.models.port import (
+    Again,
+    Brief,
+    Call,
+    Conversing,
+    Filling,
+    Function,
+    Model,
+    Purse,
+    Said,
+    Written,
+    speaking,
+)
 
 Redact = Callable[[Sequence[str]], Redaction]
 
@@ -27,7 +39,13 @@ class RedactedModel:
     def __init__(self, model: Model, redact: Redact) -> None:
         self._model = model
         self._redact = redact
-        self.name = model.name
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    async def speaking(self, conversation: str) -> RedactedModel:
+        return RedactedModel(await speaking(self._model, conversation), self._redact)
 
     async def write(self, brief: Brief) -> AsyncGenerator[str | Written, None]:
         shown, redaction, _ = _brief(brief, self._redact)
