@@ -1,0 +1,60 @@
+"""Pairs of replies to one prompt, the better and the worse: from votes on answers, or from a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from assistant.errors import AlmanacError
+from assistant.evaluation.lines import objects
+
+HELD_OUT = 0.2
+_TURNS = re.compile(r"\n\n(Human|Assistant):")
+
+
+class BadPairs(AlmanacError):
+    """A file of pairs cannot be read; the sentence names the line."""
+
+
+def read_pairs(path: Path) -> list[dict[str, Any]]:
+    """JSON Lines of {id, messages or prompt, chosen, rejected}. A ``prompt`` in the form of Anthropic's data ("Human:
+    … Assistant:") becomes its turns, any other one turn of the user. Raises ``BadPairs``."""
+    found = []
+    for place, row in objects(path, BadPairs):
+        if not all(isinstance(row.get(name), str) and row[name].strip() for name in ("chosen", "rejected")):
+            raise BadPairs(f"{place}: a pair needs chosen and rejected, both texts.")
+        messages = row.get("messages") or turns(str(row.get("prompt") or ""))
+        if not messages:
+            raise BadPairs(f"{place}: a pair needs a prompt.")
+        if row["chosen"].strip() != row["rejected"].strip():
+            name = str(row.get("id") or hashlib.sha256(json.dumps(row).encode()).hexdigest()[:12])
+            found.append({"id": name, "messages": messages, "chosen": row["chosen"], "rejected": row["rejected"]})
+    return found
+
+
+def turns(prompt: str) -> list[dict[str, str]]:
+    """The prompt as messages, which end with the user's."""
+    parts = _TURNS.split(prompt)
+    if len(parts) == 1:
+        return [{"role": "user", "content": prompt.strip()}] if prompt.strip() else []
+    roles = {"Human": "user", "Assistant": "assistant"}
+    said = [{"role": roles[who], "content": text.strip()} for who, text in zip(parts[1::2], parts[2::2], strict=True)]
+    return [message for message in said if message["content"]]
+
+
+def split(pairs: Sequence[Mapping[str, Any]], held_out: float = HELD_OUT) -> tuple[list[Any], list[Any]]:
+    """(to train on, to measure with), by a hash of the prompt: the same prompt is always on one side, in every run."""
+    sides: tuple[list[Any], list[Any]] = ([], [])
+    for pair in pairs:
+        digest = hashlib.sha256(json.dumps(pair["messages"], sort_keys=True).encode()).digest()
+        sides[int.from_bytes(digest[:4], "big") < held_out * 2**32].append(pair)
+    return sides
+
+
+def write_pairs(path: Path, pairs: Iterable[Mapping[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs), encoding="utf-8")
