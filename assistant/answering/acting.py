@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from assistant.answering import citations as citing
-from assistant.answering.agent import Agent, Ended
+from assistant.answering.agent import Agent, Ended, conversing
 from assistant.answering.calling import Calls
 from assistant.answering.checking import Checked, Checker
 from assistant.answering.messages import Answer, Citation, Delta, PendingApproval, Progress, ToolUse, Usage, storable
@@ -43,7 +43,8 @@ class Actor:
         def spend(usage: Usage) -> None:
             work.usage = work.usage + usage
 
-        async with aclosing(self._agent.run(brief, calls, spend)) as stream:
+        speaker = conversing(work.model)
+        async with aclosing(self._agent.run(brief, calls, spend, speaker)) as stream:
             async for event in stream:
                 numbering.know(len(evidence))
                 if isinstance(event, Progress):

@@ -50,12 +50,14 @@ class Agent:
         self._steps = steps
 
     async def run(
-        self, brief: Brief, calls: Calls, spend: Callable[[Usage], None]
+        self, brief: Brief, calls: Calls, spend: Callable[[Usage], None], speaker: Conversing | None = None
     ) -> AsyncGenerator[Progress | str | Ended, None]:
         """Progress and pieces of the answer, then ``Ended``; raises ``ModelError``.
 
         ``spend`` is told what each step took as soon as it is over, so that it counts where a later one fails, too.
+        ``speaker``: the version of the model that answers here.
         """
+        model = speaker or self._model
         functions = calls.hands.functions()
         conversation = agent_messages(brief, f"{datetime.now(UTC):%A, %Y-%m-%d %H:%M} UTC")
         shown: list[str] = []
@@ -65,7 +67,7 @@ class Agent:
                 conversation.append({"role": "user", "content": LAST_STEP})
             holding = _Holding(begun=bool(shown))
             said = Said("")
-            stream = self._model.converse(conversation, functions, may_call=may_call, purse=brief.purse)
+            stream = model.converse(conversation, functions, may_call=may_call, purse=brief.purse)
             async with aclosing(stream) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Said):

@@ -31,7 +31,7 @@ from assistant.database.session import Sessions
 from assistant.errors import QuestionRejected
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.search import Searcher
-from assistant.models.port import Model
+from assistant.models.port import Model, speaking
 from assistant.strings import detect, known
 from assistant.telemetry import Metrics, Stopwatch
 
@@ -138,6 +138,7 @@ class Answering:
             yield ended
             return
         question = work.question
+        work.model = await speaking(self._model, question.conversation)
         await self._look_back(work)
         await self._search(work, question.audience)
         if (again := await self._again(work)) is not None:
@@ -268,7 +269,8 @@ class Answering:
             work.watch.record("reserve", work.purse.waited)
         if answer.calls:
             work.watch.record("tools", sum(call.milliseconds for call in answer.calls) / 1000)
-        answer = replace(answer, model=self._model.name, timings_ms=work.watch.total(), usage=work.usage)
+        model = (work.model or self._model).name
+        answer = replace(answer, model=model, timings_ms=work.watch.total(), usage=work.usage)
         async with self._sessions.begin() as session:
             kept = await answers.save(session, question, answer, work.snapshot())
             if kept and question.replaces is not None:
@@ -284,7 +286,8 @@ class Answering:
 
 
 def _manner(work: Work) -> Manner:
-    return Manner(work.language, work.filters, in_conversation=bool(work.turns))
+    model = work.model.name if work.model else ""
+    return Manner(work.language, work.filters, in_conversation=bool(work.turns), model=model)
 
 
 async def _with_groups(session: AsyncSession, question: Question) -> Question:

@@ -64,6 +64,7 @@ class Manner:
     filters: Filters = NO_FILTERS
     in_conversation: bool = False
     form: str = ""
+    model: str = ""  # the version that answers; empty: the settings' model
 
 
 class AnswerCache:
@@ -141,8 +142,8 @@ class AnswerCache:
         """A hash of all that must be equal."""
         empty = Brief("", "", (), persona=question.persona, language=question.language)
         parts: list[Any] = [
-            self._model, embedding, self._passages, messages(empty), AGENT, manner.language, manner.form,
-            sorted(manner.filters.arguments().items()), sorted(question.sources), likeness(query).key,
+            manner.model or self._model, embedding, self._passages, messages(empty), AGENT, manner.language,
+            manner.form, sorted(manner.filters.arguments().items()), sorted(question.sources), likeness(query).key,
         ]  # fmt: skip
         return uuid.UUID(bytes=hashlib.sha256(repr(parts).encode()).digest()[:16])
 

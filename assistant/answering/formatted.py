@@ -51,7 +51,7 @@ class FormWriter:
 
     async def write(self, work: Work, form: Format, audience: Audience) -> AsyncGenerator[Progress | Answer, None]:
         """Ends with an ``Answer``; one that is ``answered`` has a value that fits."""
-        model, hits = self._model, work.given
+        model, hits = work.model or self._model, work.given
         if not (isinstance(model, Filling) and model.fills):
             yield replace(
                 work.ended(Outcome.FAILED, say("formats.no_model", work.language)), nearest=nearest(work.hits)

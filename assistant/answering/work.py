@@ -15,7 +15,7 @@ from assistant.answering.outcomes import Outcome
 from assistant.knowledge.filters import NO_FILTERS, Filters
 from assistant.knowledge.query import Carried
 from assistant.knowledge.search import Hit, SearchResult
-from assistant.models.port import Brief
+from assistant.models.port import Brief, Model
 from assistant.spending.budget import Purse
 from assistant.strings import say
 from assistant.telemetry import Stopwatch
@@ -39,6 +39,7 @@ class Work:
     turns: Sequence[Turn] = ()
     result: SearchResult | None = None
     given: Sequence[Hit] = ()  # of what was found, what the model may read
+    model: Model | None = None  # the version of it that answers this conversation
     usage: Usage = NOTHING_USED
     shown: list[str] = field(default_factory=list)
     numbering: citing.Renumbering | None = None

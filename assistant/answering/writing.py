@@ -46,7 +46,8 @@ class Writer:
         work.numbering = numbering = citing.Renumbering(len(hits))
         settling = self._checker.settling(work, hits)
         started = time.perf_counter()
-        async with aclosing(self._model.write(brief_of(work, hits))) as stream:
+        model = work.model or self._model
+        async with aclosing(model.write(brief_of(work, hits))) as stream:
             async for piece in stream:
                 if isinstance(piece, Written):
                     if tail := settling.feed(numbering.finish()) + settling.finish():

@@ -214,7 +214,7 @@ def _refused(error: openai.OpenAIError, body: Mapping[str, Any]) -> ModelError |
     if not isinstance(error, openai.APIStatusError) or error.status_code not in REFUSING:
         return None
     if error.code == "context_length_exceeded" or TOO_LONG.search(error.message):
-        return PromptTooLong("The prompt is too long for the language model.")
+        return PromptTooLong("The language model refused the prompt, which is too long for it.")
     if error.code in NOT_THAT:
         return None
     if "tools" in body and NO_FUNCTIONS.search(error.message):
