@@ -23,6 +23,7 @@ from assistant.services import Services, check_database, open_services
 from assistant.settings import Settings, load_settings
 from assistant.telemetry import configure_logs
 from bot import state
+from bot.local_model import local_model
 
 Named = tuple[str, dict[str, Any]]
 
@@ -141,7 +142,11 @@ async def open_database(settings: Settings) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def open_local(settings: Settings) -> AsyncIterator[Services]:
-    async with open_database(settings) as url, open_services(settings, url) as services:
+    async with (
+        open_database(settings) as url,
+        local_model(settings, url, state.find(settings.home)) as answering,
+        open_services(answering, url) as services,
+    ):
         yield services
 
 

@@ -22,6 +22,7 @@ from assistant.tools.registry import Toolbox
 from bot import state
 from bot.backend import open_database
 from bot.console import outdated_note
+from bot.local_model import local_model, state_of
 from bot.sample_tools import with_sample
 
 Check = dict[str, Any]
@@ -102,6 +103,24 @@ async def _embedder(settings: Settings) -> Check:
 
 
 async def _model(settings: Settings) -> Check:
+    if settings.llm != "local":
+        return await _endpoint(settings)
+    running = state.find(settings.home)
+    try:
+        async with open_database(settings) as url, local_model(settings, url, running) as answering:
+            check = await _endpoint(answering)
+            said = await state_of((answering.llm_base_url or "").removesuffix("/v1"), 5.0)
+    except AlmanacError as error:
+        return _wrong("language model", str(error))
+    if not check["ok"] or said is None:
+        return check
+    served = f"; versions served: {', '.join(said['adapters'])}" if said["adapters"] else ""
+    check["detail"] += f" on this machine{served}"
+    refused = " ".join(said["refused"].values())
+    return check | {"detail": f"{check['detail']}. {refused}", "warning": True} if refused else check
+
+
+async def _endpoint(settings: Settings) -> Check:
     if not settings.has_model:
         return _ok("language model", "none set: answers are extracted from the documents")
     from assistant.models.client import OpenAIModel  # slow to import

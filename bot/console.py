@@ -178,6 +178,8 @@ def show_status(console: Console, document: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     running = document["running"]
     table.add_row("Running", running["web"] + f" (pid {running['pid']})" if running else "no")
+    if running and "llm" in running:
+        table.add_row("Model", f"{running['llm']['model']} at {running['llm']['url']}")
     for name in ("documents", "chunks", "sources", "failures", "answers"):
         table.add_row(name.capitalize(), f"{document[name]:,}")
     if document["outdated"]:

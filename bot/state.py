@@ -30,14 +30,34 @@ class SampleTools:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalModel:
+    """Where the server of the local model is this time, its key, and the base model's name."""
+
+    url: str
+    key: str
+    name: str
+
+    def environment(self) -> dict[str, str]:
+        """The settings that say the same to a process of ours."""
+        return {
+            "ALMANAC_LLM": "local",
+            "ALMANAC_LLM_BASE_URL": self.url,
+            "ALMANAC_LLM_API_KEY": self.key,
+            "ALMANAC_LLM_MODEL": self.name,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
-    """A running Almanac. The URLs are those of its servers, embedded or not; ``tools`` is there with the sample."""
+    """A running Almanac. The URLs are those of its servers, embedded or not; ``tools`` is there with the sample,
+    ``llm`` where the local model answers."""
 
     pid: int
     web: str
     database_url: str
     redis_url: str
     tools: SampleTools | None = None
+    llm: LocalModel | None = None
 
 
 @contextmanager
@@ -87,8 +107,10 @@ def find(home: Path) -> Running | None:
 def _read(home: Path) -> Running | None:
     try:
         known = json.loads(_file(home).read_text())
-        tools = known.pop("tools", None)
-        return Running(**known, tools=SampleTools(**tools) if tools else None)
+        tools, llm = known.pop("tools", None), known.pop("llm", None)
+        return Running(
+            **known, tools=SampleTools(**tools) if tools else None, llm=LocalModel(**llm) if llm else None
+        )  # fmt: skip
     except (OSError, ValueError, TypeError):
         return None
 

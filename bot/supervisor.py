@@ -25,7 +25,7 @@ from assistant.errors import AlmanacError, AlreadyRunning, DatabaseUnavailable
 from assistant.process import LISTENING_SOCKET, PARENT_PIPE, stop_requested
 from assistant.settings import Settings
 from assistant.tools.registry import Toolbox
-from bot import sample_tools, state
+from bot import local_model, sample_tools, state
 from bot.child import STOP_SECONDS, Child
 
 READY_SECONDS = 120.0
@@ -108,6 +108,10 @@ async def _start(
     if sample and await sample_tools.wanted(settings, create_sessions(engine)):
         tools = await sample_tools.start(settings, logs, stack)
         environment |= tools.environment()
+    llm = None
+    if settings.llm == "local":
+        llm = await _local_model(settings, database_url, logs, stack, tell)
+        environment |= llm.environment()
     worker = Child("workers", environment, logs / "worker.log")
     bot = Child("bot", environment | {LISTENING_SOCKET: str(listening.fileno())}, logs / "bot.log",
                 (listening.fileno(),))  # fmt: skip
@@ -119,7 +123,15 @@ async def _start(
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     web = f"http://{host}:{port}"
     await _until_ready(web, bot, tell)
-    return state.Running(os.getpid(), web, database_url, redis_url, tools)
+    return state.Running(os.getpid(), web, database_url, redis_url, tools, llm)
+
+
+async def _local_model(
+    settings: Settings, database_url: str, logs: Path, stack: AsyncExitStack, tell: Tell
+) -> state.LocalModel:  # fmt: skip
+    tell("Starting the language model.")
+    server = await local_model.start(settings, database_url, logs, stack)
+    return await server.ready()
 
 
 async def _url(

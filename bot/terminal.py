@@ -33,6 +33,7 @@ from bot import (
     guarding,
     migrating,
     reembedding,
+    serving_cli,
     spending_cli,
     state,
     supervisor,
@@ -43,6 +44,7 @@ from bot.asking import format_file
 from bot.backend import Backend, command_settings, open_backend, open_sessions
 from bot.checks import run_checks
 from bot.child import STOP_SECONDS
+from bot.local_model import health
 from bot.mcp.cli import app as mcp
 from bot.slack.cli import app as slack
 from bot.teams.cli import playground, teams
@@ -139,6 +141,7 @@ def _addresses(running: state.Running) -> dict[str, Any]:
         "slack_events": f"{running.web}/slack/events",
         "teams_messages": f"{running.web}/api/messages",
         "pid": running.pid,
+        **({"llm": {"url": running.llm.url, "model": running.llm.name}} if running.llm else {}),
     }
 
 
@@ -342,13 +345,14 @@ async def _status(settings: Settings) -> dict[str, Any]:
     async with open_sessions(settings) as (sessions, _), sessions() as session:
         counts = await status.counts(session)
         recent = await status.recent_runs(session)
+    model_health = {"language model": await health(running.llm)} if running and running.llm else {}
     packages = ("almanac", "torch", "transformers", "pgvector")
     return {
         **counts,
         "runs": recent,
         "running": _addresses(running) if running else None,
         "versions": {name: version(name) for name in packages} | {"migration": migrate.head()},
-        "health": {"database": "ok"},
+        "health": {"database": "ok"} | model_health,
     }
 
 
@@ -385,6 +389,7 @@ def learn(context: typer.Context) -> None:
     os.execv(sys.executable, [sys.executable, "-P", "-m", "ml", *context.args])  # noqa: S606 - the arguments are the reader's
 
 
+app.command(epilog="Examples: almanac serve  ·  almanac serve --port 9090")(serving_cli.serve)
 app.command(epilog="Examples: almanac guard prompts.jsonl  ·  almanac guard prompts.jsonl --json")(guarding.guard)
 app.command(epilog="Examples: almanac migrate  ·  almanac migrate --json")(migrating.migrate)
 app.command(epilog="Example: almanac backup almanac-2026-11-26.dump")(backing_up.backup)
