@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from assistant.errors import AlmanacError
@@ -46,10 +46,11 @@ class Request:
     ``max_tokens``: None means as many as the context holds. ``temperature`` 0 takes the likeliest token; otherwise
     tokens are drawn from the smallest set with probability ``top_p``, the same ones for the same ``seed``. The text
     ends before the first of the strings in ``stop``. ``schema``: the text is JSON that this JSON schema accepts (cut
-    off where ``max_tokens`` ends it). ``adapter``: the name it was loaded under; None is the base model.
+    off where ``max_tokens`` ends it). ``adapter``: the name it was loaded under; None is the base model. Before
+    ``min_tokens`` are made no end token is (a schema's end counts nevertheless).
     """
 
-    prompt_ids: Sequence[int]
+    prompt_ids: Sequence[int] = field(repr=False)
     max_tokens: int | None = 256
     temperature: float = 0.0
     top_p: float = 1.0
@@ -57,6 +58,7 @@ class Request:
     stop: tuple[str, ...] = ()
     schema: dict[str, Any] | None = None
     adapter: str | None = None
+    min_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +86,18 @@ class Piece:
     ``finish_reason`` and ``usage`` stand on the last piece only.
     """
 
-    text: str
-    token_ids: tuple[int, ...] = ()
+    text: str = field(repr=False)
+    token_ids: tuple[int, ...] = field(default=(), repr=False)
     finish_reason: Finish | None = None
     usage: Usage | None = None
 
 
-class Pieces(AsyncIterator[Piece], Protocol):
+class Pieces(Protocol):
     """What ``Engine.submit`` returns. Use it with ``contextlib.aclosing``: closing it early cancels the request."""
+
+    def __aiter__(self) -> AsyncIterator[Piece]: ...
+
+    async def __anext__(self) -> Piece: ...
 
     async def aclose(self) -> None: ...
 
