@@ -1,6 +1,6 @@
 # Workflows get short-lived roles by OpenID Connect: no key of AWS lies at GitHub.
 #   plan    on pull requests: reads the state, and cannot refresh it (plan.yml runs with -refresh=false)
-#   build   on main and on tags: pushes images
+#   build   on main: pushes images; a release rolls out what was built of its commit
 #   deploy  in the environment that asks for approval: finds the cluster; what it may do there EKS says
 
 data "aws_caller_identity" "this" {}
@@ -16,7 +16,7 @@ locals {
 
   subjects = {
     plan   = ["repo:${var.repository}:pull_request"]
-    build  = ["repo:${var.repository}:ref:refs/heads/main", "repo:${var.repository}:ref:refs/tags/v*"]
+    build  = ["repo:${var.repository}:ref:refs/heads/main"]
     deploy = ["repo:${var.repository}:environment:${var.environment}"]
   }
 
@@ -66,7 +66,7 @@ data "aws_iam_policy_document" "trust" {
       values   = ["sts.amazonaws.com"]
     }
     condition {
-      test     = "StringLike"
+      test     = "StringEquals"
       variable = "${local.host}:sub"
       values   = each.value
     }

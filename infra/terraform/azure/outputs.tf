@@ -1,0 +1,69 @@
+output "cluster" {
+  description = "Name of the cluster: `az aks get-credentials --name …`."
+  value       = azurerm_kubernetes_cluster.this.name
+}
+
+output "registry" {
+  description = "Where images are pushed to."
+  value       = azurerm_container_registry.this.login_server
+}
+
+output "settings" {
+  description = "Settings of Almanac that are no secrets: the ConfigMap of the roll-out."
+  value = merge(
+    {
+      ALMANAC_HOME       = "/var/lib/almanac"
+      ALMANAC_HOST       = "0.0.0.0"
+      ALMANAC_PORT       = "8080"
+      ALMANAC_PUBLIC_URL = "https://${var.domain}"
+      ALMANAC_ADAPTERS   = "abfs://${azurerm_storage_container.adapters.name}@${azurerm_storage_account.this.name}/adapters"
+      ALMANAC_LOG_FORMAT = "json"
+    },
+    var.teams == null ? {} : {
+      MicrosoftAppId                = var.teams.app_id
+      MicrosoftAppType              = "SingleTenant"
+      MicrosoftAppTenantId          = var.teams.tenant_id
+      ALMANAC_TEAMS_ALLOWED_TENANTS = var.teams.tenant_id
+    },
+    var.openai == null ? {} : {
+      ALMANAC_LLM_AZURE_ENDPOINT   = azurerm_cognitive_account.openai[0].endpoint
+      ALMANAC_LLM_AZURE_DEPLOYMENT = azurerm_cognitive_deployment.answers[0].name
+      ALMANAC_LLM_MODEL            = var.openai.model
+    },
+  )
+}
+
+output "vault" {
+  description = "Address of the vault, for the ClusterSecretStore."
+  value       = azurerm_key_vault.this.vault_uri
+}
+
+output "database_host" {
+  description = "Host of the database."
+  value       = local.database_host
+}
+
+output "bot_address" {
+  description = "Address that the bot's internal load balancer has to take (annotation service.beta.kubernetes.io/azure-load-balancer-ipv4)."
+  value       = local.bot_address
+}
+
+output "gateway_address" {
+  description = "Address that the domain has to point to."
+  value       = azurerm_public_ip.in.ip_address
+}
+
+output "service_accounts" {
+  description = "Client ids of the service accounts' identities (annotation azure.workload.identity/client-id)."
+  value       = { for key, identity in azurerm_user_assigned_identity.this : key => identity.client_id }
+}
+
+output "github_identities" {
+  description = "Client ids of the workflows' identities: the repository's variables AZURE_PLAN_CLIENT_ID, AZURE_BUILD_CLIENT_ID, AZURE_DEPLOY_CLIENT_ID."
+  value       = { for key, identity in azurerm_user_assigned_identity.github : key => identity.client_id }
+}
+
+output "grafana" {
+  description = "Address of Grafana, where there is one."
+  value       = one(azurerm_dashboard_grafana.this[*].endpoint)
+}
