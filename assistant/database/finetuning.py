@@ -13,8 +13,12 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from assistant.answering.outcomes import Outcome
+from assistant.database.evaluations import PLATFORM
+from assistant.database.tables import Answer, Chunk, Vote
 from assistant.database.tables_finetuning import Adapter, TrainingOptOut
 from assistant.errors import AlmanacError, NotFound
+from assistant.knowledge.audience import EVERYONE
 
 LOCK = 0x414C4D46  # changes of what answers come one after the other
 SERVED = ("promoted", "canary")
@@ -161,6 +165,47 @@ async def opt_out(session: AsyncSession, person: str, out: bool) -> None:
 async def opted_out(session: AsyncSession, person: str) -> bool:
     statement = select(TrainingOptOut.person).where(TrainingOptOut.person == person)
     return (await session.execute(statement)).first() is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Voted:
+    """An answer that people judged, in sum. ``passages``: what it cites, by the numbers in its text."""
+
+    id: uuid.UUID
+    question: str
+    text: str
+    votes: int
+    passages: tuple[str, ...]
+
+
+async def voted_answers(session: AsyncSession) -> list[Voted]:
+    """Answers with more votes up than down, or the other way round, that a model may be trained on, oldest first.
+
+    Left out: private and withdrawn ones, what was asked to measure, questions and votes of people who do not want it,
+    and answers that cite a passage which is gone, or which not everybody may read.
+    """
+    out = select(TrainingOptOut.person)
+    votes = func.sum(Vote.value)
+    statement = (
+        select(Answer.id, Answer.question, Answer.text, votes, Answer.citations)
+        .join(Vote, Vote.answer_id == Answer.id)
+        .where(
+            Answer.outcome == Outcome.ANSWERED.value, ~Answer.private, Answer.withdrawn_at.is_(None),
+            Answer.platform != PLATFORM, Answer.asker.not_in(out), Vote.person.not_in(out),
+        )
+        .group_by(Answer.id)
+        .having(votes != 0)
+        .order_by(Answer.created_at, Answer.id)
+    )  # fmt: skip
+    rows = [row for row in await session.execute(statement) if row[4]]
+    wanted = {int(item["chunk_id"]) for row in rows for item in row[4]}
+    for_everyone = select(Chunk.id, Chunk.text).where(Chunk.id.in_(wanted), Chunk.readers.any(EVERYONE))
+    texts = dict((await session.execute(for_everyone)).tuples().all())
+    return [
+        Voted(row[0], row[1], row[2], int(row[3]), tuple(texts[int(item["chunk_id"])] for item in row[4]))
+        for row in rows
+        if all(int(item["chunk_id"]) in texts for item in row[4])
+    ]
 
 
 async def _before(session: AsyncSession, last: Adapter) -> Adapter | None:

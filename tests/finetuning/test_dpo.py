@@ -17,7 +17,7 @@ import torch
 from tests.finetuning.tiny import save_tiny_model
 from workers.finetuning import dpo, measuring
 from workers.finetuning.files import Progress, read_json, write_json
-from workers.finetuning.pairs import BadPairs, read_pairs, split, turns, write_pairs
+from workers.finetuning.pairs import BadPairs, read_pairs, split, tokenized, turns, write_pairs
 from workers.language_model import load
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # by peft
@@ -88,7 +88,7 @@ def test_the_same_prompt_is_always_on_one_side() -> None:
 def test_only_the_reply_counts_and_what_is_too_long_is_left_out(model: Path) -> None:
     tokenizer = load(model).tokenizer
     long = {**preferences(1)[0], "id": "long", "chosen": "word " * 200}
-    (row,) = dpo.tokenized([*preferences(1), long], tokenizer, 128)
+    (row,) = tokenized([*preferences(1), long], tokenizer, 128)
     assert tokenizer.decode(row["prompt"]).endswith("<|im_start|>assistant\n")
     assert tokenizer.decode(row["chosen"]) == "Please: a colour. 0<|im_end|>"
 
@@ -108,12 +108,12 @@ def test_preferences_are_learned_and_hold_for_pairs_it_has_not_seen(model: Path,
     ]  # fmt: skip
     assert read_json(folder / "adapter" / "adapter_config.json")["base_model_name_or_path"] == "tiny"
     arms = measuring.Arms(load(model), {"before": None, "after": folder / "adapter"})
-    pairs = dpo.tokenized(held_out, arms.tokenizer, 512)
+    pairs = tokenized(held_out, arms.tokenizer, 512)
     margins = []
     with arms.turn("before") as before:
-        old = measuring.pair_cases(before, arms.tokenizer, pairs)
+        old = measuring.pair_cases(before, pairs)
     with arms.turn("after") as after:
-        new = measuring.pair_cases(after, arms.tokenizer, pairs)
+        new = measuring.pair_cases(after, pairs)
     for (_, chosen, rejected), (_, was_chosen, was_rejected) in zip(new, old, strict=True):
         margins.append((chosen - was_chosen) - (rejected - was_rejected))
     assert min(margins) > 0

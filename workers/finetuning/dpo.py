@@ -24,8 +24,8 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from assistant.errors import AlmanacError
-from workers.finetuning.files import Progress, main_of, read_if_there, read_json, write_json
-from workers.finetuning.pairs import read_pairs
+from workers.finetuning.files import STOPPED, Progress, main_of, read_if_there, read_json, write_json
+from workers.finetuning.pairs import read_pairs, tokenized
 from workers.language_model import LanguageModel, load
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -55,6 +55,8 @@ def train(folder: Path, progress: Progress) -> None:
     trainer = _trainer(folder, model, base, rows, hyper, watch)
     checkpoint = newest_checkpoint(folder / "checkpoints")
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if (folder / "stop").exists():
+        raise SystemExit(STOPPED)
     _write_adapter(model, folder / "adapter", base.name)
     history = [row for row in trainer.state.log_history if "loss" in row]
     document = {
@@ -67,20 +69,6 @@ def train(folder: Path, progress: Progress) -> None:
         "device": base.device.type, "dtype": str(base.dtype).removeprefix("torch."),
     }  # fmt: skip
     write_json(folder / "report.json", document)
-
-
-def tokenized(pairs: Sequence[Mapping[str, Any]], tokenizer: Any, most: int) -> list[dict[str, Any]]:
-    """Pairs as ids: ``id``, ``prompt``, ``chosen``, ``rejected``. Left out: those of more than ``most`` tokens."""
-    found = []
-    for pair in pairs:
-        head = tokenizer.apply_chat_template(pair["messages"], tokenize=False, add_generation_prompt=True)
-        prompt = tokenizer(head, add_special_tokens=False)["input_ids"]
-        ends = {which: f"{pair[which].strip()}{tokenizer.eos_token}" for which in ("chosen", "rejected")}
-        row = {"id": pair["id"], "prompt": prompt}
-        row |= {which: tokenizer(text, add_special_tokens=False)["input_ids"] for which, text in ends.items()}
-        if len(prompt) + max(len(row["chosen"]), len(row["rejected"])) <= most:
-            found.append(row)
-    return found
 
 
 def adapted(base: LanguageModel, start: str | None, rank: int) -> PeftModel:
@@ -138,6 +126,8 @@ class _Watch(TrainerCallback):
             rest = self._limit - self.seconds()
             left = rest if left is None else min(left, rest)
             control.should_training_stop = control.should_training_stop or rest <= 0
+        if (self._folder / "stop").exists():
+            control.should_save = control.should_training_stop = True
         write_json(self._folder / "spent.json", {"seconds": self.seconds()})
         self._progress.tell(
             state="training", step=state.global_step, steps=self._steps, tokens=self.tokens, loss=self._loss,

@@ -16,6 +16,7 @@ from assistant.errors import AlmanacError
 from assistant.process import PARENT_PIPE
 
 FAILED = 1  # exit code of a failure; one that was expected is a sentence in the progress, too
+STOPPED = 3  # exit code of one that was asked to stop, and goes on when it is started again
 ORPHANED = 4
 BEAT_SECONDS = 2.0
 

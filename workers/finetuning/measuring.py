@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workers.finetuning.files import Progress, main_of, read_json, write_json
+from workers.finetuning.pairs import tokenized
 
 if TYPE_CHECKING:
     from workers.language_model import LanguageModel
@@ -143,9 +144,8 @@ def choice_cases(model: Any, tokenizer: Any, questions: Sequence[Mapping[str, An
     return found
 
 
-def pair_cases(model: Any, tokenizer: Any, pairs: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """[id, log-probability of the chosen reply, of the rejected one] of each pair (``prompt``, ``chosen``, ``rejected``
-    as ids)."""
+def pair_cases(model: Any, pairs: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """[id, log-probability of the chosen reply, of the rejected one] of each pair, given as ids."""
     rows = [(pair["prompt"] + pair[which], len(pair["prompt"])) for pair in pairs for which in ("chosen", "rejected")]
     scored = score(model, rows)
     return [[pair["id"], scored[2 * i][0], scored[2 * i + 1][0]] for i, pair in enumerate(pairs)]
@@ -171,18 +171,19 @@ def answer(model: Any, tokenizer: Any, messages: Sequence[Mapping[str, str]], mo
 
 
 def measure(arms: Arms, wanted: Mapping[str, Any], tell: Tell = lambda stage, done, total: None) -> dict[str, Any]:
-    """``wanted``: ``texts`` [{id, text}], ``questions`` [{id, messages}], ``pairs`` [{id, prompt, chosen, rejected}];
+    """``wanted``: ``texts`` [{id, text}], ``questions`` [{id, messages}], ``pairs`` [{id, messages, chosen, rejected}];
     ``windows`` of each text; ``max_tokens`` of an answer. Returns what each arm did, by arm."""
     questions, texts = general()
     texts_of_no_domain = [{"id": f"general-{place}", "text": text} for place, text in enumerate(texts)]
     tokenizer, found = arms.tokenizer, {}
+    pairs = tokenized(wanted.get("pairs", ()), tokenizer, 2 * WINDOW)
     for place, arm in enumerate(ARMS):
         with arms.turn(arm) as model:
             found[arm] = {
                 "domain": perplexity_cases(model, tokenizer, wanted["texts"], wanted.get("windows", 1), tell),
                 "general_text": perplexity_cases(model, tokenizer, texts_of_no_domain, 1, tell),
                 "general": choice_cases(model, tokenizer, questions),
-                "pairs": pair_cases(model, tokenizer, wanted.get("pairs", ())),
+                "pairs": pair_cases(model, pairs),
                 "answers": [],
             }
         tell("versions", place + 1, len(ARMS))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from assistant.database.finetuning import Voted
 from assistant.errors import AlmanacError
 from assistant.evaluation.lines import objects
 
@@ -36,6 +37,22 @@ def read_pairs(path: Path) -> list[dict[str, Any]]:
     return found
 
 
+def from_votes(voted: Sequence[Voted], messages: Callable[[str, Sequence[str]], list[dict[str, str]]]) -> list[Any]:
+    """Each up-voted answer against each down-voted one to the same question. The prompt shows the passages of the
+    better one, so that what is learned is the better use of the same evidence."""
+    asked: dict[str, list[Voted]] = {}
+    for answer in voted:
+        asked.setdefault(" ".join(answer.question.lower().split()), []).append(answer)
+    found = []
+    for answers in asked.values():
+        for better in (one for one in answers if one.votes > 0):
+            for worse in (one for one in answers if one.votes < 0 and one.text.strip() != better.text.strip()):
+                name = f"{better.id.hex[:8]}-{worse.id.hex[:8]}"
+                prompt = messages(better.question, better.passages)
+                found.append({"id": name, "messages": prompt, "chosen": better.text, "rejected": worse.text})
+    return found
+
+
 def turns(prompt: str) -> list[dict[str, str]]:
     """The prompt as messages, which end with the user's."""
     parts = _TURNS.split(prompt)
@@ -53,6 +70,20 @@ def split(pairs: Sequence[Mapping[str, Any]], held_out: float = HELD_OUT) -> tup
         digest = hashlib.sha256(json.dumps(pair["messages"], sort_keys=True).encode()).digest()
         sides[int.from_bytes(digest[:4], "big") < held_out * 2**32].append(pair)
     return sides
+
+
+def tokenized(pairs: Sequence[Mapping[str, Any]], tokenizer: Any, most: int) -> list[dict[str, Any]]:
+    """Pairs as ids: ``id``, ``prompt``, ``chosen``, ``rejected``. Left out: those of more than ``most`` tokens."""
+    found = []
+    for pair in pairs:
+        head = tokenizer.apply_chat_template(pair["messages"], tokenize=False, add_generation_prompt=True)
+        prompt = tokenizer(head, add_special_tokens=False)["input_ids"]
+        ends = {which: f"{pair[which].strip()}{tokenizer.eos_token}" for which in ("chosen", "rejected")}
+        row = {"id": pair["id"], "prompt": prompt}
+        row |= {which: tokenizer(text, add_special_tokens=False)["input_ids"] for which, text in ends.items()}
+        if len(prompt) + max(len(row["chosen"]), len(row["rejected"])) <= most:
+            found.append(row)
+    return found
 
 
 def write_pairs(path: Path, pairs: Iterable[Mapping[str, Any]]) -> None:
