@@ -26,6 +26,7 @@ from assistant.knowledge.embedding import Embedder
 from assistant.knowledge.reranking import Reranker
 from assistant.knowledge.search import Searcher
 from assistant.models.port import Model
+from assistant.preferences.policy import Policies
 from assistant.queue import RunQueue
 from assistant.roles import Roles
 from assistant.settings import Settings
@@ -113,7 +114,8 @@ async def open_services(
         stack.push_async_callback(reading.dispose)
         await check_reader(reading)
         reranker = await _reranker(settings, stack)
-        searcher = Searcher(create_sessions(reading), embedder, reranker=reranker)
+        policies = await _policies(settings, sessions, stack)
+        searcher = Searcher(create_sessions(reading), embedder, reranker=reranker, policies=policies)
         # The rest of answering runs single statements: each commits by itself and saves two round trips.
         statements = create_sessions(engine.execution_options(isolation_level="AUTOCOMMIT"))
         if toolbox is None:  # in a thread: documents may be large, and the package mcp takes a second to import
@@ -127,6 +129,16 @@ async def open_services(
         queue = RunQueue(settings.redis_url.get_secret_value() if settings.redis_url else None)
         stack.push_async_callback(queue.close)
         yield Services(settings, engine, sessions, embedder, searcher, model, answering, metrics, queue, toolbox)
+
+
+async def _policies(settings: Settings, sessions: Sessions, stack: AsyncExitStack) -> Policies | None:
+    """What was learned from votes, unless the settings leave it out."""
+    if settings.preferences == "off":
+        return None
+    policies = Policies(sessions)
+    stack.push_async_callback(policies.close)
+    await policies.refresh()
+    return policies
 
 
 async def _reranker(settings: Settings, stack: AsyncExitStack) -> Reranker | None:

@@ -21,6 +21,7 @@ from workers.ingestion.http import Unavailable
 from workers.ingestion.lease import LeaseLost, RunLease, SourceBusy
 from workers.ingestion.report import Report
 from workers.ingestion.runs import ingest, reconcile, remove_source
+from workers.preferences.learning import learn
 from workers.reembedding import reembed
 
 log = structlog.get_logger()
@@ -36,6 +37,7 @@ KINDS: dict[str, Handler] = {
     "reconcile": reconcile,
     "remove_source": remove_source,
     "reembed": reembed,
+    "learn": learn,
 }
 
 
@@ -44,7 +46,7 @@ async def execute(services: Services, run_id: uuid.UUID) -> None:
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     lease = timedelta(seconds=services.settings.lease_seconds)
     async with services.sessions.begin() as session:
-        run = await runs.claim(session, run_id, owner, lease)
+        run = await runs.claim(session, run_id, owner, lease, services.settings.worker_kinds)
     if run is None:
         log.info("run.not_free", run=str(run_id))
         return

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from assistant import queue, tracing
 from assistant.database import blocks, failures, runs, sightings, sources
 from workers.execution import execute
+from workers.preferences import learning
 
 log = structlog.get_logger()
 
@@ -32,8 +33,9 @@ async def sweep(ctx: dict[str, Any]) -> None:
                 *await blocks.take_marked(session),
             }:
                 await runs.request(session, "ingest", source_id, failures="due")
+            await learning.ask_where_due(session, ctx["services"])
             await runs.give_up_exhausted(session)
-            waiting = await runs.waiting(session)
+            waiting = await runs.waiting(session, ctx["services"].settings.worker_kinds)
     except (DBAPIError, OSError) as error:  # the next sweep is seconds away
         log.warning("sweep.database_away", error=type(error).__name__)
         return

@@ -225,7 +225,7 @@ class Answering:
         with work.watch.stage("search"):
             work.result = await self._searcher.search(
                 work.search_for, audience=audience, limit=SNAPSHOT, sources=work.question.sources,
-                filters=work.filters, carried=work.carried,
+                filters=work.filters, carried=work.carried, lot=work.question.conversation,
             )  # fmt: skip
         work.given = await self._checker.readable(work, work.result.hits[:PASSAGES])
 
@@ -272,7 +272,7 @@ class Answering:
         model = (work.model or self._model).name
         answer = replace(answer, model=model, timings_ms=work.watch.total(), usage=work.usage)
         async with self._sessions.begin() as session:
-            kept = await answers.save(session, question, answer, work.snapshot())
+            kept = await answers.save(session, question, answer, work.snapshot(answer), work.searched())
             if kept and question.replaces is not None:
                 await answers.withdraw(session, question.replaces)
         if not kept:
@@ -286,8 +286,9 @@ class Answering:
 
 
 def _manner(work: Work) -> Manner:
+    version = work.result.choice.version if work.result else None
     model = work.model.name if work.model else ""
-    return Manner(work.language, work.filters, in_conversation=bool(work.turns), model=model)
+    return Manner(work.language, work.filters, in_conversation=bool(work.turns), model=model, preferences=version)
 
 
 async def _with_groups(session: AsyncSession, question: Question) -> Question:

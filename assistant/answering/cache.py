@@ -4,7 +4,8 @@ It is looked up after the search, so that what decides is what this audience's o
 where all of this holds:
 
 - the question has the same kind and words (``assistant.answering.likeness``), and its vector is near (``NEAR``);
-- it is asked for in the same manner: model, prompt, persona, language, filters, sources, embedding model;
+- it is asked for in the same manner: model, prompt, persona, language, filters, sources, embedding model, and the
+  version of what was learned from votes;
 - every passage that the model had then was found now, for this audience, with the same text: so the audience may read
   all of it, and no document behind it has changed or gone;
 - the first passages found now were all among those that the model had: nothing new or better is left out;
@@ -58,13 +59,14 @@ _TODAY = re.compile(
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How an answer is asked for, beside the question's words. ``language`` is that of the answer, ``form`` names the
-    format that it must have, where one was asked for."""
+    format that it must have, where one was asked for; ``preferences`` is the version that ordered the passages."""
 
     language: str
     filters: Filters = NO_FILTERS
     in_conversation: bool = False
     form: str = ""
     model: str = ""  # the version that answers; empty: the settings' model
+    preferences: int | None = None
 
 
 class AnswerCache:
@@ -144,6 +146,7 @@ class AnswerCache:
         parts: list[Any] = [
             manner.model or self._model, embedding, self._passages, messages(empty), AGENT, manner.language,
             manner.form, sorted(manner.filters.arguments().items()), sorted(question.sources), likeness(query).key,
+            *([] if manner.preferences is None else [manner.preferences]),
         ]  # fmt: skip
         return uuid.UUID(bytes=hashlib.sha256(repr(parts).encode()).digest()[:16])
 

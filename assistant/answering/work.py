@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,8 @@ from assistant.knowledge.filters import NO_FILTERS, Filters
 from assistant.knowledge.query import Carried
 from assistant.knowledge.search import Hit, SearchResult
 from assistant.models.port import Brief, Model
+from assistant.preferences.memory import content_key
+from assistant.preferences.sketch import sketch
 from assistant.spending.budget import Purse
 from assistant.strings import say
 from assistant.telemetry import Stopwatch
@@ -70,9 +72,22 @@ class Work:
         """Nothing of what the model wrote stands in the passages that it named."""
         return replace(self.not_found(), text=say("guardrails.unsupported", self.language))
 
-    def snapshot(self) -> list[dict[str, Any]]:
-        """What was retrieved, as it is kept for learning."""
-        return [_kept(rank, hit) for rank, hit in enumerate(self.hits, start=1)]
+    def snapshot(self, answer: Answer) -> list[dict[str, Any]]:
+        """What was retrieved, as it is kept for learning: also what of it the model was given, and what was cited."""
+        given = {hit.chunk_id for hit in self.given}
+        cited = {citation.chunk_id: citation.n for citation in answer.citations}
+        return [_kept(rank, hit, given, cited) for rank, hit in enumerate(self.hits, start=1)]
+
+    def searched(self) -> dict[str, Any]:
+        """How that was searched for, where the question's own words do not say it; and what ordered it."""
+        found = self.result.choice.document() if self.result else {}
+        if self.query and self.query != self.question.text:
+            found["query"] = self.query
+        if self.filters:
+            found["filters"] = self.filters.arguments()
+        if self.question.sources:
+            found["sources"] = list(self.question.sources)
+        return found
 
 
 def brief_of(work: Work, hits: Sequence[Hit]) -> Brief:
@@ -93,8 +108,10 @@ def nearest(hits: Sequence[Hit]) -> tuple[Citation, ...]:
     return tuple(citing.citation(n, hit, citing.quote(hit, hit.title)) for n, hit in enumerate(chosen, start=1))
 
 
-def _kept(rank: int, hit: Hit) -> dict[str, Any]:
-    return {
+def _kept(rank: int, hit: Hit, given: Collection[int], cited: Mapping[int, int]) -> dict[str, Any]:
+    """Without the text: ``key`` and ``sketch`` know it again. ``base`` is the ranking's score before ``moved`` (in
+    log-odds), which is what votes had to say."""
+    kept = {
         "rank": rank,
         "chunk_id": hit.chunk_id,
         "document_id": hit.document_id,
@@ -105,4 +122,12 @@ def _kept(rank: int, hit: Hit) -> dict[str, Any]:
         "bm25_rank": hit.bm25_rank,
         "vector_rank": hit.vector_rank,
         "score": round(hit.score, 4),
+        "key": content_key(hit.text),
+        "sketch": sketch(hit.text),
+        "shown": hit.chunk_id in given,
     }
+    if hit.look is not None:
+        kept |= {"base": round(hit.look.score, 4), "moved": round(hit.look.moved, 4)}
+    if hit.chunk_id in cited:
+        kept["cited"] = cited[hit.chunk_id]
+    return kept

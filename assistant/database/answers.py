@@ -21,8 +21,9 @@ from assistant.knowledge.audience import Audience
 
 
 async def save(
-    session: AsyncSession, question: Question, answer: AnswerMessage, retrieval: list[dict[str, Any]]
-) -> bool:
+    session: AsyncSession, question: Question, answer: AnswerMessage, retrieval: list[dict[str, Any]],
+    searched: dict[str, Any] | None = None,
+) -> bool:  # fmt: skip
     """Store an answer; False when the event it belongs to already has one."""
     statement = (
         insert(Answer)
@@ -42,6 +43,7 @@ async def save(
             calls=[asdict(call) for call in answer.calls],
             approvals=[approval_json(approval) for approval in answer.approvals],
             retrieval=retrieval,
+            searched=searched,
             timings_ms=dict(answer.timings_ms),
             model=answer.model,
             reference=answer.reference,

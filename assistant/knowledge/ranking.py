@@ -5,6 +5,7 @@
     feedback    the question's vector leans on the first passages' (Rocchio 1971), and the cosines are taken anew
     pairs       words that stand side by side in the question do in a passage, too (``pairs``)
     tokens      a passage's words are near the question's, one by one (``token_vectors``)
+    preferences what people's votes have taught, where a version of that is in force (``assistant.preferences``)
     collapse    the same words again are shown once (``words_of``)
     recency     of two that fit about equally well, the newer comes first (``assistant.knowledge.recency``)
 
@@ -40,6 +41,7 @@ class Ranking:
     document in both scores, 0..1. ``feedback``: the share of the first ``feedback_passages`` in the question's vector.
     ``pairs``: what holding all of the question's pairs adds to the score of one of the first ``FIRST`` passages;
     ``tokens``: what holding all of its tokens would add, times how near it comes to that on average.
+    ``preferences``: what a log-odds of what was learned from votes adds to the score of one of the first ``FIRST``.
     ``collapse``: show copies once. ``recency``: the lead in score that a newer document may make up for. ``rerank``:
     how many of the first a cross-encoder orders, where there is one.
     """
@@ -52,6 +54,7 @@ class Ranking:
     feedback_passages: int = 8
     pairs: float = 0.0
     tokens: float = 0.0
+    preferences: float = 0.0
     collapse: bool = False
     recency: float = 0.0
     rerank: int = 0
@@ -70,7 +73,8 @@ DOCUMENT = replace(SCALED, document=0.3)  # of the vectors alone: .737 .739 .577
 FEEDBACK = replace(DOCUMENT, feedback=0.3)  # .736 .738 .577 .741 .329; .2: .736 .741 .578 .744 .324
 PAIRS = replace(FEEDBACK, pairs=0.2)  # .738 .741 .583 .744 .340; .1 to .3: within .004
 TOKENS = replace(PAIRS, tokens=3.0)  # of 1,609 training questions: 2.25 to 3.5 within .001 (see benchmarks.md)
-FINAL = replace(TOKENS, collapse=True, recency=0.01, rerank=20)  # what answers use
+PER_LOG_ODDS = 0.1  # of the score, 0..1, that a log-odds of what was learned from votes moves
+FINAL = replace(TOKENS, preferences=PER_LOG_ODDS, collapse=True, recency=0.01, rerank=20)  # what answers use
 ARMS: Mapping[str, Ranking] = {
     "bm25": BM25,
     "dense": DENSE,

@@ -22,10 +22,13 @@ from assistant.knowledge.embedder_port import ask
 from assistant.knowledge.embedders import Embedders, pinned
 from assistant.knowledge.embedding import Embedder, halfvec_literal, unpacked
 from assistant.knowledge.filters import NO_FILTERS, Filters
+from assistant.knowledge.first_look import Look
 from assistant.knowledge.query import Carried, Vector, mixed, weighted_terms
 from assistant.knowledge.ranking import FINAL, FIRST, Candidates, Ranking, ranked, words_of
 from assistant.knowledge.reranking import Reranker
 from assistant.knowledge.token_vectors import Asked
+from assistant.preferences.features import Asked as Wish
+from assistant.preferences.policy import NOTHING_LEARNED, Choice, Policies
 
 ATTEMPTS = 3  # while models change, or documents are written
 
@@ -54,6 +57,7 @@ class Hit:
     score: float
     details: Mapping[str, Any] = field(default_factory=dict)  # of the document: owner, updated, …
     indexed_at: datetime | None = None
+    look: Look | None = None  # of the first passages: what was seen when they were read
 
     @property
     def link(self) -> str | None:
@@ -67,15 +71,18 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """``hits`` best first; ``term_weights``: the question's terms (by number) with their idf."""
+    """``hits`` best first; ``term_weights``: the question's terms (by number) with their idf; ``choice``: what was
+    learned from votes that had a say in the order; ``vector``: the question's."""
 
     hits: tuple[Hit, ...]
     term_weights: dict[int, float]
+    choice: Choice = NOTHING_LEARNED
+    vector: Vector | None = None
 
 
 class Searcher:
     """Finds passages. Cannot be called without an audience. ``ranking``: the stages that put them in order; ``reads``:
-    the statements that it makes."""
+    the statements that it makes; ``policies``: what was learned from votes, where that has a say."""
 
     def __init__(
         self,
@@ -84,12 +91,14 @@ class Searcher:
         ranking: Ranking = FINAL,
         reranker: Reranker | None = None,
         reads: Callable[[AsyncSession], Reads] = Reads,
+        policies: Policies | None = None,
     ) -> None:
         self._sessions = sessions
         self._embedder = embedder
         self._ranking = ranking
         self._reranker = reranker
         self._reads = reads
+        self._policies = policies
         self._models: dict[str, Model] = {}
 
     @property
@@ -104,8 +113,12 @@ class Searcher:
     def reranks(self) -> bool:
         return self._reranker is not None
 
+    @property
+    def policies(self) -> Policies | None:
+        return self._policies
+
     def ranked(self, ranking: Ranking, reads: Callable[[AsyncSession], Reads] | None = None) -> Searcher:
-        """The same search with other stages."""
+        """The same search with other stages, and without what was learned from votes."""
         return Searcher(self._sessions, self._embedder, ranking, self._reranker, reads or self._reads)
 
     async def search(
@@ -117,20 +130,22 @@ class Searcher:
         sources: Sequence[int] = (),
         filters: Filters = NO_FILTERS,
         carried: Sequence[Carried] = (),
+        lot: str | None = None,
     ) -> SearchResult:
         """The best passages for ``query`` that the audience may read, of ``sources`` (ids) where some are named.
 
-        ``carried`` is what was said before, and counts as much as it says.
+        ``carried`` is what was said before, and counts as much as it says. ``lot`` draws whether a version of the
+        preferences that is being tried puts them in order: the conversation's name; None: it does not.
         Raises ``FilterError`` where ``filters`` name a source that holds nothing for the audience.
         """
         only = await self._condition(filters, audience, sources)
         first = self._ranking.rerank if self._reranker is not None else 0
-        result = await self._found(query, carried, audience, max(limit, first), only)
+        result = await self._found(query, carried, audience, max(limit, first), only, lot)
         if self._reranker is None or first < 2:
             return result
         order = await self._reranker.order(query, [_read_with_context(hit) for hit in result.hits[:first]])
-        hits = result.hits if order is None else _reordered(result.hits, order)
-        return SearchResult(hits[:limit], result.term_weights)
+        hits = result.hits if order is None else _preferred(_reordered(result.hits, order), self._ranking.preferences)
+        return replace(result, hits=hits[:limit])
 
     async def hidden(
         self,
@@ -156,13 +171,15 @@ class Searcher:
             return await look_up(session, filters, audience, sources)
 
     async def _found(
-        self, query: str, carried: Sequence[Carried], audience: Audience, limit: int, only: Condition
+        self, query: str, carried: Sequence[Carried], audience: Audience, limit: int, only: Condition, lot: str | None
     ) -> SearchResult:
         """What is found with the active model; with the next one, if that one is dropped in this very moment."""
         terms = weighted_terms(query, carried)
         for _ in range(ATTEMPTS):
             embedder = pinned(self._embedder)
             asked = await _asked(embedder, query, carried)
+            if self._policies is not None:
+                asked = replace(asked, choice=self._policies.chosen(lot, embedder.name))
             request = Request(
                 list(terms), halfvec_literal(asked.vector), audience, self._ranking.candidates, limit,
                 self._ranking.share, only, list(terms.values()), self._ranking.needs_vectors,
@@ -195,11 +212,13 @@ class Searcher:
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """What is asked, for the stages behind the SQL: its vector; for its pairs, its words; the vectors of its tokens."""
+    """What is asked, for the stages behind the SQL: its vector; for its pairs, its words; the vectors of its tokens;
+    and what was learned from votes that has a say in the order."""
 
     vector: Vector
     words: str = ""
     tokens: tuple[Asked, ...] = ()
+    choice: Choice = NOTHING_LEARNED
 
 
 async def _asked(embedder: Embedder, query: str, carried: Sequence[Carried]) -> Searched:
@@ -223,15 +242,18 @@ async def find(reads: Reads, model: Model, request: Request, asked: Searched, ra
         scored = [(rows[place], float(score[place])) for place in order]
         by_term: dict[str, float] = next((row.by_term for row in rows if row.by_term), {})
         weights = {int(term): idf for term, idf in by_term.items()}
-        wanted = first_look.Wanted.of(ranking, asked.words, weights, asked.tokens)
+        wish = Wish(asked.words, asked.vector, weights)
+        wanted = first_look.Wanted.of(ranking, wish, asked.tokens, asked.choice.learned)
         known: Mapping[int, Any] = {}
+        looks: Mapping[int, Look] = {}
         if wanted:
             first = [row.id for row, _ in scored[:FIRST]]
             known = await reads.passages(first, request.audience, model if wanted.tokens else None)
-            scored = first_look.reordered(scored, known, wanted, ranking)
+            scored, looks = first_look.reordered(scored, known, wanted, ranking)
         hits, gone = await _read(reads, scored, request, ranking.collapse, known)
         if not gone or attempt == ATTEMPTS - 1:
-            return SearchResult(tuple(_newer_first(hits, ranking.recency)), weights)
+            found = [replace(hit, look=looks.get(hit.chunk_id)) for hit in _newer_first(hits, ranking.recency)]
+            return SearchResult(tuple(found), weights, asked.choice, asked.vector)
     return SearchResult((), {})
 
 
@@ -246,6 +268,13 @@ def _reordered(hits: tuple[Hit, ...], order: Sequence[int]) -> tuple[Hit, ...]:
     """The first hits in another order. The scores stay where they are: they say how far a place leads, and fall."""
     first = tuple(replace(hits[place], score=hits[at].score) for at, place in enumerate(order))
     return first + hits[len(order) :]
+
+
+def _preferred(hits: tuple[Hit, ...], weight: float) -> tuple[Hit, ...]:
+    """The hits as a cross-encoder ordered them, with what votes have to say of them added anew."""
+    moved = [hit.score + weight * (hit.look.moved if hit.look else 0.0) for hit in hits]
+    order = sorted(range(len(hits)), key=lambda place: -moved[place])
+    return tuple(replace(hits[place], score=hits[at].score) for at, place in enumerate(order))
 
 
 def _read_with_context(hit: Hit) -> str:

@@ -12,7 +12,8 @@ COUNTS = ("total", "done", "added", "updated", "unchanged", "removed", "chunks",
 
 @dataclass(slots=True)
 class Report:
-    """``access`` counts, among the updated, those of which only the readers changed."""
+    """``access`` counts, among the updated, those of which only the readers changed. ``about``: what a run has
+    come to that reads no documents."""
 
     total: int = 0
     done: int = 0
@@ -25,6 +26,7 @@ class Report:
     failed: list[dict[str, str]] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     before: float = 0.0  # seconds of earlier attempts
+    about: dict[str, Any] = field(default_factory=dict)
 
     def progress(self) -> dict[str, Any]:
         return {
@@ -39,7 +41,7 @@ class Report:
         counts = {name: getattr(self, name) for name in ("added", "updated", "unchanged", "removed")}
         return {
             "documents": counts, **counts, "failed": self.failed, "chunks": self.chunks, "seconds": self._seconds(),
-        }  # fmt: skip
+        } | self.about  # fmt: skip
 
     def counts(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

@@ -1,0 +1,272 @@
+"""What was learned from votes: its versions, which of them are in force, and the votes to learn from."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.dialects.postgresql import distinct_on, insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from assistant.answering.outcomes import Outcome
+from assistant.database.evaluations import PLATFORM
+from assistant.database.tables import Answer, Run, Vote
+from assistant.database.tables_preferences import PreferenceVersion
+from assistant.errors import AlmanacError
+
+LOCK = 0x414C4D50  # of the states of all versions, and of asking for a run
+RUN = "learn"
+
+
+class NoSuchVersion(AlmanacError):
+    """There is none that this could be done with; the sentence says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    id: int
+    state: str
+    share: float | None
+    embedding: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """All of a version but the model itself."""
+
+    id: int
+    state: str
+    share: float | None
+    reason: str | None
+    embedding: str
+    votes: int
+    voters: int
+    pairs: int
+    fingerprint: str
+    until: datetime
+    created_at: datetime
+    promoted_at: datetime | None
+    ended_at: datetime | None
+    report: dict[str, Any]
+
+
+_COLUMNS = tuple(getattr(PreferenceVersion, name) for name in Version.__slots__)
+
+
+@dataclass(frozen=True, slots=True)
+class Voted:
+    """A vote, with the answer that it is about. ``retrieval``: what had been found, as it was kept."""
+
+    answer_id: uuid.UUID
+    person: str
+    value: int
+    reason: str | None
+    at: datetime
+    question: str
+    audience: list[str]
+    conversation: str
+    retrieval: list[dict[str, Any]]
+    cited: list[int]  # chunks
+    searched: dict[str, Any] | None
+
+
+async def voted(session: AsyncSession) -> list[Voted]:
+    """The votes that there is something to learn from, oldest first: on answers that were given and not taken back."""
+    statement = (
+        select(
+            Vote.answer_id, Vote.person, Vote.value, Vote.reason, Vote.updated_at, Answer.question, Answer.audience,
+            Answer.conversation, Vote.retrieval, Answer.citations, Answer.searched,
+        )
+        .join(Answer, Answer.id == Vote.answer_id)
+        .where(
+            Answer.outcome == Outcome.ANSWERED.value, Answer.withdrawn_at.is_(None), Answer.platform != PLATFORM,
+            func.jsonb_array_length(Vote.retrieval) > 0,
+        )
+        .order_by(Vote.updated_at, Vote.answer_id, Vote.person)
+    )  # fmt: skip
+    return [
+        Voted(
+            row.answer_id, row.person, row.value, row.reason, row.updated_at, row.question, row.audience,
+            row.conversation, row.retrieval, [one["chunk_id"] for one in row.citations], row.searched,
+        )
+        for row in await session.execute(statement)
+    ]  # fmt: skip
+
+
+async def asked_lately(session: AsyncSession, limit: int) -> list[tuple[str, list[str], dict[str, Any] | None]]:
+    """The last questions that were answered, each once, newest first: their words, audience and search."""
+    newest = (
+        select(Answer.question, Answer.audience, Answer.searched, Answer.created_at)
+        .where(
+            Answer.outcome == Outcome.ANSWERED.value, Answer.withdrawn_at.is_(None), Answer.platform != PLATFORM,
+            func.jsonb_array_length(Answer.retrieval) > 0,
+        )
+        .ext(distinct_on(Answer.question))
+        .order_by(Answer.question, Answer.created_at.desc())
+        .subquery()
+    )  # fmt: skip
+    statement = select(newest.c.question, newest.c.audience, newest.c.searched).order_by(newest.c.created_at.desc())
+    return [(row[0], row[1], row[2]) for row in await session.execute(statement.limit(limit))]
+
+
+async def of_run(session: AsyncSession, run_id: uuid.UUID) -> Version | None:
+    """What a run made, where an earlier attempt at it got that far."""
+    row = (await session.execute(select(*_COLUMNS).where(PreferenceVersion.run_id == run_id))).first()
+    return None if row is None else Version(*row)
+
+
+async def add(session: AsyncSession, run_id: uuid.UUID, **values: Any) -> Version:
+    """A version as it was made: ``candidate`` or ``refused``. A run makes one: a second is the first."""
+    statement = insert(PreferenceVersion).values(run_id=run_id, **values)
+    await session.execute(statement.on_conflict_do_nothing(index_elements=[PreferenceVersion.run_id]))
+    made = await of_run(session, run_id)
+    assert made is not None
+    return made
+
+
+async def in_force(session: AsyncSession) -> list[InForce]:
+    """The promoted version and the canary, where there are such."""
+    statement = select(
+        PreferenceVersion.id, PreferenceVersion.state, PreferenceVersion.share, PreferenceVersion.embedding
+    ).where(PreferenceVersion.state.in_(("promoted", "canary")))
+    return [InForce(*row) for row in await session.execute(statement)]
+
+
+async def model_of(session: AsyncSession, number: int) -> dict[str, Any]:
+    statement = select(PreferenceVersion.model).where(PreferenceVersion.id == number)
+    model: dict[str, Any] = (await session.execute(statement)).scalar_one()
+    return model
+
+
+async def versions(session: AsyncSession, limit: int = 50) -> list[Version]:
+    """The newest first."""
+    statement = select(*_COLUMNS).order_by(PreferenceVersion.id.desc()).limit(limit)
+    return [Version(*row) for row in await session.execute(statement)]
+
+
+async def find(session: AsyncSession, number: int | None = None) -> Version:
+    """A version; without a number the newest. Raises ``NoSuchVersion``."""
+    found = select(*_COLUMNS).order_by(PreferenceVersion.id.desc()).limit(1)
+    if number is not None:
+        found = found.where(PreferenceVersion.id == number)
+    row = (await session.execute(found)).first()
+    if row is None:
+        raise NoSuchVersion(
+            "Nothing was learned from votes yet." if number is None else f"There is no version {number}."
+        )
+    return Version(*row)
+
+
+async def promote(session: AsyncSession, number: int) -> Version:
+    """Let a version order everybody's passages; the one that did so far is retired. Raises ``NoSuchVersion``."""
+    version = await _open(session, number)
+    await _retire(session, "promoted", but=number)
+    await _set(session, version.id, state="promoted", share=None, promoted_at=func.now(), ended_at=None)
+    return await find(session, number)
+
+
+async def canary(session: AsyncSession, number: int, share: float) -> Version:
+    """Let a version order a ``share`` of the conversations, 0..1; another that was tried is retired."""
+    version = await _open(session, number)
+    if version.state == "promoted":
+        raise NoSuchVersion(f"Version {number} orders all conversations already.")
+    await _retire(session, "canary", but=number)
+    await _set(session, version.id, state="canary", share=share, ended_at=None)
+    return await find(session, number)
+
+
+async def rollback(session: AsyncSession) -> tuple[int, int | None]:
+    """Take the last step back: the canary where there is one; else the promoted version, and the one before it is in
+    force again. The number of what was taken back, and of what is promoted now. Raises ``NoSuchVersion``."""
+    await _lock(session)
+    now = {one.state: one.id for one in await in_force(session)}
+    if "canary" in now:
+        await _retire(session, "canary")
+        return now["canary"], now.get("promoted")
+    if "promoted" not in now:
+        raise NoSuchVersion("Nothing that was learned from votes is in force.")
+    since = select(PreferenceVersion.promoted_at).where(PreferenceVersion.id == now["promoted"]).scalar_subquery()
+    before = (
+        select(PreferenceVersion.id)
+        .where(PreferenceVersion.state == "retired", PreferenceVersion.promoted_at < since)
+        .order_by(PreferenceVersion.promoted_at.desc())
+        .limit(1)
+    )
+    await _retire(session, "promoted")
+    earlier = (await session.execute(before)).scalar_one_or_none()
+    if earlier is not None:
+        await _set(session, earlier, state="promoted", ended_at=None)
+    return now["promoted"], earlier
+
+
+async def switch_off(session: AsyncSession) -> list[int]:
+    """Let the ranking alone order the passages; the versions that had a say so far."""
+    await _lock(session)
+    numbers = [one.id for one in await in_force(session)]
+    for state in ("canary", "promoted"):
+        await _retire(session, state)
+    return numbers
+
+
+async def request(session: AsyncSession) -> tuple[uuid.UUID, bool]:
+    """A run that learns, and whether it is new: one that waits already will do."""
+    await _lock(session)
+    queued = select(Run.id).where(Run.kind == RUN, Run.state == "queued").limit(1)
+    found = (await session.execute(queued)).scalar_one_or_none()
+    if found is not None:
+        return found, False
+    made = insert(Run).values(kind=RUN, arguments={}).returning(Run.id)
+    return (await session.execute(made)).scalar_one(), True
+
+
+async def due(session: AsyncSession, every: timedelta, embedding: str) -> bool:
+    """Whether it is time to learn: none waits or works, and the last attempt is so long ago, or what is in force does
+    not know questions by the vectors that they have now. Never while there is no new vote."""
+    last = (await session.execute(select(func.max(Run.created_at)).where(Run.kind == RUN))).scalar_one()
+    busy = select(Run.id).where(Run.kind == RUN, Run.state.in_(("queued", "running"))).limit(1)
+    if (await session.execute(busy)).scalar_one_or_none() is not None:
+        return False
+    if last is None:
+        return (await session.execute(select(Vote.answer_id).limit(1))).first() is not None
+    now = (await session.execute(select(func.now()))).scalar_one()
+    stale = any(one.state == "promoted" and one.embedding != embedding for one in await in_force(session))
+    newer = select(Vote.answer_id).where(Vote.updated_at > last).limit(1)
+    return (now - last > every and (await session.execute(newer)).first() is not None) or (
+        stale and now - last > min(every, timedelta(hours=1))
+    )
+
+
+async def works_already(session: AsyncSession, run_id: uuid.UUID) -> bool:
+    """Whether another run that was asked for earlier learns at this moment."""
+    mine = select(Run.created_at).where(Run.id == run_id).scalar_subquery()
+    others = select(Run.id).where(
+        Run.kind == RUN, Run.id != run_id, Run.state == "running", Run.claimed_until > func.now(),
+        or_(Run.created_at < mine, (Run.created_at == mine) & (Run.id < run_id)),
+    )  # fmt: skip
+    return (await session.execute(others.limit(1))).first() is not None
+
+
+async def _open(session: AsyncSession, number: int) -> Version:
+    await _lock(session)
+    version = await find(session, number)
+    if version.state == "refused":
+        raise NoSuchVersion(f"Version {number} was refused: {version.reason}")
+    return version
+
+
+async def _lock(session: AsyncSession) -> None:
+    await session.execute(select(func.pg_advisory_xact_lock(LOCK)))
+
+
+async def _retire(session: AsyncSession, state: str, but: int | None = None) -> None:
+    statement = update(PreferenceVersion).where(PreferenceVersion.state == state)
+    if but is not None:
+        statement = statement.where(PreferenceVersion.id != but)
+    await session.execute(statement.values(state="retired", share=None, ended_at=func.now()))
+
+
+async def _set(session: AsyncSession, number: int, **values: Any) -> None:
+    await session.execute(update(PreferenceVersion).where(PreferenceVersion.id == number).values(**values))
