@@ -31,7 +31,7 @@ _EXAMPLES = {
 }
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Dollars = Annotated[float, Field(ge=0, le=1_000_000_000)]
-SECRETS = Path("/run/secrets")  # where Docker and Kubernetes lay files, named as the variables whose values they hold
+SECRETS = "/run/secrets"  # where Docker lays files, named as the variables whose values they hold; ALMANAC_SECRETS
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 LOCAL_CONTEXT = 2_048  # tokens; SmolLM2 could read four times as many, at a price that a CPU feels
 Tokens = Annotated[int, Field(ge=0, le=10**15)]
@@ -396,7 +396,8 @@ class Settings(BaseSettings):
 def load_settings(**overrides: object) -> Settings:
     """Read the settings, or raise ``SettingsError`` with one sentence that names the variable."""
     try:
-        return Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None, **overrides)  # type: ignore[arg-type, call-arg]
+        folder = Path(os.environ.get("ALMANAC_SECRETS") or SECRETS)
+        return Settings(_secrets_dir=folder if folder.is_dir() else None, **overrides)  # type: ignore[arg-type, call-arg]
     except ValidationError as error:
         raise SettingsError(_sentence(error)) from None
 

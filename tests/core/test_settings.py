@@ -138,7 +138,7 @@ def variable(name: str) -> str:
 
 
 def test_secrets_may_lie_in_files_named_as_their_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("assistant.settings.SECRETS", tmp_path)
+    monkeypatch.setenv("ALMANAC_SECRETS", str(tmp_path))
     (tmp_path / "ALMANAC_WEB_TOKEN").write_text("from a file\n")
     (tmp_path / "SLACK_BOT_TOKEN").write_text("xoxb-1")
     (tmp_path / "SLACK_APP_TOKEN").write_text("xapp-1")
