@@ -1,4 +1,4 @@
-"""The schema of Terraform's Azure provider, as the npm package of its CDK carries it, and Terraform files checked by it.
+"""The schema of Terraform's Azure provider, as the npm package of its CDK carries it, and files checked by it.
 
 The provider itself cannot be had without HashiCorp's registry. The package has a class for each resource, made from
 the provider's schema; its declarations say which arguments there are, which are required, and which are blocks.

@@ -64,6 +64,7 @@ run "what_is_no_installation" {
     api_cidrs              = ["0.0.0.0/0"]
     admins                 = []
     postgres_version       = "15.4"
+    database_parameters    = "sslmode=prefer"
     gpu_capacity           = "FREE"
     domain                 = "almanac"
     bedrock_model_arns     = ["arn:aws:bedrock:*::foundation-model/*"]
@@ -76,17 +77,6 @@ run "what_is_no_installation" {
   expect_failures = [
     var.name, var.account_id, var.size, var.vpc_cidr, var.kubernetes_version, var.api_cidrs, var.admins,
     var.postgres_version, var.gpu_capacity, var.domain, var.bedrock_model_arns, var.log_retention_days,
-    var.requests_per_5_minutes, var.overrides, var.github, var.certificate_arn,
+    var.requests_per_5_minutes, var.database_parameters, var.overrides, var.github, var.certificate_arn,
   ]
-}
-
-run "a_connection_without_tls" {
-  command = plan
-
-  variables {
-    certificate_arn     = "arn:aws:acm:eu-central-1:111122223333:certificate/12345678-1234-1234-1234-123456789012"
-    database_parameters = "sslmode=prefer"
-  }
-
-  expect_failures = [var.database_parameters]
 }
