@@ -11,14 +11,14 @@ makes of that (``assistant.answering.confidence``): the scores stay with the pla
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from assistant.knowledge import pairs, token_vectors
 from assistant.knowledge.documents import Chunk
-from assistant.knowledge.ranking import FIRST, Floats, Ranking
+from assistant.knowledge.ranking import FIRST, Floats, Ranking, Vectors
 from assistant.preferences.features import Asked, Shown
 
 Scored = list[tuple[Any, float]]
@@ -35,12 +35,13 @@ class Preference(Protocol):
 @dataclass(frozen=True, slots=True)
 class Look:
     """What was seen of a passage: how its ``tokens`` fit, its share of the ``pairs``, the ``score`` that the ranking
-    gives it with both, and by how many log-odds votes ``moved`` it."""
+    gives it with both, and by how many log-odds votes ``moved`` it; its ``vector``, where that was read."""
 
     tokens: float
     pairs: float
     score: float
     moved: float = 0.0
+    vector: Vectors | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,10 @@ class Wanted:
 
 
 def reordered(
-    scored: Scored, known: Mapping[int, Any], wanted: Wanted, ranking: Ranking
+    scored: Scored, known: Mapping[int, Any], wanted: Wanted, ranking: Ranking, vectors: Mapping[int, Vectors]
 ) -> tuple[Scored, dict[int, Look]]:
     """The first ones by what they hold of what is wanted, too, and what was seen of each by its id; ``known``: the
-    passages of those that are there."""
+    passages of those that are there; ``vectors``: of the candidates, as many as were read."""
     first = scored[:FIRST]
     read = [known.get(row.id) for row, _ in first]
     score: Floats = np.array([score for _, score in first])
@@ -82,15 +83,13 @@ def reordered(
     if fits is not None:
         score = score + ranking.tokens * fits
     looks = [
-        Look(0.0 if fits is None else float(fits[place]), float(shares[place]), float(score[place]))
-        for place in range(len(first))
-    ]
+        Look(0.0 if fits is None else float(fits[place]), float(shares[place]), float(score[place]),
+             vector=vectors.get(row.id))
+        for place, (row, _) in enumerate(first)
+    ]  # fmt: skip
     moved = _moved(wanted, [row for row, _ in first], read, looks)
     order = np.argsort(-(score + ranking.preferences * moved), kind="stable").tolist()
-    seen = {
-        row.id: Look(look.tokens, look.pairs, look.score, float(move))
-        for (row, _), look, move in zip(first, looks, moved, strict=True)
-    }
+    seen = {row.id: replace(look, moved=float(move)) for (row, _), look, move in zip(first, looks, moved, strict=True)}
     return [(first[place][0], first[at][1]) for at, place in enumerate(order)] + scored[len(first) :], seen
 
 
@@ -107,8 +106,9 @@ def _moved(wanted: Wanted, rows: Sequence[Any], read: Sequence[Any], looks: Sequ
 def shown_as(passage: Any, cosine: float, bm25: float, look: Look) -> Shown:
     """A passage as what is learned of preferences knows it. ``passage`` has a title, a heading_path and a text."""
     return Shown(
-        passage.title, passage.text, cosine, bm25, look.tokens, look.pairs, look.score, tuple(passage.heading_path)
-    )
+        passage.title, passage.text, cosine, bm25, look.tokens, look.pairs, look.score, tuple(passage.heading_path),
+        look.vector,
+    )  # fmt: skip
 
 
 def _title_and_text(passage: Any) -> tuple[str, str]:

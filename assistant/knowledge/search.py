@@ -238,7 +238,8 @@ async def find(reads: Reads, model: Model, request: Request, asked: Searched, ra
         rows = sorted(await reads.named(model, request), key=lambda row: row.id)  # equal sums each time
         if not rows:
             break
-        order, score = ranked(ranking, _candidates(rows, model), asked.vector)
+        candidates = _candidates(rows, model)
+        order, score = ranked(ranking, candidates, asked.vector)
         scored = [(rows[place], float(score[place])) for place in order]
         by_term: dict[str, float] = next((row.by_term for row in rows if row.by_term), {})
         weights = {int(term): idf for term, idf in by_term.items()}
@@ -249,12 +250,20 @@ async def find(reads: Reads, model: Model, request: Request, asked: Searched, ra
         if wanted:
             first = [row.id for row, _ in scored[:FIRST]]
             known = await reads.passages(first, request.audience, model if wanted.tokens else None)
-            scored, looks = first_look.reordered(scored, known, wanted, ranking)
+            scored, looks = first_look.reordered(scored, known, wanted, ranking, _vectors(rows, candidates, first))
         hits, gone = await _read(reads, scored, request, ranking.collapse, known)
         if not gone or attempt == ATTEMPTS - 1:
             found = [replace(hit, look=looks.get(hit.chunk_id)) for hit in _newer_first(hits, ranking.recency)]
             return SearchResult(tuple(found), weights, asked.choice, asked.vector)
     return SearchResult((), {})
+
+
+def _vectors(rows: Sequence[Any], candidates: Candidates, wanted: Sequence[int]) -> dict[int, Vector]:
+    """Of those of the wanted rows whose vectors were read, by their ids."""
+    if candidates.vectors is None:
+        return {}
+    places = {row.id: place for place, row in enumerate(rows) if not row.deeper}
+    return {number: candidates.vectors[places[number]] for number in wanted if number in places}
 
 
 def _newer_first(hits: Sequence[Hit], most: float) -> list[Hit]:

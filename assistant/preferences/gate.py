@@ -67,7 +67,7 @@ class Evidence:
         wanted = set(opinions)
         comparisons = [
             Comparison(replay.asked, replay.shown[str(pair.better)], replay.shown[str(pair.worse)], pair.voter,
-                       pair.weight)
+                       pair.weight, passed=self.opinions[pair.opinion].value > 0)
             for pair in self.pairs
             if pair.opinion in wanted and (replay := self.replays[pair.question])
         ]  # fmt: skip

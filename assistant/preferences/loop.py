@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
+from threadpoolctl import threadpool_limits
 
 from assistant.database import preferences
 from assistant.database.preferences import Version, Voted
@@ -159,9 +160,10 @@ def question_of(vote: Voted) -> Hashable:
 
 
 def _learned(evidence: Evidence, order: Order, since: datetime | None) -> tuple[Verdict, Learned]:
-    learned = evidence.learn(evidence.counted)
-    assert learned is not None
-    return judged(evidence, order, since), learned
+    with threadpool_limits(1):  # the matrices are small: several threads would wait for each other longer than work
+        learned = evidence.learn(evidence.counted)
+        assert learned is not None
+        return judged(evidence, order, since), learned
 
 
 async def _in_force(sessions: Sessions, embedding: str) -> tuple[Order, datetime | None]:
