@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from assistant.evaluation.preferences import Encoded, Part, Vote, evaluate, read_part
+from assistant.evaluation.passages import Encoded
+from assistant.evaluation.preferences import Part, Vote, evaluate, read_part
 from assistant.knowledge.embedding import TransformerEmbedder
 from bench.world import DATA
 

@@ -36,7 +36,8 @@ def preferences(
 
 
 async def _measure(settings: Settings, train: Path, test: Path) -> dict[str, Any]:
-    from assistant.evaluation.preferences import Encoded, evaluate, read_part  # numpy and the measures: half a second
+    from assistant.evaluation.passages import Encoded  # numpy and the measures: half a second
+    from assistant.evaluation.preferences import evaluate, read_part
     from assistant.knowledge.embedding import TransformerEmbedder
 
     parts = read_part(train), read_part(test)

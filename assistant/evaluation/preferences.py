@@ -1,9 +1,10 @@
 """Whether votes make answers' passages better: learn from one folder, measure on another.
 
 Each folder is a judged collection (``collection``) with ``pairs.jsonl`` beside it: {question, chosen, rejected} a line,
-and ``chosen_id``, ``rejected_id`` of the corpus or the titles' absence; ``voter`` where it is known. ``feedback.jsonl``
-holds {question, passage, rating: [...]}: of two passages that one question's people rated, the better rated one is
-preferred. Without a voter's name, what was said about one question is one voter's.
+and ``voter`` where it is known. ``feedback.jsonl`` holds {question, passage, rating: [...]}: of two passages that one
+question's people rated, the better rated one is preferred. Without a voter's name, what was said about one question is
+one voter's. The judgements of the folder that teaches are votes, too, as an up-vote under an answer is one: the passage
+that was chosen against the first ``PASSED`` others that the ranking shows for that question.
 
     pairwise   of a held-out pair, does the preferred passage score higher? By the cosine alone, and learned
     ndcg@10    the test questions' ranking as ``assistant.knowledge.ranking`` makes it in memory, all stages up to
@@ -12,8 +13,7 @@ preferred. Without a voter's name, what was said about one question is one voter
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -25,17 +25,17 @@ import numpy.typing as npt
 from assistant.evaluation.collection import BadCollection, Collection, read_collection
 from assistant.evaluation.lines import objects
 from assistant.evaluation.measures import Interval, intervals, per_query
-from assistant.knowledge.embedder_port import Embedder, Question, ask, embed_with_tokens
-from assistant.knowledge.ranking import FIRST, TOKENS, Candidates, ranked
-from assistant.preferences.features import NAMES, SIMILARITY, Passage, Texts, content_key
-from assistant.preferences.model import Comparison, Learned, learn
+from assistant.evaluation.passages import Encoded, Passage, Passages, passages_of
+from assistant.knowledge.embedder_port import Question
+from assistant.preferences.features import Asked, Shown
+from assistant.preferences.memory import content_key
+from assistant.preferences.model import PER_LOG_ODDS, Comparison, Learned, learn
 
 Floats = npt.NDArray[np.float64]
-Vectors = npt.NDArray[np.float32]
+Done = Callable[[int], None]
 
-PER_LOG_ODDS = 0.1  # of the ranking's score, 0..1
 RATINGS = {"excellent": 3.0, "acceptable": 2.0, "could be improved": 1.0, "bad": 0.0}
-BLOCK = 512  # texts embedded at once
+PASSED = 4  # of the passages shown that were not chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,25 @@ class Part:
     pairs: Sequence[Vote]
     rated: Sequence[Vote]
 
+    @property
+    def votes(self) -> list[Vote]:
+        """All of them; a pair that the ratings say, too, once."""
+        known = {(vote.question, vote.better.key, vote.worse.key) for vote in self.rated}
+        more = [vote for vote in self.pairs if (vote.question, vote.better.key, vote.worse.key) not in known]
+        return [*self.rated, *more]
+
+    @property
+    def texts(self) -> list[Passage]:
+        """The corpus, passage by passage, and what is voted on beside it."""
+        known = {passage.key for passage in self.passages.values()}
+        voted = {side.key: side for vote in (*self.pairs, *self.rated) for side in (vote.better, vote.worse)}
+        return [*self.passages.values(), *(side for key, side in voted.items() if key not in known)]
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """``similarity``, ``learned``: shares of the pairs; ``gain``: of the second over the first, by question."""
+    """``similarity``, ``learned``: shares of the pairs; ``gain``: of the second over the first, by question.
+    ``votes``, ``judged``: what was learned from, comparisons and judged questions."""
 
     similarity: float
     learned: float
@@ -70,6 +85,8 @@ class Result:
     after: float
     change: Interval
     effects: Mapping[str, float]
+    votes: int
+    judged: int
 
     def document(self) -> dict[str, Any]:
         return {
@@ -81,6 +98,7 @@ class Result:
                 "before": round(self.before, 4), "after": round(self.after, 4),
                 "ci95": [round(self.change.low, 4), round(self.change.high, 4)],
             },
+            "learned_from": {"votes": self.votes, "judged_questions": self.judged},
             "effects": {name: round(value, 4) for name, value in self.effects.items()},
         }  # fmt: skip
 
@@ -127,145 +145,144 @@ def _rated(rows: Iterator[Mapping[str, Any]], titles: Mapping[str, str]) -> Iter
                 yield Vote(question, better, worse, question, min((high - low) / 2, 1.0))
 
 
-class Encoded:
-    """Texts' vectors, each text embedded once."""
+class World:
+    """The passages of a folder in memory, with what was asked about them."""
 
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
-        self._known: dict[str, npt.NDArray[np.float32]] = {}
-        self._kept: dict[str, bytes | None] = {}
-        self._asked: dict[str, Question] = {}
+    def __init__(self, part: Part, passages: Passages, encode: Encoded) -> None:
+        self.part, self.passages, self._encode = part, passages, encode
 
-    async def passages(self, texts: Sequence[str]) -> tuple[Vectors, list[bytes | None]]:
-        """Vectors, shape (texts, dimensions), and those of the tokens as they are kept."""
-        new = sorted({text for text in texts if text not in self._known}, key=len)
-        for start in range(0, len(new), BLOCK):
-            block = new[start : start + BLOCK]
-            none: list[bytes | None] = [None] * len(block)
-            vectors, kept = await embed_with_tokens(self._embedder, block)
-            self._known.update(zip(block, vectors, strict=True))
-            self._kept.update(zip(block, kept or none, strict=True))
-        return np.stack([self._known[text] for text in texts]), [self._kept[text] for text in texts]
+    @classmethod
+    async def of(cls, part: Part, encode: Encoded) -> World:
+        return cls(part, await passages_of(part.texts, encode), encode)
 
-    async def questions(self, texts: Sequence[str]) -> list[Question]:
-        new = list({text: None for text in texts if text not in self._asked})
-        for start in range(0, len(new), BLOCK):
-            block = new[start : start + BLOCK]
-            found = await asyncio.gather(*(ask(self._embedder, text) for text in block))
-            self._asked.update(zip(block, found, strict=True))
-        return [self._asked[text] for text in texts]
+    async def compared(self, votes: Sequence[Vote]) -> list[Comparison]:
+        """The votes with their passages as the ranking has them."""
+        by_question: dict[str, list[Vote]] = {}
+        for vote in votes:
+            by_question.setdefault(vote.question, []).append(vote)
+        found = []
+        questions = await self._encode.questions(list(by_question))
+        for (text, cast), question in zip(by_question.items(), questions, strict=True):
+            asked = self.passages.asked(text, question.vector)
+            places = sorted({self.passages.at[side.key] for vote in cast for side in (vote.better, vote.worse)})
+            shown = dict(zip(places, self.passages.shown(asked, question, places), strict=True))
+            for vote in cast:
+                better, worse = (shown[self.passages.at[side.key]] for side in (vote.better, vote.worse))
+                found.append(Comparison(asked, better, worse, vote.voter, vote.weight))
+        return found
 
+    async def chosen(self, queries: Sequence[str], done: Done) -> list[Comparison]:
+        """The passages that were judged to answer, each against the first others that the ranking shows; nothing where
+        the ranking does not show it."""
+        found = []
+        for text, question, relevant in await self._judged(queries):
+            asked = self.passages.asked(text, question.vector)
+            places, shown = self.passages.ranked(asked, question)
+            best = [one for place, one in zip(places, shown, strict=False) if place in relevant]
+            others = [one for place, one in zip(places, shown, strict=False) if place not in relevant][:PASSED]
+            found += [
+                Comparison(asked, one, other, text, 1 / len(others), passed=True) for one in best for other in others
+            ]
+            done(1)
+        return found
 
-async def texts_of(passages: Sequence[Passage], encode: Encoded) -> Texts:
-    vectors, kept = await encode.passages([f"{passage.title}\n{passage.text}" for passage in passages])
-    titles, _ = await encode.passages([passage.title for passage in passages])
-    return Texts(passages, vectors, titles, kept)
+    async def orders(self, learned: Learned, queries: Sequence[str], done: Done) -> tuple[list[list[int]], ...]:
+        """Places of the passages for each query, best first: without votes, and with them."""
+        before, after = [], []
+        for text, question, _ in await self._judged(queries):
+            asked = self.passages.asked(text, question.vector)
+            places, shown = self.passages.ranked(asked, question)
+            before.append(places)
+            after.append(moved(learned, asked, places, shown))
+            done(1)
+        return before, after
 
-
-def known(part: Part) -> list[Passage]:
-    """The corpus, and what is voted on beside it."""
-    voted = [side for vote in (*part.pairs, *part.rated) for side in (vote.better, vote.worse)]
-    return list({passage.key: passage for passage in (*voted, *part.passages.values())}.values())
-
-
-async def fit(votes: Sequence[Vote], texts: Texts, encode: Encoded) -> Learned:
-    """Learn from the votes, whose passages are all in ``texts``."""
-    questions = list(dict.fromkeys(vote.question for vote in votes))
-    place = {question: number for number, question in enumerate(questions)}
-    at = {key: number for number, key in enumerate(texts.keys)}
-    vectors = await encode.questions(questions)
-    rows: dict[tuple[int, str], Floats] = {}
-    asked: dict[int, set[str]] = {}
-    for vote in votes:
-        asked.setdefault(place[vote.question], set()).update((vote.better.key, vote.worse.key))
-    for number, keys in asked.items():
-        ordered = sorted(keys)
-        found = texts.features(questions[number], vectors[number], [at[key] for key in ordered])
-        rows.update(((number, key), row) for key, row in zip(ordered, found, strict=True))
-    comparisons = [
-        Comparison(place[vote.question], vote.better.key, vote.worse.key, vote.voter, vote.weight) for vote in votes
-    ]
-    return learn(comparisons, np.stack([one.vector for one in vectors]), rows)
-
-
-async def compare(learned: Learned, votes: Sequence[Vote], texts: Texts, encode: Encoded) -> tuple[Floats, Floats]:
-    """1 where the preferred passage scores higher, 1/2 where both score alike, shape (votes,): cosine, learned."""
-    at = {key: number for number, key in enumerate(texts.keys)}
-    vectors = await encode.questions([vote.question for vote in votes])
-    by_cosine, by_learning = np.zeros(len(votes)), np.zeros(len(votes))
-    for number, (vote, vector) in enumerate(zip(votes, vectors, strict=True)):
-        keys = (vote.better.key, vote.worse.key)
-        rows = texts.features(vote.question, vector, [at[key] for key in keys])
-        by_cosine[number] = _won(rows[:, NAMES.index(SIMILARITY)])
-        by_learning[number] = _won(learned.scores(rows, vector.vector, keys))
-    return by_cosine, by_learning
+    async def _judged(self, queries: Sequence[str]) -> list[tuple[str, Question, set[int]]]:
+        whole = self.part.collection
+        texts = [whole.queries[query] for query in queries]
+        places = {name: place for place, name in enumerate(self.part.passages)}
+        relevant = [{places[name] for name in whole.judged[query]} for query in queries]
+        return list(zip(texts, await self._encode.questions(texts), relevant, strict=True))
 
 
-def _won(scores: Floats) -> float:
-    return 0.5 if scores[0] == scores[1] else float(scores[0] > scores[1])
+def silent(count: int) -> None:
+    """Tells nobody that ``count`` more are done."""
 
 
-def order(question: str, asked: Question, texts: Texts, learned: Learned) -> tuple[list[int], list[int]]:
-    """Places of the passages, best first: without votes, and with them."""
-    vector = asked.vector
-    bm25, cosine = texts.bm25(question), (texts.vectors @ vector).astype(np.float64)
-    most = TOKENS.candidates
-    chosen = np.union1d(np.argsort(-bm25, kind="stable")[:most], np.argsort(-cosine, kind="stable")[:most])
-    found = Candidates(
-        bm25[chosen], cosine[chosen], chosen.astype(np.int64), np.zeros(len(chosen), bool), texts.vectors[chosen]
-    )
-    places, fused = ranked(TOKENS, found, vector)
-    head, rest = chosen[places[:FIRST]].tolist(), chosen[places[FIRST:]].tolist()
-    rows = texts.features(question, asked, head, bm25)
-    scores = fused[places[:FIRST]] + rows[:, [NAMES.index("pairs"), NAMES.index("tokens")]] @ [
-        TOKENS.pairs,
-        TOKENS.tokens,
-    ]
-    moved = scores + PER_LOG_ODDS * learned.moves(rows, vector, [texts.keys[one] for one in head])
-    before, after = ([head[one] for one in np.argsort(-arm, kind="stable")] + rest for arm in (scores, moved))
-    return before, after
+def moved(learned: Learned, asked: Asked, places: Sequence[int], shown: Sequence[Shown]) -> list[int]:
+    """The same places with the first ``len(shown)`` of them in the order that what was learned gives."""
+    scores = np.array([one.score for one in shown]) + PER_LOG_ODDS * learned.moves(asked, shown)
+    return [places[one] for one in np.argsort(-scores, kind="stable")] + list(places[len(shown) :])
 
 
-async def evaluate(train: Part, test: Part, encode: Encoded) -> Result:
-    """Learn from the pairs and ratings of ``train``; measure on the pairs and the questions of ``test``.
+def taught(train: Part, held: set[str]) -> tuple[list[Vote], list[str]]:
+    """The votes and the judged queries of a folder, but for questions that are ``held`` back for measuring."""
+    words = {content_key(text) for text in held}
+    votes = [vote for vote in train.votes if content_key(vote.question) not in words]
+    queries = [query for query, text in train.collection.queries.items() if content_key(text) not in words]
+    return votes, queries
 
-    A question of the test's pairs that ``train`` also holds is left out of what is learned from.
-    """
-    held = {vote.question for vote in test.pairs} | set(test.collection.queries.values())
-    votes = [vote for vote in (train.rated or train.pairs) if vote.question not in held]
-    if not votes:
+
+async def learned_from(train: Part, held: set[str], encode: Encoded, done: Done = silent) -> tuple[Learned, int, int]:
+    """What a folder teaches; from how many votes, and judged queries. Raises ``BadCollection`` where that is none."""
+    votes, queries = taught(train, held)
+    if not votes and not queries:
         raise BadCollection(
             "Every question that was voted on is also one of the test's: nothing is left to learn from."
         )
-    learned = await fit(votes, await texts_of(known(train), encode), encode)
-    texts = await texts_of(known(test), encode)
-    by_cosine, by_learning = await compare(learned, test.pairs, texts, encode)
-    gain = _by_question([vote.question for vote in test.pairs], by_learning - by_cosine)
-    values = await _ndcg(learned, test, encode)
-    change = intervals({"change": values[1] - values[0]})["change"]
+    world = await World.of(train, encode)
+    comparisons = [*await world.compared(votes), *await world.chosen(queries, done)]
+    if not comparisons:
+        raise BadCollection("The ranking shows no passage that anybody chose: nothing is left to learn from.")
+    return learn(comparisons, encode.name), len(votes), len(queries)
+
+
+async def evaluate(train: Part, test: Part, encode: Encoded, done: Done = silent) -> Result:
+    """Learn from the votes and judgements of ``train``; measure on the pairs and the questions of ``test``.
+
+    A question that ``test`` holds, too, is left out of what is learned from. ``done``: is told of each question ranked.
+    """
+    held = {vote.question for vote in test.pairs} | set(test.collection.queries.values())
+    learned, votes, judged = await learned_from(train, held, encode, done)
+    world = await World.of(test, encode)
+    compared = await world.compared(test.pairs)
+    by_cosine, by_learning = outcomes(learned, compared)
+    gain = _by_question([one.asked.text for one in compared], by_learning - by_cosine)
+    before, after = await _ndcg(learned, world, done)
+    change = intervals({"change": after - before})["change"]
     return Result(
-        float(by_cosine.mean()), float(by_learning.mean()), gain,
-        float(values[0].mean()), float(values[1].mean()), change, learned.effects(),
+        float(by_cosine.mean()), float(by_learning.mean()), gain, float(before.mean()), float(after.mean()), change,
+        learned.effects(), votes, judged,
     )  # fmt: skip
 
 
-async def _ndcg(learned: Learned, test: Part, encode: Encoded) -> tuple[Floats, Floats]:
+def outcomes(learned: Learned, compared: Sequence[Comparison]) -> tuple[Floats, Floats]:
+    """1 where the preferred passage scores higher, 1/2 where both score alike, shape (comparisons,): by the cosine,
+    by what was learned."""
+    sides = [(one.better, one.worse) for one in compared]
+    by_cosine = [_won(better.cosine, worse.cosine) for better, worse in sides]
+    scores = [learned.scores(one.asked, side) for one, side in zip(compared, sides, strict=True)]
+    return np.array(by_cosine), np.array([_won(better, worse) for better, worse in scores])
+
+
+def _won(better: float, worse: float) -> float:
+    return 0.5 if better == worse else float(better > worse)
+
+
+async def _ndcg(learned: Learned, world: World, done: Done) -> tuple[Floats, Floats]:
     """nDCG@10 of each query, before and after."""
-    ids, texts = list(test.passages), await texts_of(list(test.passages.values()), encode)
-    queries = list(test.collection.queries)
-    vectors = await encode.questions([test.collection.queries[query] for query in queries])
-    orders = [
-        order(test.collection.queries[query], vector, texts, learned)
-        for query, vector in zip(queries, vectors, strict=True)
-    ]
+    part = world.part
+    queries = list(part.collection.queries)
+    names = list(part.passages)
     before, after = (
         per_query(
-            test.collection.judged,
-            {query: [ids[place] for place in found[arm]] for query, found in zip(queries, orders, strict=True)},
+            part.collection.judged,
+            {query: [names[place] for place in places if place < len(names)]
+             for query, places in zip(queries, found, strict=True)},
             queries,
         )["ndcg@10"]
-        for arm in (0, 1)
-    )
+        for found in await world.orders(learned, queries, done)
+    )  # fmt: skip
     return before, after
 
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pytest
 
 from assistant.evaluation.collection import BadCollection
-from assistant.evaluation.preferences import Encoded, evaluate, read_part
+from assistant.evaluation.passages import Encoded
+from assistant.evaluation.preferences import evaluate, read_part
 from assistant.knowledge.lexical import plain_terms
 
 KINDS = ("payments", "visas", "masks", "schools", "flights", "pensions", "taxes", "buses")

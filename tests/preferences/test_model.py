@@ -1,143 +1,265 @@
-"""What is learned from votes: that it is right, that it is bounded, and that liars do not turn it."""
+"""What is learned from votes: that it is right, that it is bounded, that it is kept, and that liars do not turn it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from assistant.knowledge.embedder_port import Question
-from assistant.preferences.features import LENGTH, NAMES, Passage, Texts, content_key
-from assistant.preferences.model import CAP, SUPPORT, VOTER_LIMIT, Comparison, Memory, learn
-from ml.week07_alignment.preference import objective
+from assistant.preferences import lean
+from assistant.preferences.features import LENGTH, NAMES, Asked, Shown, rows
+from assistant.preferences.lean import Differences
+from assistant.preferences.memory import Memory, Rating, content_key
+from assistant.preferences.model import CAP, REST, SUPPORT, VOTER_LIMIT, BadLearned, Comparison, Learned, learn
 
 Floats = npt.NDArray[np.float64]
-Rows = dict[tuple[int, str], Floats]
+Vectors = npt.NDArray[np.float32]
+WIDTH = 16
+TRUTH = np.array([2.0, 1.5, 0.0, 0.0])  # of the cosine, the tokens, BM25 and pairs
 
 
-def unit(rows: int, seed: int = 0, width: int = 16) -> npt.NDArray[np.float32]:
+def unit(rows: int, seed: int = 0, width: int = WIDTH) -> Vectors:
     drawn = np.random.default_rng(seed).normal(size=(rows, width))
-    vectors: npt.NDArray[np.float32] = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+    vectors: Vectors = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
     return vectors
 
 
-def world(questions: int, seed: int, liars: float = 0.0, voters: int = 20) -> tuple[list[Comparison], Rows, Floats]:
+def passage(values: Sequence[float], text: str, vector: Vectors | None = None) -> Shown:
+    return Shown("Title", text, values[0], values[2], values[1], values[3], vector=vector)
+
+
+def world(questions: int, seed: int, liars: float = 0.0, voters: int = 20) -> list[Comparison]:
     """Comparisons by the true weights, with noise; ``liars``: the share of voters who always say the opposite."""
     rng = np.random.default_rng(seed)
-    truth = np.zeros(len(NAMES))
-    truth[[0, 2]] = 2.0, 1.5
-    comparisons: list[Comparison] = []
-    rows: Rows = {}
+    vectors = unit(questions, seed)
+    found: list[Comparison] = []
     for question in range(questions):
-        for name in ("a", "b"):
-            rows[question, f"{question}{name}"] = rng.normal(size=len(NAMES))
-        keys = [f"{question}a", f"{question}b"]
-        margin = truth @ (rows[question, keys[0]] - rows[question, keys[1]])
+        values = rng.normal(size=(2, 4))
+        sides = [
+            passage(row, f"Passage {name} of question {question}.") for row, name in zip(values, "ab", strict=True)
+        ]
+        margin = TRUTH @ (values[0] - values[1])
         voter = int(rng.integers(voters))
         won = (rng.random() < 1 / (1 + np.exp(-margin))) != (voter < liars * voters)
-        better, worse = keys if won else keys[::-1]
-        comparisons.append(Comparison(question, better, worse, f"voter {voter}"))
-    return comparisons, rows, truth
+        better, worse = sides if won else sides[::-1]
+        found.append(Comparison(Asked(f"{question:04}", vectors[question], {7: 1.0}), better, worse, f"voter {voter}"))
+    return found
 
 
-def accuracy(weights: Floats, truth: Floats, seed: int = 99) -> float:
-    differences = np.random.default_rng(seed).normal(size=(2_000, len(NAMES)))
-    return float(((differences @ weights > 0) == (differences @ truth > 0)).mean())
-
-
-def test_the_gradient_is_that_of_finite_differences() -> None:
-    rng = np.random.default_rng(3)
-    width = len(NAMES) + 1
-    w, d = rng.normal(size=width), rng.normal(size=(40, width))
-    v, b = rng.random(40), rng.normal(size=40)
-    _, gradient, hessian = objective(w, d, v, b, 2.0)
-    step = 1e-6
-    for place in range(width):
-        e = np.eye(width)[place] * step
-        high, low = objective(w + e, d, v, b, 2.0), objective(w - e, d, v, b, 2.0)
-        assert gradient[place] == pytest.approx((high[0] - low[0]) / (2 * step), rel=1e-5, abs=1e-6)
-        np.testing.assert_allclose(hessian[place], (high[1] - low[1]) / (2 * step), rtol=1e-4, atol=1e-5)
+def accuracy(learned: Learned) -> float:
+    differences = np.random.default_rng(99).normal(size=(2_000, 4))
+    weights = learned.whole.coefficients[:4]
+    return float(((differences @ weights > 0) == (differences @ TRUTH > 0)).mean())
 
 
 def test_what_people_prefer_is_found() -> None:
-    comparisons, rows, truth = world(400, seed=1)
-    learned = learn(comparisons, unit(400), rows)
-    assert accuracy(learned.model.coefficients[: len(NAMES)], truth) > 0.9
+    assert accuracy(learn(world(400, seed=1))) > 0.9
 
 
 def test_a_fifth_of_the_voters_lying_turns_little() -> None:
-    comparisons, rows, truth = world(400, seed=2, liars=0.2)
-    assert accuracy(learn(comparisons, unit(400), rows).model.coefficients[: len(NAMES)], truth) > 0.85
+    assert accuracy(learn(world(400, seed=2, liars=0.2))) > 0.85
 
 
 def test_little_data_moves_little() -> None:
-    comparisons, rows, _ = world(400, seed=4)
-    few, many = (learn(comparisons[:n], unit(400), rows).model.coefficients for n in (3, 400))
+    comparisons = world(400, seed=4)
+    few, many = (learn(comparisons[:n]).whole.coefficients for n in (3, 400))
     assert np.linalg.norm(few) < 0.6 * np.linalg.norm(many)
 
 
 def test_one_voter_weighs_no_more_than_the_limit() -> None:
-    comparisons, rows, _ = world(200, seed=5, voters=1)
-    assert learn(comparisons, unit(200), rows).model.pairs <= VOTER_LIMIT + 1e-9
+    assert learn(world(200, seed=5, voters=1)).whole.pairs <= VOTER_LIMIT + 1e-9
+
+
+def test_the_rest_leaves_out_what_the_ranking_says_already() -> None:
+    """Whoever leads in the score is preferred, as surely as the score says: nothing is left to move."""
+    rng = np.random.default_rng(0)
+    found = []
+    for number in range(600):
+        scores = rng.random(2)
+        won = rng.random() < 1 / (1 + np.exp(-10 * (scores[0] - scores[1])))
+        one, other = (
+            Shown(f"Title {number}", f"Text {number} {side}.", 0, 0, score=s) for side, s in enumerate(scores)
+        )
+        better, worse = (one, other) if won else (other, one)
+        found.append(Comparison(Asked(f"{number}", unit(1)[0], {}), better, worse, f"{number}"))
+    assert max(map(abs, learn(found).effects().values())) < 0.5
+    assert set(learn(found).effects()) == set(REST)
 
 
 def test_the_memory_speaks_for_near_questions_alone() -> None:
     vectors = np.eye(3, dtype=np.float32)
-    comparisons = [Comparison(0, "good", "bad", "ana"), Comparison(0, "good", "bad", "bo")]
-    memory = Memory(vectors, comparisons, np.ones(2))
+    memory = Memory(vectors, [Rating(0, "good", 1), Rating(0, "bad", -1), Rating(0, "good", 1), Rating(0, "bad", -1)])
     assert memory.support(vectors[0], ["good", "bad", "new"]).tolist() == pytest.approx([2 / 3, -2 / 3, 0])
     assert memory.support(vectors[1], ["good", "bad", "new"]).tolist() == [0, 0, 0]
     assert memory.support(vectors[0], ["good", "bad"], without=0).tolist() == [0, 0]
 
 
+FIRST = "Call the desk before you travel. Bring your passport and the letter with you."
+SECOND = "The desk is open until noon on every weekday. Nobody answers on public holidays."
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        (FIRST.replace(" ", "\n").upper(), True),  # another layout
+        (f"{FIRST}\n\n{SECOND}", True),  # two pieces joined
+        ("Call the desk before you travel.", True),  # one piece cut
+        (SECOND, False),
+        ("Bring it. " + SECOND, False),
+    ],
+)
+def test_a_passage_is_known_when_it_is_cut_anew(text: str, known: bool) -> None:
+    vectors = np.eye(2, dtype=np.float32)
+    support = Memory(vectors, [Rating(0, FIRST, 1.0)]).support(vectors[0], [text])[0]
+    assert (support > 0.3) == known
+
+
 def test_votes_for_near_questions_earn_the_memory_its_weight() -> None:
     """Ten topics, each with a passage that everyone prefers; the features say nothing."""
-    topics = unit(10, seed=6)
-    rng = np.random.default_rng(7)
-    vectors = np.repeat(topics, 6, axis=0)
-    comparisons = [Comparison(q, f"{q // 6}+", f"{q // 6}-", f"voter {q}") for q in range(60)]
-    rows = {(q, f"{q // 6}{side}"): rng.normal(size=len(NAMES)) for q in range(60) for side in "+-"}
-    learned = learn(comparisons, vectors, rows)
+    topics, rng = unit(10, seed=6), np.random.default_rng(7)
+    found = []
+    for number in range(60):
+        better, worse = (passage(rng.normal(size=4), f"On topic {number // 6} {side}") for side in "+-")
+        found.append(Comparison(Asked(f"{number:02}", topics[number // 6], {}), better, worse, f"voter {number}"))
+    learned = learn(found)
     assert learned.effects()[SUPPORT] > 1
-    nothing = np.zeros((2, len(NAMES)))
-    scores = learned.scores(nothing, topics[3], ["3+", "3-"])
-    assert scores[0] > scores[1]
+    moves = learned.moves(Asked("new", topics[3], {}), [passage(np.zeros(4), f"On topic 3 {side}") for side in "+-"])
+    assert moves[0] > moves[1]
+
+
+def leaning(count: int, seed: int) -> list[Comparison]:
+    """Passages in a direction that a hidden map gives are preferred; all else is equal."""
+    hidden = np.random.default_rng(1).normal(size=(WIDTH, WIDTH)).astype(np.float32) / 2
+    questions, passages = unit(count, seed), unit(2 * count, seed + 1).reshape(count, 2, WIDTH)
+    found = []
+    for number in range(count):
+        strengths = passages[number] @ (questions[number] @ hidden)
+        sides = [passage(np.zeros(4), f"Side {side} of {number}.", passages[number, side]) for side in (0, 1)]
+        better, worse = sides if strengths[0] > strengths[1] else sides[::-1]
+        found.append(Comparison(Asked(f"{number:04}", questions[number], {}), better, worse, f"{number}"))
+    return found
+
+
+def test_where_questions_lean_is_learned_and_needs_every_passages_vector() -> None:
+    learned = learn(leaning(1_500, seed=3))
+    new = leaning(300, seed=50)
+    moves = [learned.moves(one.asked, [one.better, one.worse]) for one in new]
+    assert np.mean([better > worse for better, worse in moves]) > 0.85
+    one = new[0]
+    assert learned.moves(one.asked, [one.better, passage(np.zeros(4), "Other words.")]).tolist() == [0, 0]
+
+
+def test_the_leans_gradient_is_that_of_finite_differences() -> None:
+    rng = np.random.default_rng(3)
+    asked = np.array([0, 0, 1, 3, 3, 3])
+    found = Differences(
+        rng.normal(size=(4, 5)), asked, rng.normal(size=(6, 5)), rng.normal(size=6), rng.random(6)
+    )  # fmt: skip
+    flat, step = rng.normal(size=25), 1e-6
+    _, gradient = lean.objective(flat, found, 0.7)
+    for place in range(25):
+        ends = [lean.objective(flat + sign * step * np.eye(25)[place], found, 0.7)[0] for sign in (1, -1)]
+        assert gradient[place] == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-5, abs=1e-6)
 
 
 def test_all_votes_together_move_no_passage_further_than_the_cap() -> None:
-    comparisons, rows, _ = world(400, seed=8)
-    learned = learn(comparisons, unit(400), rows)
-    extreme = np.vstack([np.full(len(NAMES), 100.0), np.zeros((3, len(NAMES))), np.full(len(NAMES), -100.0)])
-    extreme[1, NAMES.index(LENGTH)] = 50.0
-    moves = learned.moves(extreme, unit(1)[0], list("abcde"))
-    assert np.abs(moves).max() <= CAP
-    assert moves[0] > moves[1] == moves[2] > moves[4]  # however long
+    learned = learn(leaning(1_500, seed=3))
+    asked = Asked("new", unit(1)[0], {})
+    vectors = unit(20, seed=77) * 1_000
+    shown = [passage(np.zeros(4), f"Text {number}.", vectors[number]) for number in range(20)]
+    moves = learned.moves(asked, shown)
+    assert 0.9 * CAP < np.abs(moves).max() <= CAP
+    assert learned.moves(asked, []).shape == (0,)
+
+
+def test_a_passage_is_not_moved_for_its_length() -> None:
+    """All prefer the longer one; what is learned of it stays out of the order."""
+    found = []
+    for number in range(100):
+        sides = [passage(np.zeros(4), f"Text {number}. " * times) for times in (9, 1)]
+        found.append(Comparison(Asked(f"{number:03}", unit(1)[0], {}), *sides, f"{number}"))
+    learned = learn(found)
+    assert learned.effects()[LENGTH] > 0.5
+    asked = Asked("new", unit(1, seed=1)[0], {})
+    shown = [passage(np.zeros(4), text) for text in ("long " * 50, "short")]
+    assert learned.moves(asked, shown).tolist() == [0, 0]
+    assert np.diff(learned.scores(asked, shown))[0] < -0.5
+
+
+def test_what_was_only_passed_over_is_not_held_against_a_passage() -> None:
+    better, worse = (passage(np.zeros(4), f"{side} text") for side in ("Better", "Worse"))
+    asked = Asked("one", unit(1)[0], {})
+    support = [
+        learn([Comparison(asked, better, worse, "ana", passed=passed)]).memory.support(asked.vector, ["Worse text"])[0]
+        for passed in (True, False)
+    ]
+    assert support[0] == 0 > support[1]
+
+
+def test_what_was_learned_is_kept_exactly() -> None:
+    learned = learn(leaning(40, seed=9), embedder="words")
+    text = learned.to_json()
+    again = Learned.from_json(text)
+    assert again.to_json() == text
+    assert again.embedder == "words"
+    one = leaning(40, seed=9)[0]
+    shown = [one.better, one.worse]
+    assert again.moves(one.asked, shown).tolist() == learned.moves(one.asked, shown).tolist()
+    assert again.scores(one.asked, shown).tolist() == learned.scores(one.asked, shown).tolist()
+
+
+def broken(path: str, value: object) -> str:
+    data = json.loads(learn(world(5, seed=1)).to_json())
+    *way, last = path.split(".")
+    inner = data
+    for name in way:
+        inner = inner[name]
+    inner[last] = value
+    return json.dumps(data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        '{"version": 1}',
+        broken("version", 9),
+        broken("memory.questions", "%%%"),
+        broken("memory.dimensions", 0),
+        broken("memory.passages", {"aa": {"of": "CQAAAA==", "value": "AACAPw==", "sentences": {}}}),
+        broken("memory.passages", {"aa": {"of": "AAAAAA==", "value": "AADAfw==", "sentences": {}}}),
+        broken("lean.dimensions", 3),
+        broken("rest.coefficients", [1.0]),
+        broken("rest.names", ["a", "b", "c"]),
+    ],
+)
+def test_what_is_not_learned_preferences_is_refused_in_a_sentence(text: str) -> None:
+    with pytest.raises(BadLearned, match=r"^What was learned from votes cannot be read: [^\n]*\.$"):
+        Learned.from_json(text)
 
 
 def test_nothing_compared_is_nothing_to_learn_from() -> None:
     with pytest.raises(ValueError, match="nothing to learn from"):
-        learn([], unit(1), {})
+        learn([])
 
 
-def passages() -> Sequence[Passage]:
-    return (
-        Passage("Payments", "Restart the payments gateway with deploy restart."),
-        Passage("Lunch", "Lunch is at noon in the canteen, and the soup is hot."),
-        Passage("Gateway", "Payments are booked at night. The gateway sleeps."),
-    )
+def test_features_are_shares_of_what_is_asked() -> None:
+    from assistant.knowledge.lexical import plain_terms, term_id
 
-
-def test_features_tell_a_fitting_passage_from_another() -> None:
-    texts = Texts(passages(), unit(3), unit(3, seed=1))
-    rows = texts.features("How do I restart the payments gateway?", Question(unit(1)[0]), [0, 1, 2])
-    assert rows.shape == (3, len(NAMES))
-    assert np.isfinite(rows).all()
-    bm25, pairs = NAMES.index("bm25"), NAMES.index("pairs")
-    assert rows[0, bm25] > rows[2, bm25] > rows[1, bm25] == 0
-    assert rows[0, pairs] > rows[2, pairs] == 0
-    np.testing.assert_allclose(rows[:, 0], texts.vectors @ unit(1)[0], rtol=1e-5)
+    weights = {term_id(term): 2.0 for term in plain_terms("restart payments gateway")}
+    asked = Asked("How do I restart the payments gateway?", unit(1)[0], weights)
+    shown = [
+        Shown("Payments", "Text.", 0.5, 3.0, 0.25, 1.0, headings=("Restart of the gateway",)),
+        Shown("Lunch", "Text.", 0.1, 0.0),
+    ]
+    found = rows(asked, shown)
+    assert found.shape == (2, len(NAMES))
+    np.testing.assert_allclose(found[:, :-1], [[0.5, 0.25, 0.5, 1.0, 1.0], [0.1, 0, 0, 0, 0]])
 
 
 def test_the_key_of_a_passage_is_its_words() -> None:
