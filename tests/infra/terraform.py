@@ -20,7 +20,7 @@ class Absent(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would make: ``changes`` by address, each (type, values); ``unknown``: what only the apply will tell."""
+    """What a run would make: ``changes`` by address, each (type, values); ``unknown``: what the apply will tell."""
 
     changes: dict[str, tuple[str, dict[str, Any]]]
     unknown: dict[str, dict[str, Any]]
