@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from assistant.commands import changing, keys, reading, tools
+from assistant.commands import changing, finetuning, keys, reading, tools
 from assistant.commands.admin import admin
 from assistant.commands.context import Context
 from assistant.commands.following import follow
@@ -54,11 +54,17 @@ _COMMANDS: dict[str, _Command] = {
     "tool": _Command(tools.tool, "tool [NAME [argument=value …]]"),
     "approvals": _Command(tools.approvals, "approvals [NO]"),
     "mcp": _Command(keys.mcp, "mcp [new|revoke NO]"),
+    "training": _Command(finetuning.training, "training [out|in]", bare=False),
     "ingest": _Command(changing.ingest, "ingest URL|upload", admin=True, bare=False),
     "sources": _Command(changing.sources, "sources [list|add [KIND] LOCATION|sync NO|remove NO]", admin=True),
     "runs": _Command(changing.runs, "runs [retry NO]", admin=True),
     "forget": _Command(changing.forget, "forget DOCUMENT", admin=True, bare=False),
-    "models": _Command(reading.models, "models", admin=True),
+    "models": _Command(
+        finetuning.models, "models [show NAME|promote NAME|canary NAME PERCENT|rollback|remove NAME]", admin=True
+    ),
+    "finetune": _Command(
+        finetuning.finetune, "finetune [dpo] [minutes=60] [keep|promote]|stop", admin=True, bare=False
+    ),
     "admin": _Command(admin, "admin", admin=True),
     "audit": _Command(reading.audit_log, "audit", admin=True),
     "spending": _Command(spending, "spending [person|channel|model|purpose|day] [SINCE]", admin=True),

@@ -7,8 +7,9 @@ import uuid
 from collections.abc import AsyncIterator
 
 from assistant.commands.context import Context
+from assistant.commands.finetuning import run_line
 from assistant.commands.replies import RunState
-from assistant.database import runs
+from assistant.database import finetuning, runs
 from assistant.strings import say
 
 POLL_SECONDS = 1.0
@@ -37,6 +38,8 @@ def _state(run: runs.RunRow, language: str) -> RunState:
 
 
 def _line(run: runs.RunRow, done: int, total: int, language: str) -> str:
+    if run.kind == finetuning.RUN and (line := run_line(run, language)) is not None:
+        return line
     if run.state == "queued":
         return say("commands.run_waiting", language)
     if run.state == "running":

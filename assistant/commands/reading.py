@@ -80,12 +80,6 @@ async def settings(context: Context, caller: Caller, _rest: str, _confirmed: boo
     return Reply(settings=True)
 
 
-async def models(context: Context, caller: Caller, _rest: str, _confirmed: bool) -> Reply:
-    name = context.model_name
-    model = say("commands.extractive", caller.language) if name == "extractive" else name
-    return Reply(say("commands.models_text", caller.language, model=model, embedding=context.embedding_name))
-
-
 async def audit_log(context: Context, caller: Caller, _rest: str, _confirmed: bool) -> Reply:
     async with context.sessions() as session:
         entries = await audit.recent(session, ENTRIES)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
@@ -14,12 +14,14 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.answering.outcomes import Outcome
+from assistant.database import runs
 from assistant.database.evaluations import PLATFORM
-from assistant.database.tables import Answer, Chunk, Vote
+from assistant.database.tables import Answer, Chunk, Run, Vote
 from assistant.database.tables_finetuning import Adapter, TrainingOptOut
 from assistant.errors import AlmanacError, NotFound
 from assistant.knowledge.audience import EVERYONE
 
+RUN = "finetune"  # the kind of run
 LOCK = 0x414C4D46  # changes of what answers come one after the other
 SERVED = ("promoted", "canary")
 
@@ -51,6 +53,31 @@ class Rollback:
 
     withdrawn: Version
     in_force: Version | None
+
+
+async def request_run(session: AsyncSession, arguments: Mapping[str, Any]) -> tuple[uuid.UUID, bool]:
+    """A run that trains a version, and whether it is new: one is trained at a time."""
+    await _lock(session)
+    found = await open_run(session)
+    return (found, False) if found is not None else (await runs.create(session, RUN, dict(arguments)), True)
+
+
+async def open_run(session: AsyncSession) -> uuid.UUID | None:
+    """The run that waits or works."""
+    statement = select(Run.id).where(Run.kind == RUN, Run.state.in_(("queued", "running"))).limit(1)
+    return (await session.execute(statement)).scalar_one_or_none()
+
+
+async def due(session: AsyncSession, days: float) -> bool:
+    """Whether the last run, however it ended, began longer ago than that."""
+    last = select(func.max(Run.created_at)).where(Run.kind == RUN)
+    return bool(
+        (
+            await session.execute(
+                select(func.coalesce(last.scalar_subquery() < func.now() - timedelta(days=days), True))
+            )
+        ).scalar_one()
+    )
 
 
 async def reserve(session: AsyncSession, base: str, kind: str, run_id: uuid.UUID | None) -> tuple[str, bool]:
@@ -199,7 +226,7 @@ async def voted_answers(session: AsyncSession) -> list[Voted]:
     )  # fmt: skip
     rows = [row for row in await session.execute(statement) if row[4]]
     wanted = {int(item["chunk_id"]) for row in rows for item in row[4]}
-    for_everyone = select(Chunk.id, Chunk.text).where(Chunk.id.in_(wanted), Chunk.readers.any(EVERYONE))
+    for_everyone = select(Chunk.id, Chunk.text).where(Chunk.id.in_(wanted), Chunk.readers.contains([EVERYONE]))
     texts = dict((await session.execute(for_everyone)).tuples().all())
     return [
         Voted(row[0], row[1], row[2], int(row[3]), tuple(texts[int(item["chunk_id"])] for item in row[4]))

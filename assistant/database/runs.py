@@ -96,6 +96,13 @@ async def retry(session: AsyncSession, run_id: uuid.UUID) -> bool:
     return (await session.execute(statement.values(**fresh).returning(Run.id))).scalar_one_or_none() is not None
 
 
+async def cancel(session: AsyncSession, run_id: uuid.UUID) -> bool:
+    """Give up a run that has not ended; whoever works on it stops at its next heartbeat. False when it has ended."""
+    statement = update(Run).where(Run.id == run_id, Run.state.in_(("queued", "running")))
+    ended = statement.values(state="cancelled", claimed_by=None, claimed_until=None, finished_at=func.now())
+    return (await session.execute(ended.returning(Run.id))).scalar_one_or_none() is not None
+
+
 async def claim(
     session: AsyncSession, run_id: uuid.UUID, owner: str, lease: timedelta, kinds: Sequence[str] = ()
 ) -> RunRow | None:

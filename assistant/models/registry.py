@@ -13,10 +13,12 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database import finetuning
 from assistant.database.finetuning import Rollback, Version
@@ -29,6 +31,13 @@ __all__ = ["NotSafe", "Registry", "Rollback", "StorageUnavailable", "Tampered", 
 WEIGHTS, CONFIG, CARD, MANIFEST = "adapter_model.safetensors", "adapter_config.json", "README.md", "manifest.json"
 ALLOWED = (".safetensors", ".json", ".md", ".png", ".svg")
 SECONDS = 600.0  # of moving one version
+
+
+Also = Callable[[AsyncSession], Awaitable[None]]
+
+
+async def nothing(_session: AsyncSession) -> None:
+    """No more than the change itself."""
 
 
 class Tampered(AlmanacError):
@@ -103,28 +112,33 @@ class Registry:
         with tempfile.TemporaryDirectory(prefix="almanac-adapter-") as folder:
             await self.fetch(version, Path(folder))
 
-    async def promote(self, name: str, share: float | None = None) -> Version:
+    async def promote(self, name: str, share: float | None = None, *, also: Also = nothing) -> Version:
         """Let it answer every conversation, or ``share`` of them (above 0, below 1) beside what is in force.
 
-        Its files are read once more first: what could not be served is not promoted.
+        Its files are read once more first: what could not be served is not promoted. ``also`` is done in the
+        transaction of the change, here and below.
         """
         if share is not None and not 0 < share < 1:
             raise AlmanacError("A canary takes a share of the conversations above 0 and below 1.")
         await self.verify(await self.get(name))
         async with self._sessions.begin() as session:
-            return self._placed(await finetuning.promote(session, name, share))
+            version = await finetuning.promote(session, name, share)
+            await also(session)
+        return self._placed(version)
 
-    async def rollback(self, base: str | None = None) -> Rollback:
+    async def rollback(self, base: str | None = None, *, also: Also = nothing) -> Rollback:
         """Take back the last step: the canary, else the promotion in force. Raises ``NotFound``."""
         async with self._sessions.begin() as session:
             found = await finetuning.rollback(session, base)
+            await also(session)
         in_force = None if found.in_force is None else self._placed(found.in_force)
         return Rollback(self._placed(found.withdrawn), in_force)
 
-    async def remove(self, name: str) -> Version:
+    async def remove(self, name: str, *, also: Also = nothing) -> Version:
         """Delete a version that answers nothing, with its files. Its name is not given again."""
         async with self._sessions.begin() as session:
             version = await finetuning.withdraw(session, name)
+            await also(session)
         await asyncio.to_thread(self._storage.remove, name)
         async with self._sessions.begin() as session:
             await finetuning.forget(session, name)
