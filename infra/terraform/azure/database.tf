@@ -22,6 +22,7 @@ ephemeral "random_password" "this" {
 }
 
 resource "azurerm_postgresql_flexible_server" "this" {
+  #checkov:skip=CKV2_AZURE_57:It lies in a subnet of its own, which is the other way to be private
   #checkov:skip=CKV_AZURE_136:A copy of the back-ups in another region is the operator's decision, and double the price
   name                          = "${var.name}-${var.unique}"
   location                      = azurerm_resource_group.this.location

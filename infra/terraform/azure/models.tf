@@ -3,6 +3,7 @@
 resource "azurerm_cognitive_account" "openai" {
   #checkov:skip=CKV_AZURE_236:Almanac's client signs in with a key, which lies in the vault
   #checkov:skip=CKV2_AZURE_22:Encrypted by the platform's keys
+  #checkov:skip=CKV_AZURE_247:What it may fetch is restricted to nothing
   count = var.openai == null ? 0 : 1
 
   name                          = "${var.name}-${var.unique}"
@@ -13,7 +14,10 @@ resource "azurerm_cognitive_account" "openai" {
   custom_subdomain_name         = "${var.name}-${var.unique}"
   local_auth_enabled            = true
   public_network_access_enabled = false
-  tags                          = local.tags
+  # It answers what it is asked, and fetches nothing by itself.
+  outbound_network_access_restricted = true
+  fqdns                              = []
+  tags                               = local.tags
 
   identity {
     type = "SystemAssigned"

@@ -5,6 +5,7 @@ locals {
 }
 
 resource "aws_wafv2_web_acl" "this" {
+  #checkov:skip=CKV_AWS_192:AWSManagedRulesKnownBadInputsRuleSet has the rule for Log4j; checkov does not look into dynamic blocks
   name        = var.name
   description = "What stands before ${var.domain}"
   scope       = "REGIONAL"
