@@ -25,6 +25,7 @@ from workers.serving.requests import AdapterUnusable
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 KEY = re.compile(r"base_model\.model\.(?:model\.layers\.(\d+)\.(.+)|(lm_head))\.lora_([AB])(?:\.default)?\.weight")
+HEAD_COPY = "base_model.model.lm_head.base_layer.weight"
 # What changes more than the products of linear layers. Each is served only as its neutral value.
 UNSERVED = {
     "bias": (None, "none"),
@@ -36,6 +37,11 @@ UNSERVED = {
     "trainable_token_indices": (None, [], {}),
     "target_parameters": (None, []),
     "alora_invocation_tokens": (None, []),
+    "use_qalora": (None, False),
+    "use_bdlora": (None, False),
+    "kasa_config": (None,),
+    "monteclora_config": (None,),
+    "arrow_config": (None,),
 }
 NEUTRAL_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")  # others (PiSSA, LoftQ) change the base's weights
 KINDS = {**{kind: len(parts) for kind, parts in PARTS.items()}, "lm_head": 1}
@@ -72,6 +78,8 @@ def read(name: str, folder: Path, model: Llama) -> Adapter:
     _check(name, config)
     pairs: dict[tuple[int, str], dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
+        if key == HEAD_COPY and model.has_head(tensor):  # peft saves the base's beside a head that it adapts
+            continue
         match = KEY.fullmatch(key)
         if match is None or not (match[3] or match[2] in PLACES):
             raise AdapterUnusable(f"The adapter {name} changes {key[:120]}, which is not served here.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,7 +135,8 @@ class Batch:
     def _plan(self) -> list[tuple[Row, int]]:
         """Rows and how many of their tokens; those of one token first."""
         budget = STRETCH if any(row.writing for row in self.rows) else BURST
-        plan = []
+        plan: list[tuple[Row, int]] = []
+        reading: set[Hashable] = set()
         for row in self.rows:
             if row.writing:
                 plan.append((row, row.pending))
@@ -143,6 +144,10 @@ class Batch:
             if budget <= 0:
                 continue
             self._reuse(row)
+            beginning = (row.adapter, tuple(row.tokens[: row.done + BLOCK]))
+            if self.prefixes.limit > 0 and row.pending > BLOCK and beginning in reading:
+                continue  # an earlier row reads the same in this pass: the next one finds it in the cache
+            reading.add(beginning)
             count = min(row.pending, budget)
             if count < row.pending:  # a stretch ends with a block, so that the next may begin with a kept one
                 count = max((row.done + count) // BLOCK * BLOCK - row.done, 1)

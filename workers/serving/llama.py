@@ -171,6 +171,10 @@ class Llama:
         norms = sum(layer.before_attention.nbytes + layer.before_mlp.nbytes for layer in self.layers) + self.norm.nbytes
         return table + norms + self.head.bytes + sum(p.bytes for layer in self.layers for p in layer.products.values())
 
+    def has_head(self, weight: Tensor) -> bool:
+        """Whether ``weight`` (V, H) is the output head's; False where that was quantised."""
+        return isinstance(self.head, Dense) and torch.equal(self.head.weight, weight.to(self.head.weight))
+
     @torch.inference_mode()
     def forward(self, batch: Pass, cache: Slots, deltas: Deltas | None = None) -> Tensor:
         """Logits (R, V) in float32 of the tokens that are wanted; writes keys and values of all tokens to the cache."""
