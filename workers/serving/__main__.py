@@ -71,6 +71,7 @@ async def _serving(settings: Settings, stack: AsyncExitStack) -> Serving:
         waiting=settings.serve_waiting,
     )  # fmt: skip
     embedder = TransformerEmbedder(settings.embedding_model, 1, tokens=False)
+    stack.push_async_callback(embedder.close)
     key = settings.serve_key.get_secret_value() if settings.serve_key else None
     serving = Serving(engine, Prompts(model.tokenizer, context), base, embedder, key)
     if settings.database_url is not None:

@@ -111,7 +111,6 @@ def create_app(serving: Serving) -> Door:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
         await serving.engine.close()
-        await serving.embedder.close()
         serving.prompts.close()
 
     app = FastAPI(title="Almanac's models", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
@@ -124,11 +123,13 @@ def create_app(serving: Serving) -> Door:
 def _add_api(app: FastAPI, serving: Serving) -> None:
     async def chat(request: Request) -> Response:
         body = checked(ChatRequest, await body_of(request))
+        request.state.model = body.model
         replies = await chat_replies(body, serving.prompts, serving.adapter(body.model))
         return await _answered(serving, request, replies, body.stream, body.with_usage)
 
     async def complete(request: Request) -> Response:
         body = checked(CompletionRequest, await body_of(request))
+        request.state.model = body.model
         replies = await completion_replies(body, serving.prompts, serving.adapter(body.model))
         return await _answered(serving, request, replies, body.stream, body.with_usage)
 
@@ -178,7 +179,6 @@ def _guarded(serving: Serving, path: str, handler: Handler) -> Handler:
 async def _answered(
     serving: Serving, request: Request, replies: Replies, stream: bool, with_usage: bool
 ) -> Response:  # fmt: skip
-    request.state.model = replies.model
     streams = submitted(serving.engine, replies, serving.prompts.context)
 
     def ended() -> None:
@@ -186,18 +186,21 @@ async def _answered(
             if choice.usage is not None:
                 serving.metrics.finished(replies.model, choice.usage)
 
+    context = serving.prompts.context
     if stream:
-        return Events(events(replies, streams, with_usage), ended)
-    whole = await while_there(request.receive, collected(replies, streams))
+        chunks = events(replies, streams, context, with_usage)
+        first = await while_there(request.receive, anext(chunks))
+        return Response(status_code=CLIENT_GONE) if first is None else Events(first, chunks, ended)
+    whole = await while_there(request.receive, collected(replies, streams, context))
     ended()
     return Response(status_code=CLIENT_GONE) if whole is None else _json(whole)
 
 
 async def _embedded(serving: Serving, request: Request) -> Response:
     body = checked(EmbeddingRequest, await body_of(request))
+    request.state.model = body.model
     if body.model != serving.embedder.name:
         raise unknown_model(body.model)
-    request.state.model = body.model
     vectors = await serving.embedder.embed(body.texts)
     if body.dimensions not in (None, vectors.shape[1]):
         message = f"dimensions: this model's vectors have {vectors.shape[1]}."

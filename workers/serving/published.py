@@ -80,7 +80,6 @@ class Published:
             return
         self._forget(version.name)
         self._metrics.adapters.labels("loaded").inc()
-        log.info("serving.adapter_loaded", adapter=version.name, state=version.state)
 
     async def _drop(self, wanted: set[str]) -> None:
         for name in set(self.refused) - wanted:
@@ -88,7 +87,6 @@ class Published:
         for name in set(self._engine.adapters) - wanted:
             await self._engine.unload_adapter(name)
             self._metrics.adapters.labels("unloaded").inc()
-            log.info("serving.adapter_unloaded", adapter=name)
 
     def _forget(self, name: str) -> None:
         self.refused.pop(name, None)

@@ -6,7 +6,7 @@ Whatever ends a request early, the client's hanging up too, closes its streams, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -33,8 +33,7 @@ def submitted(engine: Engine, replies: Replies, context: int) -> list[Pieces]:
             streams.append(engine.submit(request))
     except EngineError as error:
         cancelled(streams)
-        last = replies.requests[len(streams)]
-        raise _refused(error, replies, len(last.prompt_ids), last.max_tokens or 1, context) from error
+        raise _refused(error, replies, context) from error
     return streams
 
 
@@ -43,11 +42,12 @@ def cancelled(streams: Sequence[Pieces]) -> None:
         stream.cancel()
 
 
-def _refused(error: EngineError, replies: Replies, prompt: int, completion: int, context: int) -> ApiError:
+def _refused(error: EngineError, replies: Replies, context: int) -> ApiError:
     if isinstance(error, Full):
         return full()
     if isinstance(error, TooLong):
-        return too_long(prompt, completion, context, "messages")
+        longest = max(replies.requests, key=lambda request: len(request.prompt_ids))
+        return too_long(len(longest.prompt_ids), longest.max_tokens or 1, context, "messages")
     if isinstance(error, NoAdapter):
         return unknown_model(replies.model)
     if isinstance(error, BadRequest):
@@ -93,29 +93,35 @@ async def merged(
         await asyncio.gather(*pumps, return_exceptions=True)
 
 
-async def collected(replies: Replies, streams: Sequence[Pieces]) -> dict[str, Any]:
-    """The whole answer; raises ``ApiError`` where the engine broke."""
+async def collected(replies: Replies, streams: Sequence[Pieces], context: int) -> dict[str, Any]:
+    """The whole answer; raises ``ApiError`` where a schema cannot be followed, or the engine broke."""
     try:
         async with merged(replies.choices, streams) as pieces:
             async for choice, piece in pieces:
                 choice.take(piece)
     except Exception as error:
-        raise _failed(error) from error
+        raise _failed(error, replies, context) from error
     return replies.whole()
 
 
-async def events(replies: Replies, streams: Sequence[Pieces], with_usage: bool) -> AsyncGenerator[bytes, None]:
-    """Server-sent events as OpenAI sends them. What breaks in the middle is an event, too: the status has gone out."""
+async def events(
+    replies: Replies, streams: Sequence[Pieces], context: int, with_usage: bool
+) -> AsyncGenerator[bytes, None]:
+    """Server-sent events as OpenAI sends them. Raises ``ApiError`` for what goes wrong before the first of them; what
+    breaks later is an event, too, for the status has gone out."""
     usage = {"usage": None} if with_usage else {}
+    begun = False
     try:
         async with merged(replies.choices, streams) as pieces:
-            for document in replies.begun():
-                yield _event(document | usage)
             async for choice, piece in pieces:
-                for document in replies.taken(choice, piece):
+                for document in [*([] if begun else replies.begun()), *replies.taken(choice, piece)]:
+                    begun = True
                     yield _event(document | usage)
     except Exception as error:
-        yield _event(_failed(error).body)
+        failed = _failed(error, replies, context)
+        if not begun:
+            raise failed from error
+        yield _event(failed.body)
         return
     if with_usage:
         yield _event(replies.ended())
@@ -126,20 +132,24 @@ def _event(document: dict[str, Any]) -> bytes:
     return b"data: " + orjson.dumps(document) + b"\n\n"
 
 
-def _failed(error: Exception) -> ApiError:
-    if isinstance(error, Stopped):
-        return stopping()
+def _failed(error: Exception, replies: Replies, context: int) -> ApiError:
+    if isinstance(error, EngineError):
+        return _refused(error, replies, context)
     log.error("serving.broken", exc_info=error)
     return broken()
 
 
 class Events(StreamingResponse):
-    """Sends events until the client hangs up; what makes them is closed then, at once, and not when it next writes."""
+    """Sends events until the client hangs up; what makes them is closed then, at once, and not when it next writes.
+
+    ``first`` has been taken from ``chunks``; ``ended`` is called at the end, whichever it is.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, chunks: AsyncGenerator[bytes, None], ended: Any) -> None:
+    def __init__(self, first: bytes, chunks: AsyncGenerator[bytes, None], ended: Callable[[], None]) -> None:
         super().__init__(chunks, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self._first = first
         self._chunks = chunks
         self._ended = ended
 
@@ -152,6 +162,7 @@ class Events(StreamingResponse):
     async def _send(self, send: Send) -> None:
         async with aclosing(self._chunks) as chunks:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": self._first, "more_body": True})
             async for chunk in chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
