@@ -32,6 +32,7 @@ from bot import (
     evaluating,
     guarding,
     migrating,
+    preferences_cli,
     reembedding,
     serving_cli,
     spending_cli,
@@ -400,6 +401,7 @@ app.add_typer(reembedding.app, name="reembed")
 app.add_typer(evaluating.app, name="eval")
 app.add_typer(tools_cli.app, name="tools")
 app.add_typer(approvals_cli.app, name="approvals")
+app.add_typer(preferences_cli.app, name="preferences")
 for group in (slack, teams, playground, mcp):
     app.add_typer(group)
 

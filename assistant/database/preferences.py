@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, or_, select, true, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -270,3 +270,34 @@ async def _retire(session: AsyncSession, state: str, but: int | None = None) -> 
 
 async def _set(session: AsyncSession, number: int, **values: Any) -> None:
     await session.execute(update(PreferenceVersion).where(PreferenceVersion.id == number).values(**values))
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Answers of a part of the conversations while a canary was tried, and the thumbs on them."""
+
+    arm: str  # canary, control
+    answers: int
+    up: int
+    down: int
+
+
+async def arms(session: AsyncSession, number: int) -> list[Arm]:
+    """How people took the answers while this version was tried on a share of them."""
+    arm = Answer.searched["arm"].astext
+    statement = (
+        select(
+            arm, func.count(Answer.id.distinct()), func.count().filter(Vote.value > 0),
+            func.count().filter(Vote.value < 0),
+        )
+        .outerjoin(Vote, Vote.answer_id == Answer.id)
+        .where(Answer.searched["canary"].as_integer() == number, Answer.outcome == Outcome.ANSWERED.value)
+        .group_by(arm)
+        .order_by(arm)
+    )  # fmt: skip
+    return [Arm(*row) for row in await session.execute(statement)]
+
+
+async def votes_since(session: AsyncSession, when: datetime | None) -> int:
+    statement = select(func.count()).select_from(Vote).where(true() if when is None else Vote.updated_at > when)
+    return (await session.execute(statement)).scalar_one()
