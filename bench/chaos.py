@@ -245,8 +245,9 @@ async def works(here: Station, target: str, old: int) -> bool:
 
 
 async def look_on(here: Station) -> None:
+    """Of Postgres's many processes nothing is said: most of what each has is the memory that they share."""
     while True:
-        for target in TARGETS:
+        for target in TARGETS[:-1]:
             process = here.process(target)
             with contextlib.suppress(psutil.Error):
                 if process is not None:
