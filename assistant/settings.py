@@ -127,6 +127,8 @@ class Settings(BaseSettings):
 
     adapters: str | None = None  # where fine-tuned models are kept, a path or URL (s3://, abfs://); default: in home
     base_model: Path | None = None  # a folder with the language model that is trained and served; default: SmolLM2
+    finetune_on: Literal["documents", "answers", "both"] = "documents"  # what it is trained on
+    finetune_days: Annotated[float, Field(ge=0, le=365)] = 0.0  # a version is trained so often; 0: when asked for
 
     question_max_chars: int = Field(default=4_000, ge=100, le=100_000)
     questions_per_minute: Annotated[int, Field(ge=0, le=10_000)] = 20  # of one person; 0: as many as they like

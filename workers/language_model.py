@@ -75,7 +75,7 @@ def load(
     check(folder)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     kind = dtype or (torch.bfloat16 if place.type == "cuda" else torch.float32)
-    with _without_progress():
+    with without_progress():
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=kind, local_files_only=True)
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
@@ -132,7 +132,7 @@ def _convert(file: Path, folder: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
     building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        with _without_progress():
+        with without_progress():
             gguf_llama.write(file, building)
         building.chmod(0o755)
         os.rename(building, folder)
@@ -143,7 +143,7 @@ def _convert(file: Path, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _without_progress() -> Iterator[None]:
+def without_progress() -> Iterator[None]:
     """transformers draws bars on stderr."""
     from transformers.utils import logging
 

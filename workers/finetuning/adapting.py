@@ -1,0 +1,123 @@
+"""The base model made ready to be trained: frozen in a precision that is fast here, with an adapter in float32."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+
+from workers import language_model
+from workers.finetuning.attention import use_packed
+from workers.finetuning.fast import speed_up
+from workers.finetuning.job import LINEAR, BadJob, Job
+from workers.finetuning.objective import Objective
+from workers.finetuning.writing import write_whole
+
+ADAPTER = "adapter"
+CONFIG = "adapter_config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """``trained``: what the optimiser moves, by name, in the model's order. ``autocast``: compute in bfloat16 although
+    the weights are float32 (full training, whose small changes bfloat16 weights would lose)."""
+
+    model: Any
+    tokenizer: Any
+    objective: Objective
+    trained: dict[str, nn.Parameter]
+    parameters: int  # of the base model
+    autocast: bool
+
+    @property
+    def trained_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.trained.values())
+
+
+def precision(job: Job, device: torch.device) -> torch.dtype:
+    """bfloat16 on GPUs and on CPUs that multiply it in hardware, else float32."""
+    if job.precision is not None:
+        return torch.bfloat16 if job.precision == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
+        return torch.bfloat16
+    return torch.float32
+
+
+def learner(job: Job, device: torch.device) -> Learner:
+    """Load the base and put the adapter in. The adapter's first weights depend on ``job.seed`` alone."""
+    computed = precision(job, device)
+    full = job.method == "full"
+    base = language_model.load(job.model, device=device, dtype=torch.float32 if full else computed)
+    parameters = base.model.num_parameters()
+    torch.manual_seed(job.seed)
+    model = base.model if full else _with_adapter(base.model, job)
+    if full:
+        model.requires_grad_(True)
+    if job.gradient_checkpointing or (job.gradient_checkpointing is None and device.type == "cuda"):
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    use_packed(model)
+    speed_up(model)
+    model.train()
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    autocast = full and computed is torch.bfloat16
+    return Learner(model, base.tokenizer, Objective(model), trained, parameters, autocast)
+
+
+def _with_adapter(model: Any, job: Job) -> Any:
+    targets: Any = list(job.targets) or "all-linear"
+    config = LoraConfig(
+        r=job.rank, lora_alpha=job.alpha, lora_dropout=job.dropout, target_modules=targets, bias="none",
+        task_type="CAUSAL_LM",
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for a property that was renamed
+        try:
+            adapted = get_peft_model(model, config)
+        except ValueError as error:
+            if job.targets != LINEAR:
+                raise BadJob(f"The base model has no layers named {', '.join(job.targets)}.") from error
+            config.target_modules = "all-linear"  # of another architecture
+            adapted = get_peft_model(model, config)
+    return adapted
+
+
+def weights(trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    """A copy of what is trained, on the CPU."""
+    return {name: parameter.detach().to("cpu", copy=True) for name, parameter in trained.items()}
+
+
+@torch.no_grad()
+def put(trained: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
+    """Raises BadJob where the values belong to another job."""
+    if set(values) != set(trained) or any(values[name].shape != trained[name].shape for name in trained):
+        raise BadJob("The checkpoint in this folder belongs to another job; remove its checkpoints to begin anew.")
+    for name, parameter in trained.items():
+        parameter.copy_(values[name])
+
+
+def write_adapter(learner: Learner, folder: Path, base: str) -> None:
+    """peft's two files (of full training: the whole model), in a folder that is whole when it is there."""
+    building = folder.with_name(f".{folder.name}")
+    building.mkdir(exist_ok=True)
+    with language_model.without_progress():
+        if isinstance(learner.model, PeftModel):
+            learner.model.save_pretrained(building, save_embedding_layers=False)
+            config = json.loads((building / CONFIG).read_text())
+            config["base_model_name_or_path"] = base  # where it lies on this machine is of no use elsewhere
+            write_whole(building / CONFIG, json.dumps(config, indent=2, sort_keys=True).encode())
+        else:
+            learner.model.save_pretrained(building)
+    (building / "README.md").unlink(missing_ok=True)  # peft's empty card
+    if folder.is_dir():
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    building.rename(folder)

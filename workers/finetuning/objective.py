@@ -1,0 +1,81 @@
+"""The loss of a packed row, without ever holding the logits of all its tokens.
+
+The head of a small model with a large vocabulary makes the largest tensor of a step: 49,152 numbers a token. Only
+labelled tokens need them, and those in blocks: where the head itself is not trained, a block's gradient is known as
+soon as its loss is, so the logits are thrown away at once and never computed again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workers.finetuning.packing import IGNORED, Packed
+
+BLOCK = 256  # tokens whose logits exist at the same time
+OWN_LOGITS = ("final_logit_softcapping", "logits_scaling", "logit_scale")  # models that do more than multiply
+
+
+class Objective(nn.Module):
+    """``model``: a causal language model, also in peft's wrapper, that ``use_packed`` was called on."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._causal = [causal]  # in a list: it is no second child
+        self._plain = not any(getattr(causal.config, name, None) for name in OWN_LOGITS)
+
+    def forward(self, batch: Packed) -> Tensor:
+        """The sum over all scored tokens of the negative log-probability, in nats: ()."""
+        (causal,) = self._causal
+        given = {"input_ids": batch.ids, "position_ids": batch.positions, "use_cache": False, "lengths": batch.lengths}
+        scored = batch.targets != IGNORED
+        if not self._plain:
+            logits = causal(**given).logits[0, scored].float()  # (S, V)
+            return nn.functional.cross_entropy(logits, batch.targets[scored], reduction="sum")
+        hidden = getattr(causal, causal.base_model_prefix)(**given).last_hidden_state[0]  # (T, C)
+        head = causal.get_output_embeddings()
+        if batch.counted < len(hidden):
+            hidden = hidden[scored]  # (S, C)
+        return head_loss(hidden, head.weight, head.bias, batch.targets[scored])
+
+
+def head_loss(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    """Summed cross entropy of ``hidden`` (S, C) through a head (V, C) against ``targets`` (S,): ()."""
+    if weight.requires_grad or bias is not None:
+        blocks = zip(torch.split(hidden, BLOCK), torch.split(targets, BLOCK), strict=True)
+        parts = [torch.utils.checkpoint.checkpoint(_block, h, weight, bias, t, use_reentrant=False) for h, t in blocks]
+        return torch.stack(parts).sum()
+    return _FrozenHead.apply(hidden, weight, targets)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _block(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(nn.functional.linear(hidden, weight, bias).float(), targets, reduction="sum")
+
+
+class _FrozenHead(torch.autograd.Function):
+    """Loss and dL/dhidden in one pass: softmax(logits) less one at the target, times the head."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        gradient = torch.empty_like(hidden) if hidden.requires_grad else None
+        total = hidden.new_zeros((), dtype=torch.float32)
+        for start in range(0, len(hidden), BLOCK):
+            some, wanted = hidden[start : start + BLOCK], targets[start : start + BLOCK, None]
+            logits = (some @ weight.T).float()  # (BLOCK, V)
+            chosen = logits.gather(1, wanted)
+            sums = logits.logsumexp(1, keepdim=True)
+            total += (sums - chosen).sum()
+            if gradient is not None:
+                moved = logits.sub_(sums).exp_().scatter_add_(1, wanted, torch.full_like(chosen, -1.0))
+                gradient[start : start + BLOCK] = moved.to(weight.dtype) @ weight
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *above: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * above[0].to(gradient.dtype), None, None
