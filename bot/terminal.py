@@ -30,6 +30,7 @@ from bot import (
     approvals_cli,
     backing_up,
     evaluating,
+    finetuning_cli,
     guarding,
     migrating,
     preferences_cli,
@@ -397,6 +398,7 @@ app.command(epilog="Example: almanac backup almanac-2026-11-26.dump")(backing_up
 app.command(epilog="Example: ALMANAC_HOME=restored almanac restore almanac-2026-11-26.dump")(backing_up.restore)
 administration.mount(app)
 spending_cli.mount(app)
+finetuning_cli.mount(app)
 app.add_typer(reembedding.app, name="reembed")
 app.add_typer(evaluating.app, name="eval")
 app.add_typer(tools_cli.app, name="tools")

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from assistant import queue, tracing
-from assistant.database import blocks, failures, runs, sightings, sources
+from assistant.database import blocks, failures, finetuning, runs, sightings, sources
 from workers.execution import execute
 from workers.preferences import learning
 
@@ -34,6 +34,7 @@ async def sweep(ctx: dict[str, Any]) -> None:
             }:
                 await runs.request(session, "ingest", source_id, failures="due")
             await learning.ask_where_due(session, ctx["services"])
+            await finetuning.ask_where_due(session, ctx["services"].settings.finetune_days)
             await runs.give_up_exhausted(session)
             waiting = await runs.waiting(session, ctx["services"].settings.worker_kinds)
     except (DBAPIError, OSError) as error:  # the next sweep is seconds away

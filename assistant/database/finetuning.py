@@ -68,16 +68,12 @@ async def open_run(session: AsyncSession) -> uuid.UUID | None:
     return (await session.execute(statement)).scalar_one_or_none()
 
 
-async def due(session: AsyncSession, days: float) -> bool:
-    """Whether the last run, however it ended, began longer ago than that."""
-    last = select(func.max(Run.created_at)).where(Run.kind == RUN)
-    return bool(
-        (
-            await session.execute(
-                select(func.coalesce(last.scalar_subquery() < func.now() - timedelta(days=days), True))
-            )
-        ).scalar_one()
-    )
+async def ask_where_due(session: AsyncSession, days: float) -> None:
+    """Ask for a run where the last one, however it ended, began longer than ``days`` ago; 0: never."""
+    if days > 0:
+        recent = select(Run.id).where(Run.kind == RUN, Run.created_at > func.now() - timedelta(days=days)).limit(1)
+        if (await session.execute(recent)).first() is None:
+            await request_run(session, {})
 
 
 async def reserve(session: AsyncSession, base: str, kind: str, run_id: uuid.UUID | None) -> tuple[str, bool]:

@@ -13,7 +13,7 @@ COUNTS = ("total", "done", "added", "updated", "unchanged", "removed", "chunks",
 @dataclass(slots=True)
 class Report:
     """``access`` counts, among the updated, those of which only the readers changed. ``about``: what a run has
-    come to that reads no documents."""
+    come to that reads no documents; ``now``: what else there is to say of how it goes."""
 
     total: int = 0
     done: int = 0
@@ -27,6 +27,7 @@ class Report:
     started: float = field(default_factory=time.monotonic)
     before: float = 0.0  # seconds of earlier attempts
     about: dict[str, Any] = field(default_factory=dict)
+    now: dict[str, Any] = field(default_factory=dict)
 
     def progress(self) -> dict[str, Any]:
         return {
@@ -35,7 +36,7 @@ class Report:
             "chunks": self.chunks,
             "failed": len(self.failed),
             "seconds": self._seconds(),
-        }
+        } | self.now
 
     def result(self) -> dict[str, Any]:
         counts = {name: getattr(self, name) for name in ("added", "updated", "unchanged", "removed")}
