@@ -109,7 +109,7 @@ def write_adapter(learner: Learner, folder: Path, base: str) -> None:
     building.mkdir(exist_ok=True)
     with language_model.without_progress():
         if isinstance(learner.model, PeftModel):
-            learner.model.save_pretrained(building, save_embedding_layers=False)
+            learner.model.save_pretrained(str(building), save_embedding_layers=False)
             config = json.loads((building / CONFIG).read_text())
             config["base_model_name_or_path"] = base  # where it lies on this machine is of no use elsewhere
             write_whole(building / CONFIG, json.dumps(config, indent=2, sort_keys=True).encode())
