@@ -1,4 +1,7 @@
-"""Writes the rules of ``infra/prometheus/rules.yml`` as Prometheus' operator reads them: ``python infra/kubernetes/rules.py``."""
+"""Writes the rules of ``infra/prometheus/rules.yml`` as Prometheus' operator reads them.
+
+``python infra/kubernetes/rules.py``
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Writes what each image installs, ``<target>.txt``, from what its code imports: ``python infra/requirements/build.py``.
+"""Writes what each image installs, ``<target>.txt``, from what its code imports.
+
+``python infra/requirements/build.py``
 
 A target is the modules that it starts. Their imports are followed through our own packages, also those inside of
 functions; what they import of others, with what is found by name only (``DYNAMIC``) and without what the image's
@@ -123,7 +125,9 @@ def packages(target: str) -> list[str]:
 
 
 def text(target: str) -> str:
-    return "\n".join([f"# Written by infra/requirements/build.py: what the image {target} installs.", *packages(target), ""])
+    return "\n".join(
+        [f"# Written by infra/requirements/build.py: what the image {target} installs.", *packages(target), ""]
+    )
 
 
 if __name__ == "__main__":
