@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -44,7 +45,9 @@ def adapter(model: Path, folder: Path, seed: int) -> Path:
     """A random LoRA of that model, strong enough to change what it says."""
     torch.manual_seed(seed)
     lora = LoraConfig(r=4, lora_alpha=64, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-    get_peft_model(AutoModelForCausalLM.from_pretrained(model), lora).save_pretrained(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of transformers, about how peft asks it something
+        get_peft_model(AutoModelForCausalLM.from_pretrained(model), lora).save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     return folder
 
@@ -85,7 +88,7 @@ async def served(
     engine = Engine(model, context=context, **{"slots": 4, "waiting": 16, **options})
     serving = Serving(engine, Prompts(model.tokenizer, context), BASE, embedder, key)
     if registry is not None and into is not None:
-        serving.published = Published(engine, registry, BASE, into, serving.metrics)
+        serving.published = Published(engine, registry, BASE, into, serving.metrics, 3_600)  # tests look themselves
     door = create_app(serving)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

@@ -28,13 +28,18 @@ class Published:
     """``refused`` has the sentence for each version that is not served although it should be; ``trouble`` says why
     the registry could not be read, if it could not: what is loaded stays, then."""
 
-    def __init__(self, engine: Engine, registry: Registry, base: str, folder: Path, metrics: ServingMetrics) -> None:
+    def __init__(
+        self, engine: Engine, registry: Registry, base: str, folder: Path, metrics: ServingMetrics,
+        seconds: float = LOOK_SECONDS,
+    ) -> None:  # fmt: skip
         self._engine = engine
         self._registry = registry
         self._base = base
         self._folder = folder
         self._metrics = metrics
+        self._seconds = seconds
         self._tried: dict[str, float] = {}
+        self._looking = asyncio.Lock()
         self.refused: dict[str, str] = {}
         self.trouble = ""
 
@@ -42,10 +47,14 @@ class Published:
         """Look again and again, until cancelled."""
         while True:
             await self.look()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self._seconds)
 
     async def look(self) -> None:
         """Once: afterwards the engine has what the registry says, as far as that is sound."""
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
         try:
             wanted = await self._registry.served(self._base)
         except (SQLAlchemyError, OSError, AlmanacError) as error:
