@@ -70,8 +70,9 @@ async def _learn(settings: Settings) -> dict[str, Any]:
         with show.ingest_bar(show.error_console()) as bar:
             task = bar.add_task("Asking the voted questions again", total=None, detail="")
             ended = await working.work_off(
-                settings, url, sessions, run_id, lambda run: show.update_bar(bar, task, run.progress)
-            )
+                settings, url, sessions, run_id,
+                lambda run: bar.update(task, total=run.progress.get("total"), completed=run.progress.get("done", 0)),
+            )  # fmt: skip
         if ended.state != "succeeded" or ended.result is None:
             raise AlmanacError(ended.error or "The run did not finish.")
         names = ("version", "state", "reason", "votes", "voters", "pairs")

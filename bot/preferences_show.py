@@ -20,6 +20,10 @@ def status(console: Console, found: Mapping[str, Any]) -> None:
     if found["versions"]:
         console.print()
         console.print(_versions(found["versions"]))
+        newest = found["versions"][0]
+        if newest["state"] == "refused":
+            console.print()
+            console.print(Text(f"Version {newest['version']} was refused. {newest['reason']}", style="yellow"))
 
 
 def _in_force(found: Mapping[str, Any]) -> str:
@@ -35,16 +39,14 @@ def _versions(versions: Sequence[Mapping[str, Any]]) -> Table:
     table = Table("Version", "State", "Made", box=None, padding=(0, 2, 0, 0))
     for name in ("Votes", "People", "Gain", "99 in 100"):
         table.add_column(name, justify="right")
-    table.add_column("Why not", overflow="fold")
     for one in versions:
         held_out = one["held_out"]
         state = one["state"] if one["share"] is None else f"{one['state']} {one['share']:.0%}"
         gain, between = ("–", "–") if held_out is None else (f"{held_out['gain']:+.3f}", _between(held_out["interval"]))
-        why = one["reason"] if one["state"] == "refused" else ""
+        numbers = (f"{one['votes']:,}", f"{one['voters']:,}", gain, between)
         table.add_row(
-            str(one["version"]), state, _when(one["created_at"]), f"{one['votes']:,}", f"{one['voters']:,}", gain,
-            between, why or "", style=STYLES.get(one["state"], ""),
-        )  # fmt: skip
+            str(one["version"]), state, _when(one["created_at"]), *numbers, style=STYLES.get(one["state"], "")
+        )
     return table
 
 

@@ -20,7 +20,7 @@ from assistant.knowledge.audience import EVERYONE
 from assistant.strings import say
 
 RUNS = 10
-KINDS = ("ingest", "remove_source", "reconcile", "finetune")  # the runs that have a word of their own
+KINDS = ("ingest", "remove_source", "reconcile", "finetune", "learn")  # the runs that have a word of their own
 
 
 async def ingest(context: Context, caller: Caller, rest: str, _confirmed: bool) -> Reply:

@@ -14,6 +14,7 @@ from assistant.commands import changing, finetuning, keys, reading, tools
 from assistant.commands.admin import admin
 from assistant.commands.context import Context
 from assistant.commands.following import follow
+from assistant.commands.preferences import preferences
 from assistant.commands.replies import Caller, Described, Refused, Reply, RunState, UploadedFile
 from assistant.commands.spending import spending
 from assistant.errors import AlmanacError
@@ -67,6 +68,9 @@ _COMMANDS: dict[str, _Command] = {
     ),
     "admin": _Command(admin, "admin", admin=True),
     "audit": _Command(reading.audit_log, "audit", admin=True),
+    "preferences": _Command(
+        preferences, "preferences [status|learn|report [NO]|promote NO|canary NO [SHARE]|rollback [all]]", admin=True
+    ),
     "spending": _Command(spending, "spending [person|channel|model|purpose|day] [SINCE]", admin=True),
 }
 

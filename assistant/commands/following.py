@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 
 from assistant.commands.context import Context
 from assistant.commands.finetuning import run_line
+from assistant.commands.preferences import learned_line
 from assistant.commands.replies import RunState
-from assistant.database import finetuning, runs
+from assistant.database import finetuning, preferences, runs
 from assistant.strings import say
 
 POLL_SECONDS = 1.0
@@ -39,6 +40,8 @@ def _state(run: runs.RunRow, language: str) -> RunState:
 
 def _line(run: runs.RunRow, done: int, total: int, language: str) -> str:
     if run.kind == finetuning.RUN and (line := run_line(run, language)) is not None:
+        return line
+    if run.kind == preferences.RUN and (line := learned_line(run, language)) is not None:
         return line
     if run.state == "queued":
         return say("commands.run_waiting", language)

@@ -205,6 +205,14 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def sentence(verdict: Verdict, language: str = "en") -> str | None:
+def sentence(verdict: Verdict) -> str | None:
     """Why it was refused."""
-    return None if verdict.refusal is None else say(f"preferences.{verdict.refusal}", language, **verdict.values)
+    return None if verdict.refusal is None else say(f"preferences.{verdict.refusal}", **verdict.values)
+
+
+def said(version: Version, language: str) -> str:
+    """Why a version was refused, in another language."""
+    verdict = version.report.get("verdict") or {}
+    if not verdict.get("refusal"):
+        return version.reason or ""
+    return say(f"preferences.{verdict['refusal']}", language, **verdict["values"])

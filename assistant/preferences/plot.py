@@ -71,7 +71,7 @@ def _gains(axis: Any, gains: Sequence[Mapping[str, Any]]) -> None:
 def _risen(questions: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
     """Question, passage that is first now, and its rank before; those that came from farthest first."""
     found = [
-        (one["question"], one["after"][0]["title"], one["after"][0]["rank"]["before"])
+        (one["question"], _place(one["after"][0]), one["after"][0]["rank"]["before"])
         for one in questions
         if one["after"][0]["rank"]["before"] > 1
     ]
@@ -105,6 +105,11 @@ def _ranks(axis: Any, risen: Sequence[tuple[str, str, int]], changes: Mapping[st
 def _nothing(axis: Any, sentence: str) -> None:
     axis.set_yticks([])
     axis.text(0.5, 0.5, sentence, transform=axis.transAxes, ha="center", va="center", color="#777777")
+
+
+def _place(passage: Mapping[str, Any]) -> str:
+    section = passage["section"].split(" > ")[-1]
+    return f"{passage['title']} › {section}" if section and section != passage["title"] else str(passage["title"])
 
 
 def _short(text: str) -> str:
