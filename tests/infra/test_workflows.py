@@ -143,9 +143,22 @@ def test_a_roll_out_is_approved_verified_and_migrates_first() -> None:
     rolled = next(i for i, run in enumerate(order) if run.startswith("infra/kubernetes/deploy.sh"))
     undone = next(i for i, run in enumerate(order) if "rollout undo" in run)
     assert verified < rolled < undone
-    assert "@$digest" in order[verified]
+    written = next(i for i, run in enumerate(order) if "VERSION=sha-" in run)
+    assert verified < written < rolled
+    assert "sha-$GITHUB_SHA" in order[verified]
     script = (ROOT / "infra" / "kubernetes" / "deploy.sh").read_text("utf-8")
     assert script.index("almanac-migrate") < script.index("rollout status deployment")
+
+
+@pytest.mark.parametrize("cloud", ["aws", "azure"])
+def test_what_terraform_tells_is_what_the_roll_out_asks_for(cloud: str) -> None:
+    """``values`` of Terraform and values.env of the overlay have the same keys; VERSION is the release's."""
+    outputs = (ROOT / "infra" / "terraform" / cloud / "outputs.tf").read_text("utf-8")
+    told = re.search(r"\n  values = \{(.*?)\n  \}", outputs, re.S)
+    assert told is not None
+    asked = (ROOT / "infra" / "kubernetes" / "overlays" / cloud / "values.env").read_text("utf-8")
+    keys = set(re.findall(r"(?m)^(\w+)=", asked))
+    assert set(re.findall(r"(?m)^    (\w+) +=", told[1])) == keys - {"VERSION"}
 
 
 def test_plans_change_nothing() -> None:

@@ -13,15 +13,26 @@ output "images" {
   value       = module.registry.urls
 }
 
+output "values" {
+  description = "Content of infra/kubernetes/overlays/aws/values.env, but for VERSION."
+  value       = join("", [for key, value in local.values : "${key}=${value}\n"])
+}
+
 output "settings" {
-  description = "Settings of Almanac that are no secrets: the ConfigMap of the roll-out."
-  value = {
-    ALMANAC_HOME       = "/var/lib/almanac"
-    ALMANAC_HOST       = "0.0.0.0"
-    ALMANAC_PORT       = "8080"
+  description = "Settings of Almanac that are no secrets: begin of infra/kubernetes/overlays/aws/settings.env."
+  value       = join("", [for key, value in local.settings : "${key}=${value}\n"])
+}
+
+locals {
+  values = {
+    REGISTRY            = "${var.account_id}.dkr.ecr.${var.region}.amazonaws.com"
+    REGION              = var.region
+    PROMETHEUS_ENDPOINT = module.monitoring.prometheus_endpoint
+    TARGET_GROUP_ARN    = module.ingress.target_group_arn
+  }
+  settings = {
     ALMANAC_PUBLIC_URL = "https://${var.domain}"
     ALMANAC_ADAPTERS   = "s3://${module.adapters.name}/adapters"
-    ALMANAC_LOG_FORMAT = "json"
   }
 }
 

@@ -8,16 +8,30 @@ output "registry" {
   value       = azurerm_container_registry.this.login_server
 }
 
+output "values" {
+  description = "Content of infra/kubernetes/overlays/azure/values.env, but for VERSION."
+  value       = join("", [for key, value in local.values : "${key}=${value}\n"])
+}
+
 output "settings" {
-  description = "Settings of Almanac that are no secrets: the ConfigMap of the roll-out."
-  value = merge(
+  description = "Settings of Almanac that are no secrets: begin of infra/kubernetes/overlays/azure/settings.env."
+  value       = join("", [for key, value in local.settings : "${key}=${value}\n"])
+}
+
+locals {
+  values = {
+    REGISTRY            = azurerm_container_registry.this.login_server
+    VAULT               = azurerm_key_vault.this.vault_uri
+    TENANT              = data.azurerm_client_config.this.tenant_id
+    PROMETHEUS_ENDPOINT = azurerm_monitor_workspace.this.query_endpoint
+    BOT_ADDRESS         = local.bot_address
+    BOT_CLIENT          = azurerm_user_assigned_identity.this["bot"].client_id
+    WORKER_CLIENT       = azurerm_user_assigned_identity.this["worker"].client_id
+  }
+  settings = merge(
     {
-      ALMANAC_HOME       = "/var/lib/almanac"
-      ALMANAC_HOST       = "0.0.0.0"
-      ALMANAC_PORT       = "8080"
       ALMANAC_PUBLIC_URL = "https://${var.domain}"
-      ALMANAC_ADAPTERS   = "abfs://${azurerm_storage_container.adapters.name}@${azurerm_storage_account.this.name}/adapters"
-      ALMANAC_LOG_FORMAT = "json"
+      ALMANAC_ADAPTERS   = "abfs://${azurerm_storage_container.adapters.name}@${azurerm_storage_account.this.name}.blob.core.windows.net/adapters"
     },
     var.teams == null ? {} : {
       MicrosoftAppId                = var.teams.app_id

@@ -80,7 +80,7 @@ run "small" {
     error_message = "A small installation shares one NAT gateway."
   }
   assert {
-    condition     = output.settings.ALMANAC_PUBLIC_URL == "https://almanac.example.com" && output.settings.ALMANAC_HOST == "0.0.0.0"
+    condition     = output.settings == "ALMANAC_ADAPTERS=s3://almanac-adapters-111122223333/adapters\nALMANAC_PUBLIC_URL=https://almanac.example.com\n"
     error_message = "The settings name the address that people reach."
   }
   assert {
