@@ -125,9 +125,8 @@ def packages(target: str) -> list[str]:
 
 
 def text(target: str) -> str:
-    return "\n".join(
-        [f"# Written by infra/requirements/build.py: what the image {target} installs.", *packages(target), ""]
-    )
+    head = f"# Written by infra/requirements/build.py: what the image {target} installs."
+    return "\n".join([head, *packages(target), ""])
 
 
 if __name__ == "__main__":
