@@ -32,6 +32,7 @@ from assistant.preferences.gate import Evidence, Order, Verdict, base, judged, w
 from assistant.preferences.model import BadLearned, Learned
 from assistant.preferences.pairs import Opinion, estimate_eta, fading, once, pairs_of
 from assistant.preferences.replay import Replay, Replayer, places
+from assistant.preferences.simulation import simulate
 from assistant.settings import Settings
 from assistant.strings import say
 
@@ -64,8 +65,9 @@ class Made:
     passed: bool
 
 
-async def make(parts: Parts, progress: Progress) -> Made | None:
-    """Learn from the votes as they are now; None where the last version was made of the same ones.
+async def make(parts: Parts, progress: Progress, simulated: bool = True) -> Made | None:
+    """Learn from the votes as they are now; None where the last version was made of the same ones. ``simulated``: the
+    report also says what would have come of readers whose minds are known.
 
     Raises ``NothingLearned``.
     """
@@ -88,6 +90,7 @@ async def make(parts: Parts, progress: Progress) -> Made | None:
         **_about(evidence, votes), "verdict": verdict_json(verdict),
         "effects": {name: round(value, 4) for name, value in learned.effects().items()},
         "changes": await asyncio.to_thread(changes.found, evidence, learned, lately),
+        "simulation": await asyncio.to_thread(_simulated, evidence, parts.settings) if simulated else None,
     }  # fmt: skip
     return Made(
         {
@@ -164,6 +167,11 @@ def _learned(evidence: Evidence, order: Order, since: datetime | None) -> tuple[
         learned = evidence.learn(evidence.counted)
         assert learned is not None
         return judged(evidence, order, since), learned
+
+
+def _simulated(evidence: Evidence, settings: Settings) -> dict[str, Any]:
+    with threadpool_limits(1):
+        return simulate(evidence, settings.votes_half_life_days)
 
 
 async def _in_force(sessions: Sessions, embedding: str) -> tuple[Order, datetime | None]:

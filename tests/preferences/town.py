@@ -124,7 +124,7 @@ class Town:
 
     async def learn(self) -> preferences.Version | None:
         """One run; None where there was nothing new."""
-        made = await loop.make(self.parts, _nobody_watches)
+        made = await loop.make(self.parts, _nobody_watches, simulated=False)
         if made is None:
             return None
         async with self.sessions.begin() as session:
