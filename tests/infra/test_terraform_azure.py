@@ -104,7 +104,8 @@ def test_the_database_is_inside_the_network_and_knows_vectors(root: Root) -> Non
     values = {key.strip('"'): value.strip('"') for key, value in settings.items() if isinstance(value, str)}
     assert "VECTOR" in values["azure.extensions"].split(",")
     assert values["require_secure_transport"] == "on"
-    assert root.code.count("sslmode=verify-full&sslrootcert=system") == 2
+    assert 'default     = "sslmode=verify-full&' in root.code
+    assert root.texts["vault.tf"].count("/almanac?${var.database_parameters}") == 2
 
 
 def test_the_queue_speaks_tls_and_is_no_cluster(root: Root) -> None:

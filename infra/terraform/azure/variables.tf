@@ -122,6 +122,17 @@ variable "admin_group_ids" {
   }
 }
 
+variable "database_parameters" {
+  description = "libpq's parameters in the database's URLs; the certificates are those of Debian, which the images have."
+  type        = string
+  default     = "sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt"
+
+  validation {
+    condition     = can(regex("sslmode=(require|verify-ca|verify-full)", var.database_parameters))
+    error_message = "database_parameters has sslmode=require, verify-ca or verify-full."
+  }
+}
+
 variable "gpu_spot" {
   description = "GPU nodes at the price of spot; a training that is evicted goes on at its checkpoint."
   type        = bool

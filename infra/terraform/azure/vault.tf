@@ -38,8 +38,8 @@ locals {
       password = ephemeral.random_password.this["master"].result
     }
     database = {
-      ALMANAC_DATABASE_URL = "postgresql://almanac:${ephemeral.random_password.this["owner"].result}@${local.database_host}:5432/almanac?sslmode=verify-full&sslrootcert=system"
-      ALMANAC_READER_URL   = "postgresql://almanac_web:${ephemeral.random_password.this["reader"].result}@${local.database_host}:5432/almanac?sslmode=verify-full&sslrootcert=system"
+      ALMANAC_DATABASE_URL = "postgresql://almanac:${ephemeral.random_password.this["owner"].result}@${local.database_host}:5432/almanac?${var.database_parameters}"
+      ALMANAC_READER_URL   = "postgresql://almanac_web:${ephemeral.random_password.this["reader"].result}@${local.database_host}:5432/almanac?${var.database_parameters}"
     }
     web = {
       ALMANAC_WEB_TOKEN   = ephemeral.random_password.this["web"].result

@@ -50,7 +50,7 @@ resource "aws_secretsmanager_secret_version" "queue" {
 
   secret_id                = aws_secretsmanager_secret.this["queue"].id
   secret_string_wo         = jsonencode({ ALMANAC_REDIS_URL = var.redis_url })
-  secret_string_wo_version = var.generated_version
+  secret_string_wo_version = 1 # the token is rotated by hand (docs/deploy.md), and stays as it was put then
 }
 
 resource "aws_secretsmanager_secret_version" "web" {
