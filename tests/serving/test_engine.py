@@ -180,8 +180,8 @@ async def test_another_family_is_refused_by_name(tiny: LanguageModel) -> None:
         await Engine(tiny).start()
 
 
-async def test_smollm2_answers_as_under_transformers(tmp_path: Path) -> None:
-    model = load(home=tmp_path)
+async def test_smollm2_answers_as_under_transformers(smollm2_home: Path) -> None:
+    model = load(home=smollm2_home)
 
     def prompt(question: str) -> list[int]:
         message = [{"role": "user", "content": question}]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -37,10 +37,13 @@ class Linear(Protocol):
     def bytes(self) -> int: ...
 
 
-class Embedding(Protocol):
-    """Ids (N,) to vectors (N, H)."""
+@runtime_checkable
+class Table(Protocol):
+    """A product whose weights are stored so small that the table of embeddings is read from them, too."""
 
-    def __call__(self, ids: Tensor) -> Tensor: ...
+    def row(self, ids: Tensor) -> Tensor:
+        """Ids (N,) to vectors (N, H)."""
+        ...
 
 
 class Deltas(Protocol):
@@ -123,10 +126,10 @@ class Pass:
 class Llama:
     """A Llama (or Mistral, Qwen2) ready to serve: products, norms, and tables of rotations."""
 
-    def __init__(self, model: Any, context: int, make: MakeLinear = Dense, embed: Embedding | None = None) -> None:
+    def __init__(self, model: Any, context: int, make: MakeLinear = Dense, make_head: MakeLinear | None = None) -> None:
         """``model``: a causal language model of transformers. ``make`` turns a fused weight (O, I) and its bias into a
-        product (quantised or not); ``embed`` replaces the table of embeddings. Raises SettingsError for a family that
-        this pass does not know."""
+        product (quantised or not), ``make_head`` the output head's. Raises SettingsError for a family that this pass
+        does not know."""
         config = model.config
         if config.model_type not in FAMILIES or getattr(config, "use_sliding_window", False):
             raise SettingsError(f"ALMANAC_BASE_MODEL is wrong: a {config.model_type} model cannot be served here.")
@@ -144,12 +147,14 @@ class Llama:
         } | {"lm_head": [tuple(model.lm_head.weight.shape)]}
         self.layers = [self._layer(layer, make) for layer in model.model.layers]
         self.norm: Tensor = model.model.norm.weight.detach()
-        self.head = make(model.lm_head.weight.detach(), None)
-        self.embed: Embedding = embed or (lambda ids: F.embedding(ids, self.table))
+        self.head = (make_head or make)(model.lm_head.weight.detach(), None)
+        self.tied = model.lm_head.weight.data_ptr() == self.table.data_ptr()
         positions = torch.arange(self.context, device=self.device)[None]
         with torch.inference_mode():
             cos, sin = model.model.rotary_emb(self.table[:1], positions)  # (1, L, D) each
         self.cos, self.sin = cos[0, :, None], sin[0, :, None]  # (L, 1, D)
+        if self.tied and isinstance(self.head, Table):
+            self.table = self.table[:0]  # the head's codes are read instead
 
     def _layer(self, layer: Any, make: MakeLinear) -> Layer:
         products = {}
@@ -165,20 +170,22 @@ class Llama:
 
     @property
     def bytes(self) -> int:
-        """The weights, a table that embedding and head share counted once."""
-        shared = isinstance(self.head, Dense) and self.head.weight.data_ptr() == self.table.data_ptr()
-        table = 0 if shared or self.table.numel() == 0 else self.table.nbytes
+        """Held in memory. A head in a kernel's own layout is kept beside the table that it was made of."""
+        shared = isinstance(self.head, Dense) and self.tied
+        table = 0 if shared else self.table.nbytes
         norms = sum(layer.before_attention.nbytes + layer.before_mlp.nbytes for layer in self.layers) + self.norm.nbytes
         return table + norms + self.head.bytes + sum(p.bytes for layer in self.layers for p in layer.products.values())
 
     def has_head(self, weight: Tensor) -> bool:
         """Whether ``weight`` (V, H) is the output head's; False where that was quantised."""
-        return isinstance(self.head, Dense) and torch.equal(self.head.weight, weight.to(self.head.weight))
+        known = self.head.weight if isinstance(self.head, Dense) else self.table if self.tied else None
+        return known is not None and len(known) > 0 and torch.equal(known, weight.to(known))
 
     @torch.inference_mode()
     def forward(self, batch: Pass, cache: Slots, deltas: Deltas | None = None) -> Tensor:
         """Logits (R, V) in float32 of the tokens that are wanted; writes keys and values of all tokens to the cache."""
-        x = self.embed(batch.ids)  # (N, H)
+        table = self.head if len(self.table) == 0 and isinstance(self.head, Table) else None
+        x = F.embedding(batch.ids, self.table) if table is None else table.row(batch.ids).to(self.dtype)  # (N, H)
         cos, sin = self.cos[batch.positions], self.sin[batch.positions]  # (N, 1, D)
         attention = Attention(self, batch, cache)
         for number, layer in enumerate(self.layers):
