@@ -18,7 +18,8 @@ from tests.infra.files import COMPOSE, DIGEST, INFRA, OURS, ROOT, environment, l
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 TEXT = (ROOT / "docker-compose.yml").read_text()
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?::?([-?])([^}]*))?\}")
-WITHOUT_CHECK = {"migrate", "collector"}  # it ends by itself; an image with nothing that could ask
+# It ends by itself; nothing in its image could ask; it answers to nobody.
+WITHOUT_CHECK = {"migrate", "collector", "feed"}
 
 
 def test_it_is_valid_by_the_schema_of_the_specification() -> None:
@@ -54,7 +55,7 @@ def test_secrets_stand_nowhere() -> None:
 
 def test_settings_are_settings_of_almanac() -> None:
     known = {f"ALMANAC_{name.upper()}" for name in Settings.model_fields} | {"OTEL_EXPORTER_OTLP_ENDPOINT"}
-    for name in ("migrate", *OURS):
+    for name in ("migrate", "feed", *OURS):
         assert set(SERVICES[name]["environment"]) <= known
 
 
@@ -93,13 +94,16 @@ def test_what_is_mounted_exists_and_what_is_named_is_declared() -> None:
         assert set(service["networks"]) <= set(COMPOSE["networks"])
         for other, how in service.get("depends_on", {}).items():
             condition = how["condition"]
-            assert condition == ("service_completed_successfully" if other == "migrate" else "service_healthy")
-            assert other == "migrate" or "healthcheck" in SERVICES[other]
+            wanted = {"migrate": "service_completed_successfully", "feed": "service_started"}.get(
+                other, "service_healthy"
+            )
+            assert condition == wanted
+            assert wanted != "service_healthy" or "healthcheck" in SERVICES[other]
 
 
 def test_everything_of_ours_waits_for_the_migration() -> None:
     assert SERVICES["migrate"]["restart"] == "no"
-    assert all("migrate" in SERVICES[name]["depends_on"] for name in OURS)
+    assert all("migrate" in SERVICES[name]["depends_on"] for name in ("feed", *OURS))
     assert SERVICES["migrate"]["image"] == SERVICES["bot"]["image"]
 
 
