@@ -34,6 +34,8 @@ Dollars = Annotated[float, Field(ge=0, le=1_000_000_000)]
 SECRETS = "/run/secrets"  # where Docker lays files, named as the variables whose values they hold; ALMANAC_SECRETS
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 LOCAL_CONTEXT = 2_048  # tokens; SmolLM2 could read four times as many, at a price that a CPU feels
+LOCAL_PROMPTS = 1_280  # tokens of our own prompts with their answers: enough for the best few passages, and read sooner
+LOCAL_TIMEOUTS = (40.0, 55.0)  # seconds to the first token and to the last, on a machine that does all the rest, too
 Tokens = Annotated[int, Field(ge=0, le=10**15)]
 
 
@@ -88,7 +90,7 @@ class Settings(BaseSettings):
     llm_first_token_timeout: Seconds = 15.0
     llm_max_tokens: int = Field(default=700, ge=16, le=32_000)
     llm_tools: Literal["functions", "schema", "none"] = "functions"  # how the model is given tools; schema: as JSON
-    llm_context: int | None = Field(default=None, ge=512, le=10_000_000)  # tokens; default: 2048 if local, or any
+    llm_context: int | None = Field(default=None, ge=512, le=10_000_000)  # tokens; default: 1280 if local, or any
     llm_adapters: bool = False  # the endpoint serves the registry's versions under their names (vLLM; infra/vllm)
     agent_steps: int = Field(default=6, ge=1, le=20)  # of one answer that calls tools
     llm_prices: Annotated[dict[str, Price], NoDecode] = Field(default_factory=dict)  # JSON: model, or * -> its price
@@ -341,12 +343,22 @@ class Settings(BaseSettings):
     @property
     def context(self) -> int | None:
         """Tokens that a prompt and its answer may have together, where that is bounded."""
-        return self.llm_context or (LOCAL_CONTEXT if self.llm == "local" else None)
+        return self.llm_context or (LOCAL_PROMPTS if self.llm == "local" else None)
 
     @property
     def answer_tokens(self) -> int:
         """The longest answer; in a small context it leaves most of the place to what it is made from."""
         return self.llm_max_tokens if self.context is None else min(self.llm_max_tokens, self.context // 4)
+
+    @property
+    def model_timeouts(self) -> tuple[float, float]:
+        """Seconds to the first token of an answer and to its last; more for the local model, if nobody set them."""
+        given, slow = self.model_fields_set, self.llm == "local"
+        first, last = LOCAL_TIMEOUTS
+        return (
+            first if slow and "llm_first_token_timeout" not in given else self.llm_first_token_timeout,
+            last if slow and "llm_timeout" not in given else self.llm_timeout,
+        )
 
     @property
     def function_calls(self) -> Literal["functions", "schema", "none"]:

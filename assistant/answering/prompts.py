@@ -23,6 +23,11 @@ Rules:
 - Be short and concrete. Keep commands, numbers, names and code exactly as they stand in the passage.
 - Answer in the language of the question, in Markdown, without headings."""
 
+# For a model too small for many rules. What it writes is given its citations afterwards, as far as passages hold it.
+SMALL = """\
+You answer questions from the passages below. Answer in one or two whole sentences that take up the words of the
+question. Take facts, numbers and names from the passages as they stand there. Stop after that."""
+
 AGENT = f"""\
 You are Almanac, an assistant for a company's engineers. You answer from the company's documents and from what its tools
 say, and you can have tools called.
@@ -75,9 +80,9 @@ PERSONA_CHARACTERS = 500
 LANGUAGE_NAMES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish"}
 
 
-def messages(brief: Brief) -> list[dict[str, str]]:
+def messages(brief: Brief, rules: str = SYSTEM) -> list[dict[str, str]]:
     """Chat messages in OpenAI's form. Names tell several people in one thread apart."""
-    result, question = _conversation(SYSTEM, brief)
+    result, question = _conversation(rules, brief)
     sources = "\n\n".join(passage(number, hit) for number, hit in enumerate(brief.passages, start=1))
     result.append({"role": "user", "content": f"Passages:\n\n{sources}\n\nQuestion: {question}"})
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import openai
 import structlog
 
 from assistant.answering.messages import Turn, Usage
-from assistant.answering.prompts import NO_ANSWER, form_messages, messages, rewriting_messages
+from assistant.answering.prompts import NO_ANSWER, SMALL, SYSTEM, form_messages, messages, rewriting_messages
 from assistant.answering.rewriting import Rewritten
 from assistant.errors import ModelError
 from assistant.models import constrained, forms
@@ -28,7 +29,20 @@ from assistant.settings import Settings
 log = structlog.get_logger()
 
 REWRITE_TOKENS = 120
+TEMPERATURE = 0.8  # of the answers that are not the likeliest one
+LEAST_REPEATED = 12  # characters of a sentence
+_SENTENCE_END = re.compile(r"[.!?:](?=\s|$)|\n")
 SHORTER = 0.6  # a prompt that the endpoint found too long is made so much shorter
+
+
+def before_repeating(text: str) -> str | None:
+    """The text without its last sentence, where it has said that before: a small model would go on for ever."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    if len(ends) < 2 or ends[-1] < len(text.rstrip()):
+        return None
+    start = ends[-2]
+    last = text[start:].strip()
+    return text[:start].rstrip() if len(last) >= LEAST_REPEATED and last in text[:start] else None
 
 
 @dataclass
@@ -54,6 +68,8 @@ class OpenAIModel:
         self._way = _Way(settings.function_calls)
         self._refused = forms.RefusedSchemas()
         self._room = None if settings.context is None else settings.context - settings.answer_tokens
+        self._small = settings.llm == "local"
+        self._rules = SMALL if self._small else SYSTEM
 
     @property
     def name(self) -> str:
@@ -84,6 +100,9 @@ class OpenAIModel:
                     continue
                 parts.append(piece)
                 held += piece
+                if self._small and (once := before_repeating("".join(parts))) is not None:
+                    parts, held = [once], ""
+                    break
                 if not NO_ANSWER.startswith(held.strip()[: len(NO_ANSWER)]):
                     yield held
                     held = ""
@@ -96,17 +115,18 @@ class OpenAIModel:
 
     async def _written(self, brief: Brief) -> AsyncGenerator[Any, None]:
         """The answer's events, from as much as fits; from less where the endpoint finds that too long."""
-        asked = messages(fitted(brief, self._room))
+        asked = messages(fitted(brief, self._room, rules=self._rules), self._rules)
         try:
-            async with aclosing(self._endpoint.stream({"messages": asked}, brief.purse)) as chunks:
+            async with aclosing(self._endpoint.stream({"messages": asked, **_drawn(brief)}, brief.purse)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except PromptTooLong:
             log.warning("model.prompt_too_long", model=self.name, tokens=prompt_tokens(asked))
         else:
             return
-        asked = messages(fitted(brief, int(prompt_tokens(asked) * SHORTER)))
-        async with aclosing(self._endpoint.stream({"messages": asked}, brief.purse)) as chunks:
+        room = int(prompt_tokens(asked) * SHORTER)
+        asked = messages(fitted(brief, room, rules=self._rules), self._rules)
+        async with aclosing(self._endpoint.stream({"messages": asked, **_drawn(brief)}, brief.purse)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -209,3 +229,8 @@ class OpenAIModel:
 
     async def close(self) -> None:
         await self._endpoint.close()
+
+
+def _drawn(brief: Brief) -> dict[str, Any]:
+    """What makes the endpoint draw another answer than the likeliest, the same for the same variant."""
+    return {"temperature": TEMPERATURE, "seed": brief.variant} if brief.variant else {}

@@ -53,7 +53,8 @@ class PromptTooLong(ModelError):
 
 def create_client(settings: Settings) -> openai.AsyncOpenAI:
     key = settings.llm_api_key.get_secret_value() if settings.llm_api_key else "none"
-    timeout = openai.Timeout(settings.llm_timeout, connect=5.0, read=settings.llm_timeout)
+    _, last = settings.model_timeouts
+    timeout = openai.Timeout(last, connect=5.0, read=last)
     if settings.llm_azure_endpoint:
         return openai.AsyncAzureOpenAI(
             azure_endpoint=settings.llm_azure_endpoint,
@@ -95,8 +96,9 @@ class Endpoint:
         body = {"max_tokens": limit, **body, "stream": True, "stream_options": {"include_usage": True}}
         async with self._paid(body, purse, purpose) as paid:
             start = asyncio.get_running_loop().time()
-            deadline = start + self._settings.llm_timeout
-            first = min(deadline, start + self._settings.llm_first_token_timeout)
+            to_first, to_last = self._settings.model_timeouts
+            deadline = start + to_last
+            first = min(deadline, start + to_first)
             opened = await self._open(body, first, paid)
             async for chunk in self._events(opened, first, deadline):
                 if chunk.usage is not None:
@@ -154,7 +156,8 @@ class Endpoint:
         except TimeoutError:
             if limit < deadline:
                 raise ModelTimeout(TOO_LATE) from None
-            raise ModelTimeout(f"The language model did not finish within {self._settings.llm_timeout:g} s.") from None
+            _, seconds = self._settings.model_timeouts
+            raise ModelTimeout(f"The language model did not finish within {seconds:g} s.") from None
         except (openai.OpenAIError, ValueError) as error:  # ValueError: an event that is not JSON
             raise ModelError(f"The language model stopped in the middle ({type(error).__name__}).") from error
         finally:

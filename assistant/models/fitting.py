@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any
 
 from assistant.answering.messages import Turn
-from assistant.answering.prompts import messages, passage
+from assistant.answering.prompts import SYSTEM, messages, passage
 from assistant.knowledge.search import Hit
 from assistant.models.port import Brief
 
@@ -33,14 +33,14 @@ def prompt_tokens(conversation: Sequence[Mapping[str, Any]]) -> int:
     return sum(FRAME + tokens(str(message.get("content") or "")) for message in conversation)
 
 
-def fitted(brief: Brief, room: int | None, beside: str = "") -> Brief:
+def fitted(brief: Brief, room: int | None, beside: str = "", rules: str = SYSTEM) -> Brief:
     """The brief with what of its turns and passages ``room`` tokens hold, beside the rules, the question, and a text.
 
     Passages stay in their order, so that their numbers do. ``room`` None: all of it.
     """
     if room is None:
         return brief
-    left = room - prompt_tokens(messages(replace(brief, passages=(), turns=()))) - tokens(beside)
+    left = room - prompt_tokens(messages(replace(brief, passages=(), turns=()), rules)) - tokens(beside)
     turns = _turns(brief.turns, int(left * TURNS))
     left -= sum(_turn(turn) for turn in turns)
     return replace(brief, turns=turns, passages=_passages(brief.passages, left))
