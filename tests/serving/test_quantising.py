@@ -25,11 +25,11 @@ def test_int8_is_off_by_no_more_than_its_two_roundings() -> None:
     x[2] *= 100  # each token has a scale of its own
     product = Int8(weight, bias)
     half_w = weight.abs().amax(1) / 254  # (O,)
-    half_x = x.abs().amax(1) / 254  # (N,)
+    half_x = x.abs().amax(1) / 254**2  # (N,)
     bound = half_x[:, None] * weight.abs().sum(1) + x.abs().sum(1)[:, None] * half_w + 64 * half_x[:, None] * half_w
     error = (product(x) - F.linear(x, weight, bias)).abs()
     assert bool((error <= bound * 1.001).all())
-    assert float((error / bound).mean()) < 0.2  # roundings mostly cancel
+    assert float((error / bound).mean()) < 0.25  # roundings mostly cancel
     rows = product.row(torch.tensor([3, 40]))
     assert bool(((rows - weight[[3, 40]]).abs() <= half_w[[3, 40], None] * 1.001).all())
     assert product.bytes < weight.nbytes / 3

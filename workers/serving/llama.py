@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -164,7 +165,8 @@ class Llama:
             bias = None if parts[0].bias is None else torch.cat([part.bias.detach() for part in parts])
             product = products[kind] = make(weight, bias)
             if isinstance(product, Dense) and len(parts) > 1:  # one copy in memory, and transformers' model still works
-                for part, view in zip(parts, torch.split(weight, [len(part.weight) for part in parts]), strict=True):
+                bounds = list(accumulate(len(part.weight) for part in parts[:-1]))
+                for part, view in zip(parts, weight.tensor_split(bounds), strict=True):
                     part.weight.data = view
         return Layer(layer.input_layernorm.weight.detach(), layer.post_attention_layernorm.weight.detach(), products)
 
@@ -191,9 +193,9 @@ class Llama:
         for number, layer in enumerate(self.layers):
             h = self._norm(x, layer.before_attention)
             qkv = _product(layer, "qkv", h, number, deltas).view(len(x), -1, self.size)  # (N, heads + 2 kv, D)
-            turned, v = qkv.split((self.heads + self.kv_heads, self.kv_heads), dim=1)
+            turned, v = qkv[:, : self.heads + self.kv_heads], qkv[:, self.heads + self.kv_heads :]
             turned = turned * cos + _half_turn(turned) * sin
-            q, k = turned.split((self.heads, self.kv_heads), dim=1)
+            q, k = turned[:, : self.heads], turned[:, self.heads :]
             x = x + _product(layer, "out", attention(number, q, k, v), number, deltas)
             gate, up = _product(layer, "gate_up", self._norm(x, layer.before_mlp), number, deltas).chunk(2, dim=-1)
             x = x + _product(layer, "down", F.silu(gate) * up, number, deltas)
