@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from assistant.database import runs
 from assistant.errors import AlmanacError
 from assistant.services import Services
+from workers.finetuning.run import finetune
 from workers.ingestion.http import Unavailable
 from workers.ingestion.lease import LeaseLost, RunLease, SourceBusy
 from workers.ingestion.report import Report
@@ -38,6 +39,7 @@ KINDS: dict[str, Handler] = {
     "remove_source": remove_source,
     "reembed": reembed,
     "learn": learn,
+    "finetune": finetune,
 }
 
 

@@ -62,7 +62,9 @@ def test_prompts_become_turns() -> None:
 def test_a_file_of_pairs_is_read_or_its_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     same = {"prompt": "a", "chosen": "x", "rejected": "x "}
-    path.write_text("\n".join(json.dumps(row) for row in ({"prompt": "a", "chosen": "x", "rejected": "y"}, same)))
+    empty = {"prompt": "a", "chosen": "", "rejected": "y"}
+    one = {"prompt": "a", "chosen": "x", "rejected": "y"}
+    path.write_text("\n".join(json.dumps(row) for row in (one, same, empty)))
     (pair,) = read_pairs(path)
     assert pair["messages"] == [{"role": "user", "content": "a"}]
     assert len(pair["id"]) == 12

@@ -150,7 +150,7 @@ def _trainer(
         disable_tqdm=True, use_cpu=not gpu, bf16=gpu, activation_checkpointing=gpu,
     )  # fmt: skip
     # Its constructor wants text, and would put a stop of its own behind it. It gets a line to look at, then our ids.
-    line = Dataset.from_list([{"prompt": "a", "chosen": "b", "rejected": "c"}])
+    line = Dataset.from_list([{"prompt": "1", "chosen": "2", "rejected": "3"}])
     trainer = DPOTrainer(model, None, config, train_dataset=line, processing_class=base.tokenizer, callbacks=[watch])
     for noisy in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(noisy)

@@ -12,6 +12,7 @@ from typing import Any
 from assistant.database.finetuning import Voted
 from assistant.errors import AlmanacError
 from assistant.evaluation.lines import objects
+from assistant.guardrails.redacting import redact
 
 HELD_OUT = 0.2
 _TURNS = re.compile(r"\n\n(Human|Assistant):")
@@ -23,23 +24,26 @@ class BadPairs(AlmanacError):
 
 def read_pairs(path: Path) -> list[dict[str, Any]]:
     """JSON Lines of {id, messages or prompt, chosen, rejected}. A ``prompt`` in the form of Anthropic's data ("Human:
-    … Assistant:") becomes its turns, any other one turn of the user. Raises ``BadPairs``."""
+    … Assistant:") becomes its turns, any other one turn of the user. Left out: pairs of equal replies, or with an
+    empty one. Raises ``BadPairs``."""
     found = []
     for place, row in objects(path, BadPairs):
-        if not all(isinstance(row.get(name), str) and row[name].strip() for name in ("chosen", "rejected")):
+        if not all(isinstance(row.get(name), str) for name in ("chosen", "rejected")):
             raise BadPairs(f"{place}: a pair needs chosen and rejected, both texts.")
         messages = row.get("messages") or turns(str(row.get("prompt") or ""))
         if not messages:
             raise BadPairs(f"{place}: a pair needs a prompt.")
-        if row["chosen"].strip() != row["rejected"].strip():
+        chosen, rejected = row["chosen"].strip(), row["rejected"].strip()
+        if chosen and rejected and chosen != rejected:
             name = str(row.get("id") or hashlib.sha256(json.dumps(row).encode()).hexdigest()[:12])
-            found.append({"id": name, "messages": messages, "chosen": row["chosen"], "rejected": row["rejected"]})
+            found.append({"id": name, "messages": messages, "chosen": chosen, "rejected": rejected})
     return found
 
 
 def from_votes(voted: Sequence[Voted], messages: Callable[[str, Sequence[str]], list[dict[str, str]]]) -> list[Any]:
     """Each up-voted answer against each down-voted one to the same question. The prompt shows the passages of the
-    better one, so that what is learned is the better use of the same evidence."""
+    better one, so that what is learned is the better use of the same evidence. Secrets and personal data are
+    replaced."""
     asked: dict[str, list[Voted]] = {}
     for answer in voted:
         asked.setdefault(" ".join(answer.question.lower().split()), []).append(answer)
@@ -48,8 +52,10 @@ def from_votes(voted: Sequence[Voted], messages: Callable[[str, Sequence[str]], 
         for better in (one for one in answers if one.votes > 0):
             for worse in (one for one in answers if one.votes < 0 and one.text.strip() != better.text.strip()):
                 name = f"{better.id.hex[:8]}-{worse.id.hex[:8]}"
-                prompt = messages(better.question, better.passages)
-                found.append({"id": name, "messages": prompt, "chosen": better.text, "rejected": worse.text})
+                texts = (better.question, better.text, worse.text, *better.passages)
+                question, chosen, rejected, *passages = redact(texts, frozenset({"secrets", "pii"})).texts
+                prompt = messages(question, passages)
+                found.append({"id": name, "messages": prompt, "chosen": chosen, "rejected": rejected})
     return found
 
 

@@ -111,11 +111,11 @@ async def _voted(services: Services, folder: Path) -> list[dict[str, Any]]:
     aside.mkdir(exist_ok=True)
     try:
         await asyncio.to_thread(data.write, await data.collect(services.sessions, "answers"), aside)
-    except AlmanacError:  # there are none
+        return [row for name in ("train", "held_out") for row in material.read_rows(aside / f"{name}.jsonl")]
+    except data.NothingToLearn:
         return []
-    rows = [row for name in ("train", "held_out") for row in material.read_rows(aside / f"{name}.jsonl")]
-    await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
-    return rows
+    finally:
+        await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
 
 
 async def _pairs(services: Services, wanted: Wanted, folder: Path) -> None:
@@ -131,6 +131,8 @@ async def _pairs(services: Services, wanted: Wanted, folder: Path) -> None:
         raise AlmanacError(f"There are {len(train)} pairs {where}; DPO needs at least {FEWEST_PAIRS} to learn from.")
     pairs.write_pairs(folder / "pairs.jsonl", train)
     pairs.write_pairs(folder / "held_out_pairs.jsonl", held_out)
+    source = Path(wanted.pairs).name if wanted.pairs else "votes on answers"
+    write_json(folder / "pairs.json", {"pairs": len(train), "held_out_pairs": len(held_out), "source": source})
 
 
 def write_measure(wanted: Wanted, folder: Path) -> None:

@@ -138,9 +138,8 @@ async def _keep(work: Work, found: dict[str, Any]) -> dict[str, Any]:
     """Register the version, and let it answer as the run was told to; returns what the run came to."""
     folder, wanted = work.folder, work.wanted
     about, training = read_json(folder / "run.json"), read_json(folder / "report.json")
-    data = read_if_there(folder / "data_card.json")
-    await asyncio.to_thread(_complete, folder, training)
-    words = (folder / "DATA.md").read_text(encoding="utf-8") if (folder / "DATA.md").is_file() else ""
+    data, words = _data(work)
+    await asyncio.to_thread(_complete, folder, training, data)
     report = {"gate": found, "training": training, "data": data, "compared_with": about["compared_with"]}
     version = await work.registry.add(
         folder / "adapter", base=about["base"], kind=wanted.kind, run_id=work.lease.id, report=report,
@@ -161,14 +160,25 @@ async def _answer(work: Work, version: Version, verdict: str) -> Version:
     return await work.registry.promote(version.name, None if work.wanted.then == "promote" else work.wanted.share)
 
 
-def _complete(folder: Path, training: Mapping[str, Any]) -> None:
+def _data(work: Work) -> tuple[dict[str, Any], str]:
+    """The data card, as numbers and as words."""
+    if work.wanted.kind == "lora":
+        return read_if_there(work.folder / "data_card.json"), (work.folder / "DATA.md").read_text(encoding="utf-8")
+    counts = read_json(work.folder / "pairs.json")
+    words = (
+        f"{counts['pairs']} pairs of replies to the same prompt to train on, {counts['held_out_pairs']} others to "
+        f"measure with; from {counts['source']}."
+    )
+    return counts, words
+
+
+def _complete(folder: Path, training: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     """What is kept beside the weights: how the loss went, what it was trained with, how it was measured."""
     adapter = folder / "adapter"
     if not (folder / "loss.png").is_file() and training.get("losses"):
         card.draw_losses(training["losses"], training.get("accuracies") or (), folder / "loss.png")
     if (folder / "loss.png").is_file():
         shutil.copyfile(folder / "loss.png", adapter / "loss.png")
-    for name, kept in (("report.json", "training.json"), ("gate.json", "gate.json"), ("data_card.json", "data.json")):
-        if (folder / name).is_file():
-            document = read_json(folder / name)
-            (adapter / kept).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    documents = {"training.json": training, "gate.json": read_json(folder / "gate.json"), "data.json": data}
+    for name, document in documents.items():
+        (adapter / name).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
