@@ -62,7 +62,7 @@ def learner(job: Job, device: torch.device) -> Learner:
     if full:
         model.requires_grad_(True)
     if job.gradient_checkpointing or (job.gradient_checkpointing is None and device.type == "cuda"):
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     use_packed(model)
     speed_up(model)
     model.train()
@@ -115,6 +115,7 @@ def write_adapter(learner: Learner, folder: Path, base: str) -> None:
             write_whole(building / CONFIG, json.dumps(config, indent=2, sort_keys=True).encode())
         else:
             learner.model.save_pretrained(building)
+            learner.tokenizer.save_pretrained(building)
     (building / "README.md").unlink(missing_ok=True)  # peft's empty card
     if folder.is_dir():
         for file in folder.iterdir():

@@ -11,11 +11,16 @@ from assistant.errors import AlmanacError
 from workers.finetuning.writing import write_whole
 
 FILE = "job.json"
+REPORT = "report.json"  # the last file of a job: where it is, the job is done
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 class BadJob(AlmanacError):
     """A job cannot be done as it is written; the sentence says why."""
+
+
+class Stopped(AlmanacError):
+    """Somebody asked the job to stop; it goes on from its checkpoint when it is started again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from typing import Any
 import structlog
 
 from assistant.errors import AlmanacError
+from workers import language_model
 from workers.finetuning.files import FAILED, STOPPED, die_with_parent
-from workers.finetuning.job import Job
+from workers.finetuning.job import REPORT, Job, Stopped
 from workers.finetuning.progress import Reporter, read
-from workers.finetuning.records import REPORT
 
 log = structlog.get_logger()
 
@@ -60,10 +60,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _work(folder: Path, reporter: Reporter, asked: threading.Event) -> int:
-    from workers.finetuning.training import Stopped
-
     try:
         job = Job.read(folder)
+        language_model.check(Path(job.model))  # before the libraries are loaded
         before = read(folder)
         reporter.tell(state="loading", step=before.step if before else 0)
         _train(folder, job, reporter, asked)

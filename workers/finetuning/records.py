@@ -15,10 +15,10 @@ import torch
 
 from workers.finetuning.adapting import Learner
 from workers.finetuning.estimate import Estimate
-from workers.finetuning.job import Job
+from workers.finetuning.job import REPORT, Job
 from workers.finetuning.writing import write_whole
 
-LOSSES, PICTURE, REPORT = "losses.jsonl", "loss.png", "report.json"
+LOSSES, PICTURE = "losses.jsonl", "loss.png"
 PACKAGES = ("torch", "transformers", "peft", "accelerate")
 NOT_HYPER = ("model", "base", "train", "held_out", "device")
 
@@ -99,7 +99,11 @@ def write_report(
         "estimate": {"seconds": round(expected.seconds, 1), "cost_usd": round(expected.cost_usd, 4)},
         "losses": losses.curve("loss"),
         "held_out_losses": losses.curve("held_out_loss"),
-        "hyper": {name: value for name, value in asdict(job).items() if name not in NOT_HYPER},
+        "hyper": {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(job).items()
+            if name not in NOT_HYPER
+        },
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
     }

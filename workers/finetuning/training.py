@@ -21,7 +21,7 @@ from torch import Tensor
 from assistant.errors import AlmanacError
 from workers.finetuning import adapting, checkpoints, schedule
 from workers.finetuning.estimate import Estimate, estimate
-from workers.finetuning.job import BadJob, Job
+from workers.finetuning.job import BadJob, Job, Stopped
 from workers.finetuning.packing import Encoded, encode, packed
 from workers.finetuning.perplexity import mean_loss
 from workers.finetuning.progress import Reporter
@@ -35,10 +35,6 @@ WORTH = 1e-3  # a gain in nats that patience counts as one
 
 class TrainingFailed(AlmanacError):
     """Training cannot go on; the sentence says why."""
-
-
-class Stopped(AlmanacError):
-    """Somebody asked the job to stop; it goes on from its checkpoint when it is started again."""
 
 
 @dataclass
