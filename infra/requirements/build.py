@@ -13,6 +13,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
@@ -72,7 +73,8 @@ def imported(file: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def reached(entries: Iterable[str]) -> tuple[set[str], set[str]]:
+@cache
+def reached(entries: tuple[str, ...]) -> tuple[set[str], set[str]]:
     """Our modules that the entries lead to, and the top names of others' that those import."""
     ours: set[str] = set()
     others: set[str] = set()
@@ -114,6 +116,7 @@ def closed(names: Iterable[str], without: frozenset[str] | set[str], pins: dict[
     return found
 
 
+@cache
 def packages(target: str) -> list[str]:
     """The pinned packages of a target, sorted."""
     pins = locked()

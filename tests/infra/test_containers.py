@@ -167,7 +167,7 @@ def started(service: str, said: dict[str, str], folder: Path, port: str | None =
                 time.sleep(1)
             yield
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0
+            assert process.wait(SECONDS) == 0
         finally:
             if process.poll() is None:
                 process.kill()
