@@ -223,7 +223,7 @@ async def voted_answers(session: AsyncSession) -> list[Voted]:
     rows = [row for row in await session.execute(statement) if row[4]]
     wanted = {int(item["chunk_id"]) for row in rows for item in row[4]}
     for_everyone = select(Chunk.id, Chunk.text).where(Chunk.id.in_(wanted), Chunk.readers.contains([EVERYONE]))
-    texts = dict((await session.execute(for_everyone)).tuples().all())
+    texts = {row.id: row.text for row in await session.execute(for_everyone)}
     return [
         Voted(row[0], row[1], row[2], int(row[3]), tuple(texts[int(item["chunk_id"])] for item in row[4]))
         for row in rows
