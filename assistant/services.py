@@ -180,5 +180,6 @@ async def check_database(engine: AsyncEngine) -> None:
         raise DatabaseUnavailable(f"Postgres cannot be reached at {engine.url.render_as_string()}.") from error
     if revision != migrate.head():
         raise DatabaseUnavailable(
-            f"The database is at migration {revision or 'none'}, this version needs {migrate.head()}; run `almanac up`."
+            f"The database is at migration {revision or 'none'}, this version needs {migrate.head()};"
+            " run `almanac migrate`, or `almanac up` where it starts everything."
         )

@@ -20,7 +20,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON d
 
 def migrate(json: JsonFlag = False) -> None:
     """Bring the database that ALMANAC_DATABASE_URL names up to this version. Doing it twice changes nothing."""
-    before, after = asyncio.run(_migrate(command_settings()))
+    before, after = asyncio.run(brought_up(command_settings()))
     if json:
         show.print_json({"before": before, "after": after, "changed": before != after})
     else:
@@ -28,7 +28,7 @@ def migrate(json: JsonFlag = False) -> None:
         show.error_console().print(f"The database {was} at migration {after}.")
 
 
-async def _migrate(settings: Settings) -> tuple[str | None, str]:
+async def brought_up(settings: Settings) -> tuple[str | None, str]:
     """The migrations that the database was at, and is at. Several at once wait for one another."""
     if settings.database_url is None:
         raise SettingsError("ALMANAC_DATABASE_URL is not set; `almanac up` migrates the database that it starts.")
