@@ -133,14 +133,14 @@ def draw(report: dict[str, Any], path: Path) -> None:
     axis.plot(steps, _smooth(losses), color="#2f6f4f", linewidth=2, label="running mean")
     held_steps, held = zip(*report["held_out_losses"], strict=True)
     axis.plot(held_steps, held, color="#b5542f", marker="o", markersize=5, linewidth=1.6, label="held out")
-    best = report["best_step"]
-    axis.annotate(
-        f"perplexity {report['held_out']['perplexity_before']:.1f} → {report['held_out']['perplexity_after']:.1f}",
-        (best, report["held_out"]["loss_after"]), xytext=(0, 14), textcoords="offset points", ha="right",
-    )  # fmt: skip
+    held_out = report["held_out"]
+    axis.plot(report["best_step"], held_out["loss_after"], color="#b5542f", marker="o", markersize=11, fillstyle="none")
     axis.set_xlabel("step")
     axis.set_ylabel("loss, nats a token")
-    axis.set_title(f"{report['base']}, {report['method']}, {report['tokens']:,} tokens", loc="left", fontsize=11)
+    change = f"{held_out['perplexity_before']:.1f} → {held_out['perplexity_after']:.1f} (step {report['best_step']})"
+    axis.set_title(
+        f"{report['base']}, {report['tokens']:,} tokens: held-out perplexity {change}", loc="left", fontsize=11
+    )
     axis.margins(y=0.12)
     axis.grid(color="#e4e4e4", linewidth=0.8)
     axis.spines[["top", "right"]].set_visible(False)
