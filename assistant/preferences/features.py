@@ -19,8 +19,9 @@ from assistant.knowledge.lexical import plain_terms, term_id
 Floats = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.float32]
 
-SIMILARITY, LENGTH = "similarity", "log length"
-NAMES = (SIMILARITY, "tokens", "bm25", "pairs", "title overlap", LENGTH)
+SCORE, HELD, BEYOND, TITLE, LENGTH = "score", "words held", "heading beyond", "title overlap", "log length"
+NAMES = (SCORE, HELD, BEYOND, TITLE, LENGTH)
+PARTS = " > "  # stands between a title and headings that are written as one
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +56,31 @@ class Shown:
 
 
 def rows(asked: Asked, shown: Sequence[Shown]) -> Floats:
-    """One row for each passage, one column for each of ``NAMES``."""
+    """One row for each passage, one column for each of ``NAMES``:
+
+    score           the ranking's
+    words held      how many of the question's words stand in the text, as a share
+    heading beyond  how many words the nearest heading has that were not asked for, log(1 + n): it is about less
+    title overlap   how much of the question's weight stands in the title and the headings, 0..1
+    log length      of the text, log(1 + characters)
+    """
+    words = set(plain_terms(asked.text))
     whole = sum(asked.weights.values()) or 1.0
-    found = [
-        (
-            one.cosine,
-            one.tokens,
-            one.bm25 / whole,
-            one.pairs,
-            sum(asked.weights.get(term, 0.0) for term in _terms(one.title, one.headings)) / whole,
-            math.log1p(len(one.text)),
-        )
-        for one in shown
-    ]
+    found = []
+    for one in shown:
+        headings = one.headings or tuple(one.title.split(PARTS))
+        held = len(words & _words(one.text)) / max(len(words), 1)
+        titled = sum(asked.weights.get(term, 0.0) for term in _numbers((one.title, *one.headings)))
+        beyond = math.log1p(len(_words(headings[-1]) - words))
+        found.append((one.score, held, beyond, titled / whole, math.log1p(len(one.text))))
     return np.array(found, dtype=np.float64).reshape(len(found), len(NAMES))
 
 
+@lru_cache(maxsize=4_096)
+def _words(text: str) -> frozenset[str]:
+    return frozenset(plain_terms(text))
+
+
 @lru_cache(maxsize=8_192)
-def _terms(title: str, headings: tuple[str, ...]) -> tuple[int, ...]:
-    found = {term_id(term) for text in (title, *headings) for term in plain_terms(text)}
-    return tuple(sorted(found))  # sorted: sums stay the same
+def _numbers(texts: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(sorted({term_id(term) for text in texts for term in plain_terms(text)}))  # sorted: sums stay the same

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from assistant.errors import AlmanacError
 from assistant.preferences import lean
-from assistant.preferences.features import LENGTH, NAMES, Asked, Floats, Shown, rows
+from assistant.preferences.features import BEYOND, HELD, LENGTH, NAMES, SCORE, TITLE, Asked, Floats, Shown, rows
 from assistant.preferences.lean import Differences, Lean
 from assistant.preferences.memory import Memory, Rating
 from ml.week07_alignment import preference
@@ -33,11 +33,10 @@ PRIOR = 3.0  # as heavy as the first 12 votes
 VOTER_LIMIT = 8.0  # what the votes of one voter weigh together
 ROUNDS = 3  # of weighing the voters by how well they agree
 CAP = 3.0  # log-odds that all votes together may move a passage, either way
-SCORE = 10.0  # log-odds a unit of the ranking's score
-PER_LOG_ODDS = 1 / SCORE  # of the ranking's score, that a log-odds of what was learned moves
+PER_LOG_ODDS = 0.1  # of the ranking's score, that a log-odds of what was learned moves
 SUPPORT = "support of near votes"
-SCORED = "score"
-REST = ("title overlap", LENGTH, SUPPORT)  # what the ranking's score does not hold already
+WHOLE = (SCORE, HELD, BEYOND, LENGTH)
+REST = (TITLE, LENGTH, SUPPORT)  # what the ranking's score does not hold already, and ratings say alike everywhere
 
 
 class BadLearned(AlmanacError):
@@ -59,7 +58,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What was learned. ``memory`` gives the last of the models' features. ``embedder``: the name of the model whose
+    """What was learned. ``memory`` gives the last of ``rest``'s features. ``embedder``: the name of the model whose
     vectors and tokens it was learned with; with another's it means nothing."""
 
     whole: preference.PreferenceModel
@@ -70,7 +69,7 @@ class Learned:
 
     def scores(self, asked: Asked, shown: Sequence[Shown]) -> Floats:
         """Log-odds strength of each passage for a question, shape (passages,); only differences mean something."""
-        return self.whole.score(self._features(asked, shown)) + _leaning(self.lean, asked, shown)
+        return self.whole.score(_columns(rows(asked, shown), WHOLE)) + _leaning(self.lean, asked, shown)
 
     def moves(self, asked: Asked, shown: Sequence[Shown]) -> Floats:
         """What may be added to the ranking's scores, in log-odds within ``CAP`` of the median, shape (passages,); each
@@ -81,13 +80,10 @@ class Learned:
         """
         if not shown:
             return np.zeros(0)
-        features = self._features(asked, shown)
-        features[:, NAMES.index(LENGTH)] = 0.0
-        return preference.bounded(self.rest.score(_rest(features)) + _leaning(self.lean, asked, shown), CAP)
-
-    def _features(self, asked: Asked, shown: Sequence[Shown]) -> Floats:
         support = self.memory.support(asked.vector, [one.text for one in shown])
-        return np.column_stack([rows(asked, shown), support])
+        features = np.column_stack([rows(asked, shown), support])
+        features[:, NAMES.index(LENGTH)] = 0.0
+        return preference.bounded(self.rest.score(_columns(features, REST)) + _leaning(self.lean, asked, shown), CAP)
 
     def effects(self) -> dict[str, float]:
         """Feature -> log-odds a unit, of what may be added to the ranking."""
@@ -113,7 +109,7 @@ class Learned:
             if data["version"] != VERSION:
                 raise ValueError(f"it is of version {data['version']!r}, and {VERSION} is known")
             whole, rest = (preference.PreferenceModel.from_json(json.dumps(data[name])) for name in ("whole", "rest"))
-            if whole.names != (*NAMES, SUPPORT) or rest.names != REST:
+            if whole.names != WHOLE or rest.names != REST:
                 raise ValueError("it rests on other features than this version knows")
             return cls(whole, rest, Lean.of(data["lean"]), Memory.of(data["memory"]), str(data["embedder"]))
         except KeyError as error:
@@ -145,22 +141,33 @@ def learn(comparisons: Sequence[Comparison], embedder: str = "", prior: float = 
         np.column_stack([side, support])
         for side, support in zip((better, worse), _supports(memory, groups), strict=True)
     )
-    names = (*NAMES, SUPPORT)
-    lead = np.array([one.better.score - one.worse.score for one in comparisons])
-    slope = preference.fit(lead[:, None], np.zeros((len(lead), 1)), weights, names=(SCORED,), prior=prior)
-    lead = lead * slope.coefficients
     told = np.array([not one.passed for one in comparisons])
     told = told if weights[told].any() else np.ones_like(told)
-    whole = preference.fit(better[told], worse[told], weights[told], names=names, prior=prior)
-    rest = preference.fit(_rest(better), _rest(worse), weights, names=REST, prior=prior, offset=lead)
-    known = lead + rest.score(_rest(better)) - rest.score(_rest(worse))
+    whole = _fit(better[told], worse[told], weights[told], WHOLE, prior)
+    slope = _fit(better, worse, weights, (SCORE,), prior)
+    lead = _margin(slope, better, worse)
+    rest = _fit(better, worse, weights, REST, prior, lead)
+    known = lead + _margin(rest, better, worse)
     return Learned(whole, rest, _lean(comparisons, vectors, place, known, weights), memory, embedder)
 
 
-def _rest(features: Floats) -> Floats:
-    """The columns that ``rest`` is fitted on."""
-    rest: Floats = features[:, [(*NAMES, SUPPORT).index(name) for name in REST]]
-    return rest
+def _fit(
+    better: Floats, worse: Floats, weights: Floats, names: tuple[str, ...], prior: float, known: Floats | None = None
+) -> preference.PreferenceModel:
+    sides = _columns(better, names), _columns(worse, names)
+    return preference.fit(*sides, weights, names=names, prior=prior, offset=known)
+
+
+def _margin(model: preference.PreferenceModel, better: Floats, worse: Floats) -> Floats:
+    """Log-odds that better wins, shape (comparisons,)."""
+    return model.score(_columns(better, model.names)) - model.score(_columns(worse, model.names))
+
+
+def _columns(features: Floats, names: tuple[str, ...]) -> Floats:
+    """Those of ``names``, of columns in the order of ``NAMES`` with the memory's support behind them."""
+    known = (*NAMES, SUPPORT)
+    chosen: Floats = features[:, [known.index(name) for name in names]]
+    return chosen
 
 
 def _lean(
