@@ -23,10 +23,16 @@ Rules:
 - Be short and concrete. Keep commands, numbers, names and code exactly as they stand in the passage.
 - Answer in the language of the question, in Markdown, without headings."""
 
-# For a model too small for many rules. What it writes is given its citations afterwards, as far as passages hold it.
-SMALL = """\
-You answer questions from the passages below. Answer in one or two whole sentences that take up the words of the
-question. Take facts, numbers and names from the passages as they stand there. Stop after that."""
+# For a model too small for rules: it is shown how, twice. What it writes is given its citations afterwards, as far as
+# passages hold it (``assistant.answering.citations.attribute``).
+SMALL = "You answer questions from a text, in one whole sentence with the words of the text."
+SHOWN = (
+    ("Laptops are replaced every four years. The old one is sent to the office in Bern within ten days.",
+     "How often are laptops replaced?", "Laptops are replaced every four years."),
+    ("The kitchen on the third floor is cleaned on Mondays. Who finds it dirty writes to facilities@example.com.",
+     "Whom do I tell about a dirty kitchen?", "Who finds the kitchen dirty writes to facilities@example.com."),
+)  # fmt: skip
+SMALL_PASSAGES = 3
 
 AGENT = f"""\
 You are Almanac, an assistant for a company's engineers. You answer from the company's documents and from what its tools
@@ -80,11 +86,22 @@ PERSONA_CHARACTERS = 500
 LANGUAGE_NAMES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish"}
 
 
-def messages(brief: Brief, rules: str = SYSTEM) -> list[dict[str, str]]:
+def messages(brief: Brief) -> list[dict[str, str]]:
     """Chat messages in OpenAI's form. Names tell several people in one thread apart."""
-    result, question = _conversation(rules, brief)
+    result, question = _conversation(SYSTEM, brief)
     sources = "\n\n".join(passage(number, hit) for number, hit in enumerate(brief.passages, start=1))
     result.append({"role": "user", "content": f"Passages:\n\n{sources}\n\nQuestion: {question}"})
+    return result
+
+
+def small_messages(brief: Brief) -> list[dict[str, str]]:
+    """The same for a small model: the question as it stands alone, with the best few passages."""
+    result = [{"role": "system", "content": SMALL}]
+    texts = [f"{hit.title}: {hit.text[:PASSAGE_CHARACTERS]}" for hit in brief.passages[:SMALL_PASSAGES]]
+    for text, question, answer in (*SHOWN, ("\n\n".join(texts), brief.standalone or brief.question, "")):
+        result.append({"role": "user", "content": f"Text: {text}\n\nQuestion: {question}"})
+        if answer:
+            result.append({"role": "assistant", "content": answer})
     return result
 
 

@@ -15,7 +15,7 @@ import openai
 import structlog
 
 from assistant.answering.messages import Turn, Usage
-from assistant.answering.prompts import NO_ANSWER, SMALL, SYSTEM, form_messages, messages, rewriting_messages
+from assistant.answering.prompts import NO_ANSWER, form_messages, messages, rewriting_messages, small_messages
 from assistant.answering.rewriting import Rewritten
 from assistant.errors import ModelError
 from assistant.models import constrained, forms
@@ -69,7 +69,7 @@ class OpenAIModel:
         self._refused = forms.RefusedSchemas()
         self._room = None if settings.context is None else settings.context - settings.answer_tokens
         self._small = settings.llm == "local"
-        self._rules = SMALL if self._small else SYSTEM
+        self._asking = small_messages if self._small else messages
 
     @property
     def name(self) -> str:
@@ -115,7 +115,7 @@ class OpenAIModel:
 
     async def _written(self, brief: Brief) -> AsyncGenerator[Any, None]:
         """The answer's events, from as much as fits; from less where the endpoint finds that too long."""
-        asked = messages(fitted(brief, self._room, rules=self._rules), self._rules)
+        asked = self._asking(fitted(brief, self._room, asking=self._asking))
         try:
             async with aclosing(self._endpoint.stream({"messages": asked, **_drawn(brief)}, brief.purse)) as chunks:
                 async for chunk in chunks:
@@ -125,7 +125,7 @@ class OpenAIModel:
         else:
             return
         room = int(prompt_tokens(asked) * SHORTER)
-        asked = messages(fitted(brief, room, rules=self._rules), self._rules)
+        asked = self._asking(fitted(brief, room, asking=self._asking))
         async with aclosing(self._endpoint.stream({"messages": asked, **_drawn(brief)}, brief.purse)) as chunks:
             async for chunk in chunks:
                 yield chunk

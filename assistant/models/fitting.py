@@ -6,15 +6,17 @@ prompt, and is sent a shorter one (``assistant.models.client``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 from typing import Any
 
 from assistant.answering.messages import Turn
-from assistant.answering.prompts import SYSTEM, messages, passage
+from assistant.answering.prompts import messages, passage
 from assistant.knowledge.search import Hit
 from assistant.models.port import Brief
+
+Asking = Callable[[Brief], Sequence[Mapping[str, Any]]]
 
 CHARACTERS = 3.0  # of ASCII, in a token: English has 4 or more, code and tables around 3
 OTHERS = 1.5  # tokens of any other character
@@ -33,14 +35,14 @@ def prompt_tokens(conversation: Sequence[Mapping[str, Any]]) -> int:
     return sum(FRAME + tokens(str(message.get("content") or "")) for message in conversation)
 
 
-def fitted(brief: Brief, room: int | None, beside: str = "", rules: str = SYSTEM) -> Brief:
+def fitted(brief: Brief, room: int | None, beside: str = "", asking: Asking = messages) -> Brief:
     """The brief with what of its turns and passages ``room`` tokens hold, beside the rules, the question, and a text.
 
-    Passages stay in their order, so that their numbers do. ``room`` None: all of it.
+    Passages stay in their order, so that their numbers do. ``room`` None: all of it. ``asking`` makes the prompt.
     """
     if room is None:
         return brief
-    left = room - prompt_tokens(messages(replace(brief, passages=(), turns=()), rules)) - tokens(beside)
+    left = room - prompt_tokens(asking(replace(brief, passages=(), turns=()))) - tokens(beside)
     turns = _turns(brief.turns, int(left * TURNS))
     left -= sum(_turn(turn) for turn in turns)
     return replace(brief, turns=turns, passages=_passages(brief.passages, left))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from assistant.answering.messages import Turn
-from assistant.answering.prompts import SMALL, messages
+from assistant.answering.prompts import SMALL, SMALL_PASSAGES, messages, small_messages
 from assistant.database.finetuning import Version
 from assistant.errors import DatabaseUnavailable, ModelError
 from assistant.knowledge.search import Hit
@@ -87,24 +87,27 @@ TEXT = "A deployment is rolled back with `finder rollback`, within six hours. " 
 def test_a_prompt_has_as_many_passages_as_fit_and_keeps_their_numbers() -> None:
     brief = Brief("How do I roll back?", "How do I roll back?", [hit(number, TEXT) for number in range(1, 11)])
     assert fitted(brief, None) is brief
-    small = fitted(brief, 1_000, rules=SMALL)
+    small = fitted(brief, 1_600)
     assert 2 <= len(small.passages) < 10
-    assert prompt_tokens(messages(small, SMALL)) <= 1_000
+    assert prompt_tokens(messages(small)) <= 1_600
     assert [one.document_id for one in small.passages] == list(range(1, len(small.passages) + 1))
     assert small.passages[0].text == TEXT
     assert small.passages[-1].text.endswith(" …")
-    assert '<passage number="1"' in messages(small, SMALL)[-1]["content"]
+    assert '<passage number="1"' in messages(small)[-1]["content"]
+    tiny = fitted(brief, 900, asking=small_messages)
+    assert prompt_tokens(small_messages(tiny)) <= 900
+    assert small_messages(brief)[-1]["content"].count("Title") == SMALL_PASSAGES
 
 
 def test_what_was_said_before_has_its_part_and_the_newest_of_it() -> None:
     turn = Turn("What is a release?", "A release is what is deployed. " * 8, "u")
     turns = [replace(turn, question=f"Question {number}?") for number in range(9)]
     brief = Brief("And then?", "And then?", [hit(1, TEXT), hit(2, TEXT)], turns)
-    small = fitted(brief, 1_000, rules=SMALL)
-    assert 1 <= len(small.turns) <= 4
+    small = fitted(brief, 1_600)
+    assert 1 <= len(small.turns) <= 5
     assert small.turns[-1].question == "Question 8?"
     assert small.passages
-    assert prompt_tokens(messages(small, SMALL)) <= 1_000
+    assert prompt_tokens(messages(small)) <= 1_600
 
 
 def test_the_estimate_is_seldom_too_low() -> None:
