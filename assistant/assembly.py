@@ -25,6 +25,8 @@ from assistant.models.extractive import ExtractiveModel
 from assistant.models.port import Model
 from assistant.models.redacted import RedactedModel
 from assistant.models.registry import Registry
+from assistant.preferences import reward
+from assistant.preferences.best_of import BestOf
 from assistant.settings import Settings
 from assistant.spending.budget import Budget
 from assistant.telemetry import Metrics
@@ -64,7 +66,9 @@ def aids_of(
     )  # fmt: skip
     caches = writes and settings.cache_hours > 0
     cache = AnswerCache(sessions, embedder, settings, metrics, model=model.name, passages=PASSAGES) if caches else None
-    return Aids(Budget(sessions, settings, metrics), tooling, Limits(settings), guards, support, cache)
+    several = writes and settings.best_of > 1
+    best_of = BestOf(settings.best_of, reward.load(settings.reward)) if several else None
+    return Aids(Budget(sessions, settings, metrics), tooling, Limits(settings), guards, support, cache, best_of)
 
 
 def _counted(guards: Guards, metrics: Metrics) -> Screen:

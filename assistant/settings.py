@@ -124,6 +124,8 @@ class Settings(BaseSettings):
     preferences: Literal["promote", "canary", "wait", "off"] = "promote"  # what becomes of what votes teach
     preferences_share: Annotated[float, Field(gt=0, le=0.5)] = 0.1  # of the conversations that try a canary
     learn_hours: Annotated[float, Field(ge=0, le=24 * 365)] = 24.0  # between two looks at the votes; 0: on command
+    best_of: Annotated[int, Field(ge=1, le=8)] = 1  # answers that a model writes, of which the best is shown
+    reward: Path | None = None  # the JSON file that says which is; default: what stands before anybody has voted
     votes_half_life_days: Annotated[float, Field(ge=1, le=36_500)] = 180.0
     embedding_threads: int | None = Field(default=None, ge=1, le=256)
 

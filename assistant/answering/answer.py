@@ -62,7 +62,7 @@ class Answering:
         self._timeout = timeout
         self._aids = aids
         self._checker = Checker(searcher.sessions, aids.guards, aids.support)
-        self._writer = Writer(model, self._checker)
+        self._writer = Writer(model, self._checker, aids.best_of)
 
     async def warm(self) -> None:
         """Load what the first question would wait for."""

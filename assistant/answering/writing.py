@@ -17,6 +17,7 @@ from assistant.answering.work import Work, brief_of
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.search import Hit
 from assistant.models.port import Model, Written
+from assistant.preferences.best_of import BestOf
 from assistant.strings import say
 
 PASSAGES = 10  # given to the model
@@ -25,9 +26,10 @@ PASSAGES = 10  # given to the model
 class Writer:
     """Lets the model write."""
 
-    def __init__(self, model: Model, checker: Checker) -> None:
+    def __init__(self, model: Model, checker: Checker, best_of: BestOf | None = None) -> None:
         self._model = model
         self._checker = checker
+        self._best_of = best_of
         self._forms = FormWriter(model, checker)
 
     async def write(self, work: Work, audience: Audience) -> AsyncGenerator[Progress | Delta | Answer, None]:
@@ -47,7 +49,9 @@ class Writer:
         settling = self._checker.settling(work, hits)
         started = time.perf_counter()
         model = work.model or self._model
-        async with aclosing(model.write(brief_of(work, hits))) as stream:
+        brief = brief_of(work, hits)
+        writing = model.write(brief) if self._best_of is None else self._best_of.write(model, brief)
+        async with aclosing(writing) as stream:
             async for piece in stream:
                 if isinstance(piece, Written):
                     if tail := settling.feed(numbering.finish()) + settling.finish():

@@ -48,6 +48,7 @@ class Brief:
     persona: str = ""  # how the channel wants to be spoken to
     language: str | None = None  # to answer in; None: the question's own
     purse: Purse | None = None  # pays for the requests; None: nobody counts
+    variant: int = 0  # which of several answers to the same: 0 is the likeliest, each other one is drawn, by this seed
 
 
 @dataclass(frozen=True, slots=True)
