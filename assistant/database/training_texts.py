@@ -17,7 +17,7 @@ from assistant.database.evaluations import PLATFORM
 from assistant.database.tables import Answer, Chunk, Document, Source, Vote
 from assistant.database.tables_finetuning import TrainingOptOut
 
-_BATCH = 500  # documents
+_BATCH = 200  # documents
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ class Upvoted:
     cited: tuple[Cited, ...]
 
 
-async def documents(session: AsyncSession) -> AsyncIterator[Readable]:
-    """Every document, in an order that does not depend on when it was read; in batches, whatever there is of them."""
+async def documents(session: AsyncSession) -> AsyncIterator[list[Readable]]:
+    """Every document, in batches, and in an order that does not depend on when they were read."""
     order = select(Document.id).join(Source).order_by(Source.kind, Source.location, Document.external_id)
     ids = list((await session.execute(order)).scalars())
     for start in range(0, len(ids), _BATCH):
@@ -85,13 +85,14 @@ async def documents(session: AsyncSession) -> AsyncIterator[Readable]:
         )  # fmt: skip
         found = await session.execute(select(Document.id, *columns).join(Source).where(Document.id.in_(some)))
         rows = {row[0]: row for row in found}
-        for number in some:
-            if number in rows:  # else it went while we read
-                row = rows[number]
-                yield Readable(
-                    row.external_id, row.title, row.url, row.name, row.kind, row.day, tuple(row.readers), row.details,
-                    tuple(parts.get(number, ())),
-                )  # fmt: skip
+        yield [
+            Readable(
+                row.external_id, row.title, row.url, row.name, row.kind, row.day, tuple(row.readers), row.details,
+                tuple(parts.get(number, ())),
+            )
+            for number in some
+            if (row := rows.get(number)) is not None  # else it went while we read
+        ]  # fmt: skip
 
 
 async def upvoted(session: AsyncSession) -> list[Upvoted]:

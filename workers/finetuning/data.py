@@ -8,12 +8,13 @@ on passages that are still there and for all. Secrets and personal data are repl
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,10 +71,11 @@ async def collect(
     found = Collected(chosen, tuple(sorted(readers)))
     async with sessions() as session:
         answers = await training_texts.upvoted(session) if chosen != "documents" else []
-        shelf = [each async for each in training_texts.documents(session)] if chosen != "answers" else []
-    _documents(found, shelf, held_out, max_tokens)
-    _answers(found, answers, held_out)
-    _both_parts(found)
+        shelf = _Shelf(found)
+        if chosen != "answers":
+            async for some in training_texts.documents(session):
+                await asyncio.to_thread(shelf.take, some)  # the event loop keeps the run's lease
+    await asyncio.to_thread(_rows, found, shelf.usable, answers, held_out, max_tokens)
     return found
 
 
@@ -133,20 +135,42 @@ def is_held_out(name: str, share: float) -> bool:
     return value < share * 2**64
 
 
-def _documents(found: Collected, shelf: Sequence[Readable], held_out: float, max_tokens: int | None) -> None:
-    seen = Seen()
-    usable = []
-    for document in shelf:
-        reason = _why_not(document, found.readers)
-        text = "" if reason else text_of(document)
-        if not reason and len(text) < SHORTEST:
-            reason = f"documents shorter than {SHORTEST} characters"
-        if not reason and (again := seen.is_new(text)):
-            reason = f"documents that repeat another ({again})"
-        if reason:
-            found.left_out[reason] += 1
-        else:
-            usable.append((document, text))
+class _Shelf:
+    """The documents that may be used, each text once: (document without its parts, text)."""
+
+    def __init__(self, found: Collected) -> None:
+        self._found, self._seen = found, Seen()
+        self.usable: list[tuple[Readable, str]] = []
+
+    def take(self, documents: Sequence[Readable]) -> None:
+        for document in documents:
+            reason = _why_not(document, self._found.readers)
+            text = "" if reason else text_of(document)
+            if not reason and len(text) < SHORTEST:
+                reason = f"documents shorter than {SHORTEST} characters"
+            if not reason and (again := self._seen.is_new(text)):
+                reason = f"documents that repeat another ({again})"
+            if reason:
+                self._found.left_out[reason] += 1
+            else:
+                self.usable.append((replace(document, parts=()), text))
+
+
+def _rows(
+    found: Collected,
+    usable: Sequence[tuple[Readable, str]],
+    answers: Sequence[Upvoted],
+    held_out: float,
+    max_tokens: int | None,
+) -> None:
+    _documents(found, usable, held_out, max_tokens)
+    _answers(found, answers, held_out)
+    _both_parts(found)
+
+
+def _documents(
+    found: Collected, usable: Sequence[tuple[Readable, str]], held_out: float, max_tokens: int | None
+) -> None:
     for document, text in _within(found, usable, max_tokens):
         clean = _without_secrets(found, text)[0]
         row = {"id": f"{document.kind}:{document.external_id}", "kind": "document", "text": clean}
