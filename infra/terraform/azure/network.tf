@@ -61,6 +61,7 @@ locals {
   entries = {
     database = [
       { name = "postgres", port = "5432", from = azurerm_subnet.nodes.address_prefixes },
+      { name = "standby", port = "5432-6432", from = azurerm_subnet.database.address_prefixes },
     ]
     endpoints = [
       { name = "tls", port = "443", from = azurerm_subnet.nodes.address_prefixes },
