@@ -122,9 +122,12 @@ def with_moves(learned: Learned | None) -> Order:
     return lambda replay: replay.scores + PER_LOG_ODDS * learned.moves(replay.asked, list(replay.shown.values()))
 
 
-def judged(evidence: Evidence, in_force: Order = base, since: datetime | None = None) -> Verdict:
+def judged(
+    evidence: Evidence, in_force: Order = base, since: datetime | None = None, learned: Learned | None = None
+) -> Verdict:
     """Put what can be learned from the evidence to the test against the order ``in_force``, on votes cast after
-    ``since``: those that what is in force was not learned from."""
+    ``since``: those that what is in force was not learned from. ``learned``: what all of the evidence taught; it must at
+    least not turn against the votes that it was learned from."""
     fresh = [
         number
         for number in evidence.counted
@@ -146,6 +149,11 @@ def judged(evidence: Evidence, in_force: Order = base, since: datetime | None = 
     if newest is not None and newest.high < 0:
         values = {"gain": f"{newest.mean:+.3f}", "low": f"{newest.low:+.3f}", "high": f"{newest.high:+.3f}"}
         return Verdict("worse_lately", values, held_out, newest)
+    if learned is not None:
+        order = with_moves(learned)
+        own = compare(evidence, fresh, in_force, lambda question: order, clusters(evidence))
+        if own.mean <= 0:
+            return Verdict("against_its_votes", {"gain": f"{own.mean:+.3f}"}, held_out, newest)
     return Verdict(None, values, held_out, newest)
 
 

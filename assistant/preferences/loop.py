@@ -166,7 +166,7 @@ def _learned(evidence: Evidence, order: Order, since: datetime | None) -> tuple[
     with threadpool_limits(1):  # the matrices are small: several threads would wait for each other longer than work
         learned = evidence.learn(evidence.counted)
         assert learned is not None
-        return judged(evidence, order, since), learned
+        return judged(evidence, order, since, learned), learned
 
 
 def _simulated(evidence: Evidence, settings: Settings) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class Policies:
         self._unreadable: set[int] = set()
         self._read_at = float("-inf")
         self._refreshing: asyncio.Task[None] | None = None
+        self._one_at_a_time = asyncio.Lock()  # what was read first must not be kept last
 
     def chosen(self, lot: str | None, embedding: str) -> Choice:
         """For a conversation of this name, and questions embedded by this model: what was learned with another's
@@ -84,6 +85,10 @@ class Policies:
 
     async def refresh(self) -> None:
         """Read what is in force now; keeps what there is while the database is away."""
+        async with self._one_at_a_time:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         self._read_at = time.monotonic()
         try:
             async with self._sessions() as session:

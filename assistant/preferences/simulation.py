@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from assistant.knowledge.ranking import PER_LOG_ODDS
 from assistant.preferences.gate import Evidence, base, judged, with_moves
-from assistant.preferences.model import SCORE
 from assistant.preferences.pairs import Opinion, Place, fading, pairs_of, propensity
 from assistant.preferences.replay import Replay
 
@@ -64,7 +64,7 @@ def _worth(replay: Replay) -> Floats:
         len(words & set(f"{one.title} {' '.join(one.headings)}".casefold().split())) for one in replay.shown.values()
     ], dtype=np.float64)  # fmt: skip
     spread = titles.std() or 1.0
-    worth: Floats = SCORE * (scores - scores.mean()) + HIDDEN * (titles - titles.mean()) / spread
+    worth: Floats = (scores - scores.mean()) / PER_LOG_ODDS + HIDDEN * (titles - titles.mean()) / spread
     return worth
 
 

@@ -111,6 +111,18 @@ def test_what_is_in_force_must_be_beaten_on_votes_that_it_has_not_seen() -> None
     assert judged(found, with_moves(learned), since).refusal in ("few_votes", "few_questions")
 
 
+def test_what_turns_against_its_own_votes_does_not_pass() -> None:
+    """Held-out questions cannot show what was remembered of the questions themselves."""
+    found = evidence(["ann", "ben", "cleo"])
+
+    class Perverse:
+        def moves(self, asked: Asked, shown: Sequence[Shown]) -> Any:
+            return np.array([-3.0 if one.title != "Notes" else 0.0 for one in shown])
+
+    assert judged(found, learned=found.learn(found.counted)).passed
+    assert judged(found, learned=Perverse()).refusal == "against_its_votes"  # type: ignore[arg-type]
+
+
 def test_questions_in_other_words_are_judged_together() -> None:
     found = evidence(["ann", "ben", "cleo"])
     first = found.replays[0]

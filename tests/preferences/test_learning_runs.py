@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -29,13 +28,7 @@ from workers.preferences.learning import ask_where_due, learn
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-async def town(sessions: Sessions, database_url: str) -> AsyncIterator[Town]:
-    town = Town(sessions, database_url)
-    await town.open()
-    await town.votes()
-    yield town
-    await town.close()
+TEMPLATE = "voted_template"
 
 
 @dataclass(frozen=True)

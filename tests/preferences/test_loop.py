@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
@@ -20,13 +19,7 @@ from assistant.preferences.policy import drawn
 from tests.core.parts import Page, document_ids, shelve
 from tests.preferences.town import PEOPLE, THINGS, Town, asks, guide
 
-
-@pytest.fixture
-async def town(sessions: Sessions, database_url: str) -> AsyncIterator[Town]:
-    town = Town(sessions, database_url)
-    await town.open()
-    yield town
-    await town.close()
+TEMPLATE = "shelved_template"
 
 
 async def test_votes_change_the_order_and_rollback_changes_it_back(town: Town, sessions: Sessions) -> None:
@@ -163,7 +156,6 @@ async def test_votes_count_only_over_what_their_readers_may_read(town: Town, ses
 
 async def test_a_canary_orders_its_share_of_the_conversations(sessions: Sessions, database_url: str) -> None:
     town = Town(sessions, database_url, preferences="canary", preferences_share=0.3)
-    await town.open()
     await town.votes()
     version = await town.learn()
     assert version is not None
