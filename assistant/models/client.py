@@ -30,6 +30,7 @@ log = structlog.get_logger()
 
 REWRITE_TOKENS = 120
 TEMPERATURE = 0.8  # of the answers that are not the likeliest one
+SMALL_TOKENS = 96  # of a small model's answer
 LEAST_REPEATED = 12  # characters of a sentence
 _SENTENCE_END = re.compile(r"[.!?:](?=\s|$)|\n")
 SHORTER = 0.6  # a prompt that the endpoint found too long is made so much shorter
@@ -70,6 +71,8 @@ class OpenAIModel:
         self._room = None if settings.context is None else settings.context - settings.answer_tokens
         self._small = settings.llm == "local"
         self._asking = small_messages if self._small else messages
+        # A small model knows no end: what comes after its first line is a question of its own, or the same once more.
+        self._ending: dict[str, Any] = {"max_tokens": SMALL_TOKENS, "stop": ["\n"]} if self._small else {}
 
     @property
     def name(self) -> str:
@@ -117,7 +120,7 @@ class OpenAIModel:
         """The answer's events, from as much as fits; from less where the endpoint finds that too long."""
         asked = self._asking(fitted(brief, self._room, asking=self._asking))
         try:
-            async with aclosing(self._endpoint.stream({"messages": asked, **_drawn(brief)}, brief.purse)) as chunks:
+            async with aclosing(self._endpoint.stream(self._body(asked, brief), brief.purse)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except PromptTooLong:
@@ -126,9 +129,12 @@ class OpenAIModel:
             return
         room = int(prompt_tokens(asked) * SHORTER)
         asked = self._asking(fitted(brief, room, asking=self._asking))
-        async with aclosing(self._endpoint.stream({"messages": asked, **_drawn(brief)}, brief.purse)) as chunks:
+        async with aclosing(self._endpoint.stream(self._body(asked, brief), brief.purse)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    def _body(self, asked: Sequence[Mapping[str, Any]], brief: Brief) -> dict[str, Any]:
+        return {"messages": asked, **self._ending, **_drawn(brief)}
 
     async def fill(self, brief: Brief, schema: Mapping[str, Any], again: Again | None = None) -> Written:
         """JSON with a value of this schema; the endpoint lets nothing else be written, where it knows how."""

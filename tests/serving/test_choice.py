@@ -160,14 +160,14 @@ def test_a_small_model_ends_where_it_repeats_itself() -> None:
 
 async def test_and_so_the_answer_does() -> None:
     async with served() as double:
-        double.behaviours.append(says("Logs are kept for 14 days.\n\n" * 6))
+        double.behaviours.append(says("Logs are kept for 14 days. " * 6))
         model = OpenAIModel(double.settings(llm="local"))
         pieces = [piece async for piece in model.write(Brief("How?", "How?", [hit(1, TEXT)]))]
         await model.close()
     assert isinstance(pieces[-1], Written)
     assert pieces[-1].text == "Logs are kept for 14 days."
     assert double.requests[0]["messages"][0]["content"] == SMALL
-    assert double.requests[0]["max_tokens"] == 320
+    assert (double.requests[0]["max_tokens"], double.requests[0]["stop"]) == (96, ["\n"])
 
 
 def test_the_settings_of_the_local_model() -> None:
