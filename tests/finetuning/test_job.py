@@ -154,22 +154,23 @@ async def test_dpo_from_votes_is_measured_against_what_is_in_force(services: Ser
     async with services.sessions() as session:
         chunk = (await session.execute(select(Chunk.id).limit(1))).scalar_one()
     async with services.sessions.begin() as session:
-        for n in range(60):
+        for n in range(40):
             for value, text in ((1, f"Please restart the queue {n}. [1]"), (-1, f"No! {n}")):
                 await vote(session, f"What now, number {n}?", text, value, chunk)
         await vote(session, "Where?", "Here. [1]", 1, chunk, person="web:shy")
         await finetuning.opt_out(session, "web:shy", True)
-    run_id = await begin(services, kind="dpo", then="promote", hyper={"learning_rate": 5e-3, "rank": 4, "warmup": 1})
+    hyper = {"learning_rate": 5e-3, "rank": 4, "warmup": 1, "max_length": 4_096}  # a token of this model is a byte
+    run_id = await begin(services, kind="dpo", then="promote", hyper=hyper)
     await execute(services, run_id)
     run = await found(services, run_id)
-    assert run.state == "succeeded", run
+    assert run.state == "succeeded", run.error
     assert run.result is not None
     assert (run.result["version"], run.result["verdict"]) == ("tiny-dpo-0001", "gain"), run.result
     assert run.result["state"] == "promoted"
     (preference,) = [row for row in run.result["measures"] if row["name"] == "preference"]
     assert (preference["before"], preference["gain"]) == (0.5, True)
     version = await Registry(services.sessions, services.settings.adapters_url).get("tiny-dpo-0001")
-    assert version.report["data"]["pairs"] + version.report["data"]["held_out_pairs"] == 60
+    assert version.report["data"]["pairs"] + version.report["data"]["held_out_pairs"] == 40
     assert "loss.png" in version.files
 
 

@@ -30,7 +30,7 @@ from workers.language_model import LanguageModel, load
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 DEFAULTS: dict[str, Any] = {
-    "beta": 0.1, "learning_rate": 5e-5, "epochs": 1, "batch": 4, "accumulate": 2, "max_length": 512, "rank": 16,
+    "beta": 0.1, "learning_rate": 5e-5, "epochs": 1, "batch": 2, "accumulate": 4, "max_length": 1024, "rank": 16,
     "save_every": 10, "seed": 0, "warmup": 5,
 }  # fmt: skip
 

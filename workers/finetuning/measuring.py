@@ -172,11 +172,12 @@ def answer(model: Any, tokenizer: Any, messages: Sequence[Mapping[str, str]], mo
 
 def measure(arms: Arms, wanted: Mapping[str, Any], tell: Tell = lambda stage, done, total: None) -> dict[str, Any]:
     """``wanted``: ``texts`` [{id, text}], ``questions`` [{id, messages}], ``pairs`` [{id, messages, chosen, rejected}];
-    ``windows`` of each text; ``max_tokens`` of an answer. Returns what each arm did, by arm."""
+    ``windows`` of each text; ``max_tokens`` of an answer, ``pair_tokens`` of a pair. Returns what each arm did, by arm."""
     questions, texts = general()
     texts_of_no_domain = [{"id": f"general-{place}", "text": text} for place, text in enumerate(texts)]
     tokenizer, found = arms.tokenizer, {}
-    pairs = tokenized(wanted.get("pairs", ()), tokenizer, 2 * WINDOW)
+    most = wanted.get("pair_tokens", 2 * WINDOW)
+    pairs = tokenized(wanted.get("pairs", ()), tokenizer, most)
     for place, arm in enumerate(ARMS):
         with arms.turn(arm) as model:
             found[arm] = {

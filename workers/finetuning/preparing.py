@@ -142,4 +142,6 @@ def write_measure(wanted: Wanted, folder: Path) -> None:
     held_out = pairs.read_pairs(folder / "held_out_pairs.jsonl") if wanted.kind == "dpo" else []
     before = None if about["before"] is None else Path(about["before"])
     document = material.wanted(Path(about["model"]), before, folder / "adapter", rows, held_out)
+    if "max_length" in wanted.hyper:
+        document["pair_tokens"] = wanted.hyper["max_length"]  # as in training
     write_json(folder / "measure.json", document)
