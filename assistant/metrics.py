@@ -47,6 +47,10 @@ class Metrics:
         )
         self.cache_lookups = self._counter("cache_lookups", "Questions looked up in the cache of answers.", "result")
         self.votes = self._counter("votes", "Votes by value.", "platform", "value")
+        self.preferences = self._gauge(
+            "preferences_share", "Conversations ordered by what votes taught, by state: promoted or canary.", "state"
+        )
+        self.preferences_version = self._gauge("preferences_version", "The version of each; 0: none.", "state")
 
     def _models(self) -> None:
         self.model_calls = self._counter("model_calls", "Requests to models.", "model", "purpose", "outcome")

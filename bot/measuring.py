@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from assistant.database import inbox, sources, spending, status, waiting
+from assistant.database import inbox, preferences, sources, spending, status, waiting
 from assistant.database.spending import Amount, Window
 from assistant.metrics import Metrics
 from assistant.services import Services
@@ -49,7 +49,17 @@ async def _measure(session: AsyncSession, metrics: Metrics, budget: Budget) -> N
     approvals = await waiting.approvals(session)
     for state in STATES:
         metrics.approvals.labels(state).set(approvals.get(state, 0))
+    await _preferences(session, metrics)
     await _spending(session, metrics, budget)
+
+
+async def _preferences(session: AsyncSession, metrics: Metrics) -> None:
+    now = {one.state: one for one in await preferences.in_force(session)}
+    tried = now["canary"].share or 0.0 if "canary" in now else 0.0
+    shares = {"canary": tried, "promoted": 1 - tried if "promoted" in now else 0.0}
+    for state, share in shares.items():
+        metrics.preferences.labels(state).set(share)
+        metrics.preferences_version.labels(state).set(now[state].id if state in now else 0)
 
 
 async def _spending(session: AsyncSession, metrics: Metrics, budget: Budget) -> None:

@@ -126,8 +126,8 @@ def judged(
     evidence: Evidence, in_force: Order = base, since: datetime | None = None, learned: Learned | None = None
 ) -> Verdict:
     """Put what can be learned from the evidence to the test against the order ``in_force``, on votes cast after
-    ``since``: those that what is in force was not learned from. ``learned``: what all of the evidence taught; it must at
-    least not turn against the votes that it was learned from."""
+    ``since``: those that what is in force was not learned from. ``learned``: what all of the evidence taught; it must
+    at least not turn against the votes that it was learned from."""
     fresh = [
         number
         for number in evidence.counted
