@@ -190,3 +190,32 @@ async def test_migration_bot_and_worker_start_as_composed_and_stop_when_told(
     with started("worker", worker, tmp_path):
         pass
     assert called(COMPOSE["services"]["worker"]["healthcheck"]["test"][1:], worker, tmp_path).returncode == 1
+
+
+ONLY = """
+import importlib, sys
+from importlib.metadata import packages_distributions
+allowed, modules = set(sys.argv[1].split()), sys.argv[2:]
+plain = lambda name: name.lower().replace("_", "-").replace(".", "-")
+owners = {top: {plain(name) for name in found} for top, found in packages_distributions().items()}
+
+class Refuses:
+    def find_spec(self, name, path=None, target=None):
+        found = owners.get(name.partition(".")[0], set()) - {"almanac"}
+        if found and not found & allowed:
+            raise ModuleNotFoundError(f"No module named {name!r} in this image", name=name)
+
+sys.meta_path.insert(0, Refuses())
+for module in modules:
+    importlib.import_module(module)
+"""
+
+
+@pytest.mark.parametrize("target", LISTS)
+def test_programs_start_with_nothing_but_what_their_image_installs(target: str) -> None:
+    allowed = " ".join(sorted(line.partition("==")[0].lower().replace("_", "-") for line in LISTS[target]))
+    modules = [name for name in BUILD["ENTRIES"][target] if not name.endswith(("*", ".child", "env"))]
+    more = ["workers.jobs", "workers.finetuning.process"] if target == "worker" else []
+    command = [sys.executable, "-c", ONLY, allowed, *modules, *more]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
+    assert said.returncode == 0, said.stderr[-1500:]
