@@ -14,6 +14,7 @@ from rich.text import Text
 from assistant.database import evaluations
 from assistant.settings import Settings
 from bot import console as show
+from bot import state
 from bot.backend import command_settings, open_sessions
 from bot.evaluating_answers import AnswersWanted, measure_answers
 from bot.evaluating_runs import (
@@ -30,6 +31,7 @@ from bot.evaluating_runs import (
 from bot.evaluating_safety import PARTS, SafetyWanted, measure_safety
 from bot.evaluating_show import show_runs
 from bot.evaluating_tools import ToolsWanted, measure_tools
+from bot.local_model import local_model
 
 app = typer.Typer(rich_markup_mode="rich")
 
@@ -68,10 +70,16 @@ def answers(
     finish([asyncio.run(stoppable(_answers(settings, wanted, ends)))], ends)
 
 
+async def _measured(settings: Settings, database: str, wanted: AnswersWanted, err: Console) -> Any:
+    """With the local model running, where the settings want it."""
+    async with local_model(settings, database, state.find(settings.home)) as answering:
+        return await measure_answers(answering, database, wanted, err)
+
+
 async def _answers(settings: Settings, wanted: AnswersWanted, ends: Ends) -> dict[str, Any]:
     err = show.error_console()
     async with open_sessions(settings) as (sessions, database):
-        return await keep(sessions, await measure_answers(settings, database, wanted, err), ends)
+        return await keep(sessions, await _measured(settings, database, wanted, err), ends)
 
 
 @app.command(
@@ -168,7 +176,7 @@ async def _all(settings: Settings, judge: bool, ends: Ends) -> list[dict[str, An
     err = show.error_console()
     async with open_sessions(settings) as (sessions, database):
         return [
-            await keep(sessions, await measure_answers(settings, database, AnswersWanted(judge=judge), err), ends),
+            await keep(sessions, await _measured(settings, database, AnswersWanted(judge=judge), err), ends),
             await keep(sessions, await measure_safety(settings, database, SafetyWanted(), err), ends),
             await keep(sessions, await measure_tools(settings, ToolsWanted(), err), ends),
         ]
