@@ -1,10 +1,7 @@
 """Whether votes make answers' passages better: learn from one folder, measure on another.
 
-Each folder is a judged collection (``collection``) with ``pairs.jsonl`` beside it: {question, chosen, rejected} a line,
-and ``voter`` where it is known. ``feedback.jsonl`` holds {question, passage, rating: [...]}: of two passages that one
-question's people rated, the better rated one is preferred. Without a voter's name, what was said about one question is
-one voter's. The judgements of the folder that teaches are votes, too, as an up-vote under an answer is one: the passage
-that was chosen against the first ``PASSED`` others that the ranking shows for that question.
+Folders are as ``votes`` reads them. The judgements of the one that teaches are votes, too, as an up-vote under an
+answer is one: the passage that was chosen against the first ``PASSED`` others that the ranking shows for the question.
 
     pairwise   of a held-out pair, does the preferred passage score higher? By the cosine alone, and learned
     ndcg@10    the test questions' ranking as ``assistant.knowledge.ranking`` makes it in memory, all stages up to
@@ -13,19 +10,17 @@ that was chosen against the first ``PASSED`` others that the ranking shows for t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from assistant.evaluation.collection import BadCollection, Collection, read_collection
-from assistant.evaluation.lines import objects
+from assistant.evaluation.collection import BadCollection
 from assistant.evaluation.measures import Interval, intervals, per_query
-from assistant.evaluation.passages import Encoded, Passage, Passages, passages_of
+from assistant.evaluation.passages import Encoded, Passages, passages_of
+from assistant.evaluation.votes import Part, Vote
 from assistant.knowledge.embedder_port import Question
 from assistant.preferences.features import Asked, Shown
 from assistant.preferences.memory import content_key
@@ -34,43 +29,7 @@ from assistant.preferences.model import PER_LOG_ODDS, Comparison, Learned, learn
 Floats = npt.NDArray[np.float64]
 Done = Callable[[int], None]
 
-RATINGS = {"excellent": 3.0, "acceptable": 2.0, "could be improved": 1.0, "bad": 0.0}
 PASSED = 4  # of the passages shown that were not chosen
-
-
-@dataclass(frozen=True, slots=True)
-class Vote:
-    """``question`` prefers ``better`` to ``worse``."""
-
-    question: str
-    better: Passage
-    worse: Passage
-    voter: str
-    weight: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One folder. ``pairs``: of pairs.jsonl; ``rated``: those that follow from feedback.jsonl."""
-
-    collection: Collection
-    passages: Mapping[str, Passage]  # by id
-    pairs: Sequence[Vote]
-    rated: Sequence[Vote]
-
-    @property
-    def votes(self) -> list[Vote]:
-        """All of them; a pair that the ratings say, too, once."""
-        known = {(vote.question, vote.better.key, vote.worse.key) for vote in self.rated}
-        more = [vote for vote in self.pairs if (vote.question, vote.better.key, vote.worse.key) not in known]
-        return [*self.rated, *more]
-
-    @property
-    def texts(self) -> list[Passage]:
-        """The corpus, passage by passage, and what is voted on beside it."""
-        known = {passage.key for passage in self.passages.values()}
-        voted = {side.key: side for vote in (*self.pairs, *self.rated) for side in (vote.better, vote.worse)}
-        return [*self.passages.values(), *(side for key, side in voted.items() if key not in known)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,48 +60,6 @@ class Result:
             "learned_from": {"votes": self.votes, "judged_questions": self.judged},
             "effects": {name: round(value, 4) for name, value in self.effects.items()},
         }  # fmt: skip
-
-
-def read_part(folder: Path) -> Part:
-    """Read and check everything; raises ``BadCollection``."""
-    collection = read_collection(folder)
-    passages = {
-        str(row["id"]): Passage(str(row.get("title") or ""), str(row.get("text") or ""))
-        for row in _rows(folder / "corpus.jsonl")
-    }
-    titles = {passage.key: passage.title for passage in passages.values()}
-    pairs = [_pair(row, titles) for row in _rows(folder / "pairs.jsonl")]
-    rated = list(_rated(_rows(folder / "feedback.jsonl"), titles)) if (folder / "feedback.jsonl").exists() else []
-    if not pairs:
-        raise BadCollection(f"{folder / 'pairs.jsonl'} holds no pair.")
-    return Part(collection, passages, pairs, rated)
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    return (row for _, row in objects(path, BadCollection))
-
-
-def _pair(row: Mapping[str, Any], titles: Mapping[str, str]) -> Vote:
-    try:
-        question, *texts = (str(row[name]) for name in ("question", "chosen", "rejected"))
-    except KeyError as error:
-        raise BadCollection(f"A pair has no {error.args[0]}.") from None
-    better, worse = (Passage(titles.get(content_key(text), ""), text) for text in texts)
-    return Vote(question, better, worse, str(row.get("voter") or question))
-
-
-def _rated(rows: Iterator[Mapping[str, Any]], titles: Mapping[str, str]) -> Iterator[Vote]:
-    """Every two passages of a question that differ in their mean rating; a difference of one step weighs a half."""
-    rated: dict[str, dict[str, float]] = {}
-    for row in rows:
-        steps = [RATINGS[name] for rating in row.get("rating") or [] if (name := str(rating).casefold()) in RATINGS]
-        if steps and row.get("question") and row.get("passage"):
-            rated.setdefault(str(row["question"]), {})[str(row["passage"])] = sum(steps) / len(steps)
-    for question, found in rated.items():
-        for (one, high), (other, low) in combinations(sorted(found.items(), key=lambda item: -item[1]), 2):
-            if high > low:
-                better, worse = (Passage(titles.get(content_key(text), ""), text) for text in (one, other))
-                yield Vote(question, better, worse, question, min((high - low) / 2, 1.0))
 
 
 class World:
@@ -223,6 +140,19 @@ def taught(train: Part, held: set[str]) -> tuple[list[Vote], list[str]]:
     return votes, queries
 
 
+def steps(train: Part, test: Part) -> int:
+    """How many texts ``evaluate`` embeds and ranks; so often it tells of one more."""
+    held = _held(test)
+    votes, queries = taught(train, held)
+    passages = {f"{one.title}\n{one.text}" for part in (train, test) for one in part.texts}
+    asked = {*(vote.question for vote in votes), *(train.collection.queries[query] for query in queries), *held}
+    return len(passages) + len(asked) + len(queries) + len(test.collection.queries)
+
+
+def _held(test: Part) -> set[str]:
+    return {vote.question for vote in test.pairs} | set(test.collection.queries.values())
+
+
 async def learned_from(train: Part, held: set[str], encode: Encoded, done: Done = silent) -> tuple[Learned, int, int]:
     """What a folder teaches; from how many votes, and judged queries. Raises ``BadCollection`` where that is none."""
     votes, queries = taught(train, held)
@@ -242,12 +172,11 @@ async def evaluate(train: Part, test: Part, encode: Encoded, done: Done = silent
 
     A question that ``test`` holds, too, is left out of what is learned from. ``done``: is told of each question ranked.
     """
-    held = {vote.question for vote in test.pairs} | set(test.collection.queries.values())
-    learned, votes, judged = await learned_from(train, held, encode, done)
+    learned, votes, judged = await learned_from(train, _held(test), encode, done)
     world = await World.of(test, encode)
     compared = await world.compared(test.pairs)
     by_cosine, by_learning = outcomes(learned, compared)
-    gain = _by_question([one.asked.text for one in compared], by_learning - by_cosine)
+    gain = by_question([one.asked.text for one in compared], by_learning - by_cosine)
     before, after = await _ndcg(learned, world, done)
     change = intervals({"change": after - before})["change"]
     return Result(
@@ -271,22 +200,20 @@ def _won(better: float, worse: float) -> float:
 
 async def _ndcg(learned: Learned, world: World, done: Done) -> tuple[Floats, Floats]:
     """nDCG@10 of each query, before and after."""
-    part = world.part
-    queries = list(part.collection.queries)
+    queries = list(world.part.collection.queries)
+    before, after = await world.orders(learned, queries, done)
+    return ndcg(world.part, queries, before), ndcg(world.part, queries, after)
+
+
+def ndcg(part: Part, queries: Sequence[str], orders: Sequence[Sequence[int]]) -> Floats:
+    """nDCG@10 of each query, whose passages' places are given, best first."""
     names = list(part.passages)
-    before, after = (
-        per_query(
-            part.collection.judged,
-            {query: [names[place] for place in places if place < len(names)]
-             for query, places in zip(queries, found, strict=True)},
-            queries,
-        )["ndcg@10"]
-        for found in await world.orders(learned, queries, done)
-    )  # fmt: skip
-    return before, after
+    found = zip(queries, orders, strict=True)
+    ranked = {query: [names[place] for place in places if place < len(names)] for query, places in found}
+    return per_query(part.collection.judged, ranked, queries)["ndcg@10"]
 
 
-def _by_question(questions: Sequence[str], values: Floats) -> Interval:
+def by_question(questions: Sequence[str], values: Floats) -> Interval:
     """The mean over questions, each with the mean of its pairs: two pairs of one question are not independent."""
     _, place = np.unique(questions, return_inverse=True)
     means = np.bincount(place, values) / np.bincount(place)

@@ -16,7 +16,8 @@ import pytest
 
 from assistant.evaluation.collection import BadCollection
 from assistant.evaluation.passages import Encoded
-from assistant.evaluation.preferences import evaluate, read_part
+from assistant.evaluation.preferences import evaluate
+from assistant.evaluation.votes import read_part
 from assistant.knowledge.lexical import plain_terms
 
 KINDS = ("payments", "visas", "masks", "schools", "flights", "pensions", "taxes", "buses")
