@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.infra.azurerm import Root, unquoted
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs" / "deploy.md", ROOT / "infra" / "terraform" / "README.md"]
 BOOTSTRAP = ROOT / "infra" / "terraform" / "bootstrap"
@@ -50,6 +52,18 @@ def test_settings_that_are_named_are_settings() -> None:
     for page in PAGES:
         named = set(re.findall(r"\b(ALMANAC_\w+|SLACK_\w+|MicrosoftApp\w+)\b", page.read_text("utf-8")))
         assert named <= known
+
+
+@pytest.mark.parametrize("cloud", ["aws", "azure"])
+def test_the_example_says_all_that_has_no_default(cloud: str) -> None:
+    root = Root(ROOT / "infra" / "terraform" / cloud)
+    given = set(
+        re.findall(r"(?m)^(\w+) +=", (ROOT / "infra" / "terraform" / cloud / "example.tfvars").read_text("utf-8"))
+    )
+    blocks = [block for file in root.files.values() for block in file.get("variable", [])]
+    bodies = {unquoted(name): body for block in blocks for name, body in block.items()}
+    assert given <= set(bodies)
+    assert {name for name, body in bodies.items() if "default" not in body} <= given
 
 
 @pytest.mark.parametrize("cloud", ["aws", "azure"])

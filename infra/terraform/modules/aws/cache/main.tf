@@ -87,7 +87,7 @@ resource "aws_elasticache_replication_group" "this" {
     log_type         = "slow-log"
   }
 
-  # Each plan draws another password; the token is changed by `-replace`-ing nothing, but by the steps in docs/deploy.md.
+  # Each plan draws another password, of which the first stays; how the token is changed says docs/deploy.md.
   lifecycle {
     ignore_changes = [auth_token]
   }
