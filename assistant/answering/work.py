@@ -110,7 +110,7 @@ def nearest(hits: Sequence[Hit]) -> tuple[Citation, ...]:
 
 def _kept(rank: int, hit: Hit, given: Collection[int], cited: Mapping[int, int]) -> dict[str, Any]:
     """Without the text: ``key`` and ``sketch`` know it again. ``base`` is the ranking's score before ``moved`` (in
-    log-odds), which is what votes had to say."""
+    log-odds), which is what votes had to say, where they had."""
     kept = {
         "rank": rank,
         "chunk_id": hit.chunk_id,
@@ -127,7 +127,9 @@ def _kept(rank: int, hit: Hit, given: Collection[int], cited: Mapping[int, int])
         "shown": hit.chunk_id in given,
     }
     if hit.look is not None:
-        kept |= {"base": round(hit.look.score, 4), "moved": round(hit.look.moved, 4)}
+        kept["base"] = round(hit.look.score, 4)
+        if hit.look.moved:
+            kept["moved"] = round(hit.look.moved, 4)
     if hit.chunk_id in cited:
         kept["cited"] = cited[hit.chunk_id]
     return kept

@@ -63,6 +63,7 @@ def _gains(axis: Any, gains: Sequence[Mapping[str, Any]]) -> None:
         )  # fmt: skip
     axis.set_yticks(range(len(gains)), [f"{one['version']} {one['state']}" for one in gains])
     axis.set_ylim(len(gains) - 0.4, -0.6)
+    axis.margins(x=0.12)
     axis.set_xlabel("discounted ranks; lines: 99 in 100", fontsize=9)
     if not gains:
         _nothing(axis, "No version had enough votes\nto be put to the test.")
