@@ -172,7 +172,7 @@ def answer(model: Any, tokenizer: Any, messages: Sequence[Mapping[str, str]], mo
 
 def measure(arms: Arms, wanted: Mapping[str, Any], tell: Tell = lambda stage, done, total: None) -> dict[str, Any]:
     """``wanted``: ``texts`` [{id, text}], ``questions`` [{id, messages}], ``pairs`` [{id, messages, chosen, rejected}];
-    ``windows`` of each text; ``max_tokens`` of an answer, ``pair_tokens`` of a pair. Returns what each arm did, by arm."""
+    ``windows`` of each text; ``max_tokens`` of an answer, ``pair_tokens`` of a pair. Returns what each arm did."""
     questions, texts = general()
     texts_of_no_domain = [{"id": f"general-{place}", "text": text} for place, text in enumerate(texts)]
     tokenizer, found = arms.tokenizer, {}
