@@ -33,7 +33,6 @@ async def sweep(ctx: dict[str, Any]) -> None:
                 *await blocks.take_marked(session),
             }:
                 await runs.request(session, "ingest", source_id, failures="due")
-            await learning.ask_where_due(session, ctx["services"])
             await finetuning.ask_where_due(session, ctx["services"].settings.finetune_days)
             await runs.give_up_exhausted(session)
             waiting = await runs.waiting(session, ctx["services"].settings.worker_kinds)
@@ -42,6 +41,15 @@ async def sweep(ctx: dict[str, Any]) -> None:
         return
     for run_id in waiting:
         await queue.enqueue(ctx["redis"], run_id)
+
+
+async def learn(ctx: dict[str, Any]) -> None:
+    """Once a minute: ask for a run that learns from votes, where its time has come."""
+    try:
+        async with ctx["services"].sessions.begin() as session:
+            await learning.ask_where_due(session, ctx["services"])
+    except (DBAPIError, OSError) as error:
+        log.warning("learn.database_away", error=type(error).__name__)
 
 
 async def reconcile(ctx: dict[str, Any]) -> None:

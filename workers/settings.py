@@ -12,9 +12,10 @@ from arq.worker import Worker
 from assistant import queue
 from assistant.services import open_services
 from assistant.settings import Settings
-from workers.jobs import reconcile, run, sweep
+from workers.jobs import learn, reconcile, run, sweep
 
 SWEEP_SECONDS = set(range(0, 60, 5))
+LEARN_SECOND = 17  # of every minute
 RECONCILE_HOUR = 2  # UTC
 MAX_TRIES = 1_000_000  # arq counts deaths of workers, too; the row alone says when a run has failed
 JOB_TIMEOUT = 24 * 3600  # a run's own lease tells whether it lives; this only bounds a job that hangs
@@ -53,4 +54,5 @@ def _clock(name: str) -> list[CronJob]:
     """What is done by the clock. arq runs each in one of the workers that share a queue, told by its name."""
     sweeping = cron(sweep, name=f"cron:sweep:{name}", second=SWEEP_SECONDS, run_at_startup=True, keep_result=0)
     comparing = cron(reconcile, hour=RECONCILE_HOUR, minute=30, keep_result=0)
-    return [sweeping, comparing] if name == queue.QUEUE else [sweeping]
+    learning = cron(learn, second=LEARN_SECOND, keep_result=0)  # the sweep queues what this asks for
+    return [sweeping, comparing, learning] if name == queue.QUEUE else [sweeping]
