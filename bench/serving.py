@@ -12,12 +12,14 @@ import asyncio
 import json
 import statistics
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 
+from assistant.telemetry import configure_logs
 from bench import serving_measure as measures
 from bench.world import DATA, HOME, ROOT
 from workers.language_model import load
@@ -39,24 +41,29 @@ def passages(count: int, low: int = 500, high: int = 900) -> list[str]:
     return list(found.values())
 
 
-async def measure(quick: bool) -> dict[str, Any]:
+async def measure(quick: bool, done: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """``done`` is called after each part with what there is so far."""
     dtype = natural_dtype()
     tokens = 24 if quick else 64
     texts = passages(220)
     model = load()
-    held_out = model.tokenizer("\n\n".join(texts[120:220]))["input_ids"][: 512 if quick else 4096]
+    held_out = model.tokenizer("\n\n".join(texts[120:220]), verbose=False)["input_ids"][: 512 if quick else 4096]
     system = "You answer questions about our cloud from these passages.\n\n" + "\n\n".join(texts[100:104])
     kinds = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
-    result: dict[str, Any] = {"threads": torch.get_num_threads(), "dtype": kinds[dtype]}
-    result["throughput"] = {
-        kinds[kind]: await measures.throughput(kind, tokens) for kind in dict.fromkeys((torch.float32, dtype))
-    }
+    result: dict[str, Any] = {"threads": torch.get_num_threads(), "dtype": kinds[dtype], "throughput": {}}
+    for kind in dict.fromkeys((torch.float32, dtype)):
+        result["throughput"][kinds[kind]] = await measures.throughput(kind, tokens)
+        done(result)
     result["load"] = await measures.under_load(dtype, texts[: 25 if quick else 80], tokens // 2)
+    done(result)
     result["prefixes"] = await measures.prefixes(dtype, system, tokens // 4)
+    done(result)
     with tempfile.TemporaryDirectory() as folder:
         adapters = [measures.adapter(load(), Path(folder) / str(seed), seed) for seed in (1, 2)]
         result["swaps"] = await measures.swaps(dtype, adapters, tokens // 2, 4 if quick else 10)
+    done(result)
     result["forms"] = list(await measures.forms(held_out, tokens))
+    done(result)
     return result
 
 
@@ -75,11 +82,11 @@ def report(result: dict[str, Any]) -> None:
             f"{some['between tokens p50'] * 1000:.0f} ms a token; {some['tokens/s']:.0f} tokens/s"
         )
     some = result["prefixes"]
+    first = {arm: f"{seconds * 1000:.0f}" for arm, seconds in some["first token"].items()}
     print(
         f"serving, 8 with a shared prefix ({some['prompt tokens']:.0f} tokens, {some['cached share']:.0%} cached): "
-        f"first token {some['first token']['without'] * 1000:.0f} ms without, {some['first token']['with'] * 1000:.0f} ms "
-        f"with the cache; all {some['seconds']['without']:.2f} and {some['seconds']['with']:.2f} s; same texts "
-        f"{some['same texts']}"
+        f"first token {first['without']} ms without, {first['with']} ms with the cache; all "
+        f"{some['seconds']['without']:.2f} and {some['seconds']['with']:.2f} s; same texts {some['same texts']}"
     )
     some = result["swaps"]
     print(
@@ -132,9 +139,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HOME / "serving.json")
     parser.add_argument("--plot", type=Path, default=PLOT)
     arguments = parser.parse_args()
-    result = asyncio.run(measure(arguments.quick))
+    configure_logs("WARNING", "console")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1))
+    result = asyncio.run(
+        measure(arguments.quick, lambda some: arguments.out.write_text(json.dumps(some, indent=1)) and None)
+    )
     report(result)
     plot(result, arguments.plot)
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import statistics
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,8 +217,9 @@ def adapter(model: LanguageModel, folder: Path, seed: int) -> Path:
 
     torch.manual_seed(seed)
     config = LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear")
-    adapted = get_peft_model(model.model, config)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft uses a name that transformers deprecates
+        adapted = get_peft_model(model.model, config)
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.01)

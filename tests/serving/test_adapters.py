@@ -36,7 +36,7 @@ def logits_of(llama: Llama, prompts: list[list[int]], adapters: list[Any]) -> li
         device=llama.device,
     )  # fmt: skip
     batch = Pass.of([(slot, 0, prompt) for slot, prompt in enumerate(prompts)], [True] * len(prompts), llama.device)
-    owners = [adapter for prompt, adapter in zip(prompts, adapters, strict=True) for _ in prompt]
+    owners = [adapters[number] for number in batch.order]
     return list(llama.forward(batch, slots, Sides(llama).deltas(owners, batch.wanted)))
 
 

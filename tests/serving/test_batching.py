@@ -114,10 +114,26 @@ def test_draws_follow_the_probabilities() -> None:
     assert choose(torch.stack([logits, -logits]), [greedy, greedy]) == [2, 0]
 
 
-def test_a_pass_names_the_tokens_that_are_asked() -> None:
-    batch = Pass.of([(2, 9, [5]), (0, 16, [6, 7, 8])], [True, False], torch.device("cpu"))
-    assert batch.positions.tolist() == [9, 16, 17, 18]
-    assert batch.slots.tolist() == [2, 0, 0, 0]
-    assert batch.wanted.tolist() == [0]
-    assert batch.singles == (2,)
-    assert [(c.begin, c.end, c.slot, c.start) for c in batch.chunks] == [(1, 4, 0, 16)]
+def test_a_pass_puts_single_tokens_first_and_names_those_that_are_asked() -> None:
+    rows = [(0, 16, [6, 7, 8]), (2, 9, [5]), (1, 3, [4])]
+    batch = Pass.of(rows, [True, False, True], torch.device("cpu"))
+    assert batch.ids.tolist() == [5, 4, 6, 7, 8]
+    assert batch.positions.tolist() == [9, 3, 16, 17, 18]
+    assert batch.slots.tolist() == [2, 1, 0, 0, 0]
+    assert batch.order == (1, 2, 0, 0, 0)
+    assert batch.wanted.tolist() == [4, 1]
+    assert (batch.singles, batch.single_lengths) == ((2, 1), (10, 4))
+    assert [(c.begin, c.end, c.slot, c.start) for c in batch.chunks] == [(2, 5, 0, 16)]
+
+
+async def test_a_row_much_longer_than_the_others_does_not_widen_their_attention(tiny: LanguageModel) -> None:
+    long = [1, *[3 + (7 * i * i) % 250 for i in range(420)]]
+    cases = [long, *([1, 40 + i, 41] for i in range(4))]
+    expected = [generate(tiny.model, prompt, 12, ends=False) for prompt in cases]
+    rows = [(slot, len(prompt), [5]) for slot, prompt in enumerate(cases)]
+    batch = Pass.of(rows, [True] * 5, torch.device("cpu"))
+    assert batch.singles == (1, 2, 3, 4)
+    assert [(chunk.slot, chunk.end - chunk.begin) for chunk in batch.chunks] == [(0, 1)]
+    async with running(tiny, slots=5) as engine:
+        said = await asyncio.gather(*(ask(engine, Request(prompt, max_tokens=12, min_tokens=12)) for prompt in cases))
+    assert [s.tokens for s in said] == expected

@@ -133,7 +133,7 @@ class Batch:
         return deliveries
 
     def _plan(self) -> list[tuple[Row, int]]:
-        """Rows and how many of their tokens; those of one token first."""
+        """Rows and how many of their tokens."""
         budget = STRETCH if any(row.writing for row in self.rows) else BURST
         plan: list[tuple[Row, int]] = []
         reading: set[Hashable] = set()
@@ -153,7 +153,7 @@ class Batch:
                 count = max((row.done + count) // BLOCK * BLOCK - row.done, 1)
             budget -= count
             plan.append((row, count))
-        return sorted(plan, key=lambda entry: entry[1] > 1)
+        return plan
 
     def _reuse(self, row: Row) -> None:
         """Copy what an earlier request has read already. At least one token is left: its logits are needed."""
@@ -174,7 +174,7 @@ class Batch:
         asked = {id(row) for row in wanted}
         parts = [(row.slot, row.done, row.tokens[row.done : row.done + count]) for row, count in plan]
         batch = Pass.of(parts, [id(row) in asked for row, _ in plan], self.model.device)
-        owners = [row.adapter for row, count in plan for _ in range(count)]
+        owners = [plan[number][0].adapter for number in batch.order]
         return self.model.forward(batch, self.slots, self.sides.deltas(owners, batch.wanted))
 
     def _masked(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:

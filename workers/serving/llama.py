@@ -20,6 +20,7 @@ from assistant.errors import SettingsError
 from workers.serving.cache import Slots
 
 FAMILIES = ("llama", "mistral", "qwen2")
+WASTE = 512  # positions read in vain in a layer that cost as much as a product of its own
 HEAD = -1  # the layer number of the output head, for adapters
 PARTS = {  # a fused product, and the modules of transformers whose weights it holds, in order
     "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
@@ -97,31 +98,47 @@ class Pass:
     positions: Tensor  # (N,)
     slots: Tensor  # (N,)
     singles: tuple[int, ...]
-    chunks: tuple[Chunk, ...]
-    wanted: Tensor  # (R,) the tokens whose logits are wanted
     single_lengths: tuple[int, ...]  # positions to look at, the token's own included
+    chunks: tuple[Chunk, ...]
+    wanted: Tensor  # (R,) the tokens whose logits are wanted, in the order of the rows that were given
+    order: tuple[int, ...]  # the number of the row of each token
 
     @classmethod
     def of(cls, rows: Sequence[tuple[int, int, Sequence[int]]], wanted: Sequence[bool], device: torch.device) -> Pass:
-        """``rows``: (slot, start, ids) with the rows of one token first; ``wanted``: whose next token is asked for."""
-        ids: list[int] = []
-        positions: list[int] = []
-        slots: list[int] = []
-        last: list[int] = []
+        """``rows``: (slot, start, ids); ``wanted``: whose next token is asked for."""
+        together = _together([start + 1 if len(tokens) == 1 else 0 for _, start, tokens in rows])
+        flat: list[tuple[int, int, int, int]] = []  # id, position, slot, row
+        last: dict[int, int] = {}
         chunks: list[Chunk] = []
-        singles = [(slot, start + 1) for slot, start, tokens in rows if len(tokens) == 1]
-        for (slot, start, tokens), is_wanted in zip(rows, wanted, strict=True):
-            if len(tokens) > 1:
-                chunks.append(Chunk(len(ids), len(ids) + len(tokens), slot, start))
-            ids += tokens
-            positions += range(start, start + len(tokens))
-            slots += [slot] * len(tokens)
-            if is_wanted:
-                last.append(len(ids) - 1)
-        flat = torch.tensor([ids, positions, slots], device=device)
-        asked = torch.tensor(last, dtype=torch.long, device=device)
-        lengths = tuple(length for _, length in singles)
-        return cls(flat[0], flat[1], flat[2], tuple(slot for slot, _ in singles), tuple(chunks), asked, lengths)
+        for number in [*together, *(n for n in range(len(rows)) if n not in set(together))]:
+            slot, start, tokens = rows[number]
+            if len(flat) >= len(together):
+                chunks.append(Chunk(len(flat), len(flat) + len(tokens), slot, start))
+            flat += [(token, start + place, slot, number) for place, token in enumerate(tokens)]
+            last[number] = len(flat) - 1
+        ids, positions, slots, order = zip(*flat, strict=True)
+        table = torch.tensor([ids, positions, slots], device=device)
+        asked = [last[number] for number, is_wanted in enumerate(wanted) if is_wanted]
+        singles = [(rows[number][0], rows[number][1] + 1) for number in together]
+        return cls(
+            table[0],
+            table[1],
+            table[2],
+            tuple(slot for slot, _ in singles),
+            tuple(length for _, length in singles),
+            tuple(chunks),
+            torch.tensor(asked, dtype=torch.long, device=device),
+            order,
+        )
+
+
+def _together(lengths: Sequence[int]) -> list[int]:
+    """The rows of one token (``lengths`` above 0) whose attention is one product, as wide as the longest of them. One
+    that would make it much wider for all the others goes apart."""
+    rows = sorted((number for number, length in enumerate(lengths) if length), key=lambda number: lengths[number])
+    while len(rows) > 1 and (len(rows) - 1) * (lengths[rows[-1]] - lengths[rows[-2]]) > WASTE:
+        rows.pop()
+    return sorted(rows)
 
 
 class Llama:
