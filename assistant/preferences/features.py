@@ -55,8 +55,8 @@ class Shown:
     vector: Vectors | None = field(default=None, compare=False, repr=False)
 
 
-def rows(asked: Asked, shown: Sequence[Shown]) -> Floats:
-    """One row for each passage, one column for each of ``NAMES``:
+def rows(asked: Asked, shown: Sequence[Shown], names: Sequence[str] = NAMES) -> Floats:
+    """One row for each passage, one column for each of ``names``; no text is read for a name that is not wanted:
 
     score           the ranking's
     words held      how many of the question's words stand in the text, as a share
@@ -64,16 +64,22 @@ def rows(asked: Asked, shown: Sequence[Shown]) -> Floats:
     title overlap   how much of the question's weight stands in the title and the headings, 0..1
     log length      of the text, log(1 + characters)
     """
-    words = set(plain_terms(asked.text))
+    words = frozenset(plain_terms(asked.text))
     whole = sum(asked.weights.values()) or 1.0
-    found = []
-    for one in shown:
-        headings = one.headings or tuple(one.title.split(PARTS))
-        held = len(words & _words(one.text)) / max(len(words), 1)
-        titled = sum(asked.weights.get(term, 0.0) for term in _numbers((one.title, *one.headings)))
-        beyond = math.log1p(len(_words(headings[-1]) - words))
-        found.append((one.score, held, beyond, titled / whole, math.log1p(len(one.text))))
-    return np.array(found, dtype=np.float64).reshape(len(found), len(NAMES))
+
+    def column(name: str, one: Shown) -> float:
+        if name == SCORE:
+            return one.score
+        if name == HELD:
+            return len(words & _words(one.text)) / max(len(words), 1)
+        if name == BEYOND:
+            return math.log1p(len(_words((one.headings or tuple(one.title.split(PARTS)))[-1]) - words))
+        if name == TITLE:
+            return sum(asked.weights.get(term, 0.0) for term in _numbers((one.title, *one.headings))) / whole
+        return math.log1p(len(one.text))
+
+    found = [[column(name, one) for name in names] for one in shown]
+    return np.array(found, dtype=np.float64).reshape(len(found), len(names))
 
 
 @lru_cache(maxsize=4_096)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ PRIOR = 0.1  # the precision of each number: .01 to .3 gain about alike (see ben
 STEPS = 40
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lean:
     """``map``: shape (d, d), in steps of ``step``; d = 0: nothing was learned."""
 
@@ -44,8 +45,11 @@ class Lean:
         """Log-odds for each passage, shape (passages,). ``passages``: shape (passages, d)."""
         if not len(self.map):
             return np.zeros(len(passages))
-        leaning = (question @ self.map.astype(np.float32)) * np.float32(self.step)
-        return (passages @ leaning).astype(np.float64)
+        return (passages @ (question @ self._whole)).astype(np.float64)
+
+    @cached_property
+    def _whole(self) -> Vectors:
+        return self.map.astype(np.float32) * np.float32(self.step)
 
     def document(self) -> dict[str, Any]:
         data = base64.b64encode(self.map.tobytes()).decode()

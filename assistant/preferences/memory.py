@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,15 @@ _WORDS = re.compile(r"\w+")
 _SENTENCES = re.compile(r"[.!?]+(?=\s)|\n{2,}|[。！？]")
 
 
+@lru_cache(maxsize=4_096)
 def content_key(text: str) -> str:
     """What a passage is known by: its words, whatever its layout, as 32 hexadecimal digits."""
     words = " ".join(text.casefold().split())
     return hashlib.sha256(words.encode("utf-8", "replace")).hexdigest()[:32]
 
 
-def sentences(text: str) -> dict[str, int]:
+@lru_cache(maxsize=4_096)
+def sentences(text: str) -> Mapping[str, int]:
     """The keys of its sentences of ``LEAST`` words or more, each with its number of words."""
     found = (_WORDS.findall(sentence) for sentence in _SENTENCES.split(text.casefold()))
     return {_short(words): len(words) for words in found if len(words) >= LEAST}

@@ -69,7 +69,7 @@ class Learned:
 
     def scores(self, asked: Asked, shown: Sequence[Shown]) -> Floats:
         """Log-odds strength of each passage for a question, shape (passages,); only differences mean something."""
-        return self.whole.score(_columns(rows(asked, shown), WHOLE)) + _leaning(self.lean, asked, shown)
+        return self.whole.score(rows(asked, shown, WHOLE)) + _leaning(self.lean, asked, shown)
 
     def moves(self, asked: Asked, shown: Sequence[Shown]) -> Floats:
         """What may be added to the ranking's scores, in log-odds within ``CAP`` of the median, shape (passages,); each
@@ -81,9 +81,9 @@ class Learned:
         if not shown:
             return np.zeros(0)
         support = self.memory.support(asked.vector, [one.text for one in shown])
-        features = np.column_stack([rows(asked, shown), support])
-        features[:, NAMES.index(LENGTH)] = 0.0
-        return preference.bounded(self.rest.score(_columns(features, REST)) + _leaning(self.lean, asked, shown), CAP)
+        features = np.column_stack([rows(asked, shown, REST[:-1]), support])
+        features[:, REST.index(LENGTH)] = 0.0
+        return preference.bounded(self.rest.score(features) + _leaning(self.lean, asked, shown), CAP)
 
     def effects(self) -> dict[str, float]:
         """Feature -> log-odds a unit, of what may be added to the ranking."""
