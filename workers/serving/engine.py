@@ -19,7 +19,7 @@ from workers.serving.adapters import Adapter
 from workers.serving.batching import Batch, Delivery, Row
 from workers.serving.constrained import Grammars
 from workers.serving.llama import Llama
-from workers.serving.requests import BadRequest, EngineError, Full, NoAdapter, Piece, Request, Stats, Stopped, TooLong
+from workers.serving.requests import EngineError, Full, NoAdapter, Piece, Request, Stats, Stopped, check
 from workers.serving.sampling import Choice
 from workers.serving.text import Reader, Stops
 
@@ -218,7 +218,8 @@ class Engine:
                 self._wake.wait()
             if self._closing:
                 return False
-            batch.drop_cancelled()
+        batch.drop_cancelled()
+        with self._wake:
             while self._waiting and batch.free:
                 batch.admit(self._waiting.popleft())
             retired, self._retired = self._retired, []
@@ -282,25 +283,6 @@ def _hand_out(deliveries: Sequence[Delivery]) -> None:
     for row, item in deliveries:
         stream: Stream = row.stream
         stream.put(item)
-
-
-def check(request: Request, context: int, vocabulary: int) -> None:
-    """Raises TooLong or BadRequest."""
-    prompt = request.prompt_ids
-    if not len(prompt):
-        raise TooLong("The prompt is empty.")
-    if len(prompt) >= context:
-        raise TooLong(f"The prompt has {len(prompt)} tokens, and the model's context holds {context} with the answer.")
-    if min(prompt) < 0 or max(prompt) >= vocabulary:
-        raise BadRequest("The prompt holds tokens that the model does not know.")
-    if request.max_tokens is not None and request.max_tokens < 1:
-        raise BadRequest("max_tokens must be at least 1.")
-    if not 0 <= request.temperature <= 2:
-        raise BadRequest("temperature must lie between 0 and 2.")
-    if not 0 < request.top_p <= 1:
-        raise BadRequest("top_p must lie above 0 and at most at 1.")
-    if any(not string for string in request.stop):
-        raise BadRequest("A stop string may not be empty.")
 
 
 def end_tokens(model: Any, tokenizer: Any) -> set[int]:

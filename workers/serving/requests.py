@@ -125,3 +125,22 @@ class Stats:
     prefix_bytes: int  # held by the prefix cache beyond running requests
     model_bytes: int
     adapters: tuple[str, ...]
+
+
+def check(request: Request, context: int, vocabulary: int) -> None:
+    """Raises TooLong or BadRequest."""
+    prompt = request.prompt_ids
+    if not len(prompt):
+        raise TooLong("The prompt is empty.")
+    if len(prompt) >= context:
+        raise TooLong(f"The prompt has {len(prompt)} tokens, and the model's context holds {context} with the answer.")
+    if min(prompt) < 0 or max(prompt) >= vocabulary:
+        raise BadRequest("The prompt holds tokens that the model does not know.")
+    if request.max_tokens is not None and request.max_tokens < 1:
+        raise BadRequest("max_tokens must be at least 1.")
+    if not 0 <= request.temperature <= 2:
+        raise BadRequest("temperature must lie between 0 and 2.")
+    if not 0 < request.top_p <= 1:
+        raise BadRequest("top_p must lie above 0 and at most at 1.")
+    if any(not string for string in request.stop):
+        raise BadRequest("A stop string may not be empty.")
