@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import statistics
 import time
 import warnings
@@ -170,6 +171,7 @@ async def prefixes(dtype: torch.dtype, system: str, count: int) -> dict[str, Any
             tokens[arm] = [one.tokens for one in said]
             cached = engine.stats().cached_tokens
             await engine.close()
+            del engine
     same = sum(one == other for one, other in zip(tokens["with"], tokens["without"], strict=True))
     return {
         "prompt tokens": sum(map(len, asked)) / len(asked),
@@ -246,6 +248,8 @@ async def forms(ids: Sequence[int], count: int) -> Iterator[dict[str, Any]]:
                 results[name]["bytes"] = engine.stats().model_bytes
                 results[name]["perplexity"] = quantising.perplexity(engine._llama, ids)
             await engine.close()
+            del model, engine
+            gc.collect()  # transformers' models are in cycles
     return iter(results.values())
 
 
