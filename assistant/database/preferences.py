@@ -19,6 +19,7 @@ from assistant.errors import AlmanacError
 
 LOCK = 0x414C4D50  # of the states of all versions, and of asking for a run
 RUN = "learn"
+TAKEN_BACK = "Somebody took it back."
 
 
 class NoSuchVersion(AlmanacError):
@@ -164,7 +165,8 @@ async def promote(session: AsyncSession, number: int) -> Version:
     """Let a version order everybody's passages; the one that did so far is retired. Raises ``NoSuchVersion``."""
     version = await _open(session, number)
     await _retire(session, "promoted", but=number)
-    await _set(session, version.id, state="promoted", share=None, promoted_at=func.now(), ended_at=None)
+    changed = {"state": "promoted", "share": None, "promoted_at": func.now(), "ended_at": None, "reason": None}
+    await _set(session, version.id, **changed)
     return await find(session, number)
 
 
@@ -174,7 +176,7 @@ async def canary(session: AsyncSession, number: int, share: float) -> Version:
     if version.state == "promoted":
         raise NoSuchVersion(f"Version {number} orders all conversations already.")
     await _retire(session, "canary", but=number)
-    await _set(session, version.id, state="canary", share=share, ended_at=None)
+    await _set(session, version.id, state="canary", share=share, ended_at=None, reason=None)
     return await find(session, number)
 
 
@@ -184,7 +186,7 @@ async def rollback(session: AsyncSession) -> tuple[int, int | None]:
     await _lock(session)
     now = {one.state: one.id for one in await in_force(session)}
     if "canary" in now:
-        await _retire(session, "canary")
+        await _retire(session, "canary", reason=TAKEN_BACK)
         return now["canary"], now.get("promoted")
     if "promoted" not in now:
         raise NoSuchVersion("Nothing that was learned from votes is in force.")
@@ -195,7 +197,7 @@ async def rollback(session: AsyncSession) -> tuple[int, int | None]:
         .order_by(PreferenceVersion.promoted_at.desc())
         .limit(1)
     )
-    await _retire(session, "promoted")
+    await _retire(session, "promoted", reason=TAKEN_BACK)
     earlier = (await session.execute(before)).scalar_one_or_none()
     if earlier is not None:
         await _set(session, earlier, state="promoted", ended_at=None)
@@ -207,8 +209,16 @@ async def switch_off(session: AsyncSession) -> list[int]:
     await _lock(session)
     numbers = [one.id for one in await in_force(session)]
     for state in ("canary", "promoted"):
-        await _retire(session, state)
+        await _retire(session, state, reason=TAKEN_BACK)
     return numbers
+
+
+async def held_back(session: AsyncSession) -> bool:
+    """Whether somebody took a version back, and nobody has put one in force since: the next one has to wait."""
+    taken = select(func.max(PreferenceVersion.ended_at)).where(PreferenceVersion.reason == TAKEN_BACK)
+    put = select(func.max(PreferenceVersion.promoted_at))
+    last, since = (await session.execute(taken)).scalar_one(), (await session.execute(put)).scalar_one()
+    return last is not None and (since is None or last >= since)
 
 
 async def request(session: AsyncSession) -> tuple[uuid.UUID, bool]:
@@ -261,11 +271,11 @@ async def _lock(session: AsyncSession) -> None:
     await session.execute(select(func.pg_advisory_xact_lock(LOCK)))
 
 
-async def _retire(session: AsyncSession, state: str, but: int | None = None) -> None:
+async def _retire(session: AsyncSession, state: str, but: int | None = None, reason: str | None = None) -> None:
     statement = update(PreferenceVersion).where(PreferenceVersion.state == state)
     if but is not None:
         statement = statement.where(PreferenceVersion.id != but)
-    await session.execute(statement.values(state="retired", share=None, ended_at=func.now()))
+    await session.execute(statement.values(state="retired", share=None, ended_at=func.now(), reason=reason))
 
 
 async def _set(session: AsyncSession, number: int, **values: Any) -> None:

@@ -29,7 +29,7 @@ from assistant.knowledge.embedding import Embedder
 from assistant.knowledge.search import Searcher
 from assistant.preferences import changes
 from assistant.preferences.gate import Evidence, Order, Verdict, base, judged, with_moves
-from assistant.preferences.model import BadLearned, Learned
+from assistant.preferences.model import VERSION, BadLearned, Learned
 from assistant.preferences.pairs import Opinion, estimate_eta, fading, once, pairs_of
 from assistant.preferences.replay import Replay, Replayer, places
 from assistant.preferences.simulation import simulate
@@ -104,9 +104,10 @@ async def make(parts: Parts, progress: Progress, simulated: bool = True) -> Made
 
 
 async def keep(session: AsyncSession, run_id: uuid.UUID, made: Made, settings: Settings) -> Version:
-    """In one transaction: the version, and what the settings make of one that is a gain."""
+    """In one transaction: the version, and what the settings make of one that is a gain. After a rollback it waits:
+    what somebody took back does not come back by itself."""
     version = await preferences.add(session, run_id, **made.values)
-    if version.state != "candidate" or not made.passed:
+    if version.state != "candidate" or not made.passed or await preferences.held_back(session):
         return version
     if settings.preferences == "promote":
         return await preferences.promote(session, version.id)
@@ -190,7 +191,7 @@ async def _in_force(sessions: Sessions, embedding: str) -> tuple[Order, datetime
 
 def _fingerprint(votes: Sequence[Voted], embedding: str) -> str:
     told = [(str(vote.answer_id), vote.person, vote.value, vote.at.isoformat()) for vote in votes]
-    return hashlib.sha256(repr((embedding, told)).encode()).hexdigest()[:32]
+    return hashlib.sha256(repr((VERSION, embedding, told)).encode()).hexdigest()[:32]
 
 
 def _about(evidence: Evidence, votes: Sequence[Voted]) -> dict[str, Any]:

@@ -40,6 +40,10 @@ async def test_votes_change_the_order_and_rollback_changes_it_back(town: Town, s
         assert await preferences.rollback(session) == (version.id, None)
     await town.policies.refresh()
     assert await town.firsts() == before
+    await town.votes(THINGS[:1], PEOPLE[3:])  # what somebody took back does not come back by itself
+    again = await town.learn()
+    assert again is not None
+    assert (again.state, await town.first("gateway")) == ("candidate", "diary")
 
 
 async def a_new_answer_says_what_ordered_it(town: Town, sessions: Sessions, number: int) -> None:
