@@ -203,6 +203,20 @@ async def test_cancelled_it_stops_its_process_and_keeps_nothing(services: Servic
     assert await registry.versions() == []
 
 
+async def test_an_estimate_is_measured_and_nothing_is_kept(services: Services, tmp_path: Path) -> None:
+    run_id = await begin(services, estimate=True, hyper={**SMALL, "epochs": 4_000})
+    await execute(services, run_id)
+    run = await found(services, run_id)
+    assert run.state == "succeeded", run.error
+    assert run.result is not None
+    told = run.result["estimate"]
+    assert told["seconds"] > 60
+    assert told["tokens"] > told["tokens_per_second"] > 0
+    assert told["data"]
+    assert await Registry(services.sessions, services.settings.adapters_url).versions() == []
+    assert not (tmp_path / "finetuning" / run_id.hex).exists()
+
+
 async def test_too_few_pairs_are_one_sentence(services: Services) -> None:
     run_id = await begin(services, kind="dpo")
     await execute(services, run_id)

@@ -106,10 +106,11 @@ async def _train(work: Work) -> None:
 def _estimate(folder: Path) -> dict[str, Any]:
     told = read_if_there(folder / "estimate.json") or read_if_there(folder / "progress.json")
     data = read_if_there(folder / "data_card.json")
+    left, tokens = float(told.get("seconds_left") or 0.0), told.get("tokens_total")
+    speed = told.get("tokens_per_second") or (round(tokens / left, 1) if tokens and left else None)
     return {
-        "seconds": round(float(told.get("seconds") or 0.0) + float(told.get("seconds_left") or 0.0), 1),
-        "cost_usd": told.get("cost_usd_total"), "steps": told.get("steps"), "tokens": told.get("tokens_total"),
-        "tokens_per_second": told.get("tokens_per_second"), "data": data,
+        "seconds": round(float(told.get("seconds") or 0.0) + left, 1), "cost_usd": told.get("cost_usd_total"),
+        "steps": told.get("steps"), "tokens": tokens, "tokens_per_second": speed, "data": data,
     }  # fmt: skip
 
 
