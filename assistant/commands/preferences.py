@@ -7,7 +7,7 @@ from typing import Any
 
 from assistant.commands.context import Context, ago, header
 from assistant.commands.replies import Caller, Confirm, Refused, Reply, Table
-from assistant.database import audit
+from assistant.database import audit, votes
 from assistant.database import preferences as rows
 from assistant.database.preferences import Version
 from assistant.database.runs import RunRow
@@ -32,7 +32,7 @@ async def _status(context: Context, caller: Caller, words: list[str], _confirmed
     language = caller.language
     async with context.sessions() as session:
         found = await rows.versions(session, SHOWN)
-        since = await rows.votes_since(session, found[0].until if found else None)
+        since = await votes.since(session, found[0].until if found else None)
     text = f"{_in_force(context, found, language)} {say('preferences.new_votes', language, count=f'{since:,}')}"
     if not found:
         return Reply(text)
@@ -106,10 +106,10 @@ def _worth(held_out: Mapping[str, Any], language: str) -> str:
 
 
 def _change(one: Mapping[str, Any], language: str) -> tuple[str, ...]:
-    votes = one["because"]
+    found = one["because"]
     because = say("preferences.in_general", language)
-    if votes["votes"]:
-        because = say("preferences.because", language, up=votes["up"], down=votes["down"], people=votes["people"])
+    if found["votes"]:
+        because = say("preferences.because", language, up=found["up"], down=found["down"], people=found["people"])
     return one["question"], one["before"][0]["title"], one["after"][0]["title"], because
 
 

@@ -21,8 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from threadpoolctl import threadpool_limits
 
 from assistant.database import preferences
-from assistant.database.preferences import Version, Voted
+from assistant.database import votes as voting
+from assistant.database.preferences import Version
 from assistant.database.session import Sessions
+from assistant.database.votes import Voted
 from assistant.errors import AlmanacError
 from assistant.knowledge.embedders import pinned
 from assistant.knowledge.embedding import Embedder
@@ -73,7 +75,7 @@ async def make(parts: Parts, progress: Progress, simulated: bool = True) -> Made
     """
     embedding = pinned(parts.embedder).name
     async with parts.sessions() as session:
-        votes = (await preferences.voted(session))[-MOST_VOTES:]
+        votes = (await voting.voted(session))[-MOST_VOTES:]
         made = await preferences.versions(session, limit=1)
     if not votes:
         raise NothingLearned("Nobody has voted on an answer yet.")
@@ -145,7 +147,7 @@ async def gathered(parts: Parts, votes: Sequence[Voted], embedding: str, progres
 async def _asked_lately(parts: Parts) -> list[Replay]:
     replayer = Replayer(parts.searcher, parts.sessions)
     async with parts.sessions() as session:
-        asked = await preferences.asked_lately(session, LATELY)
+        asked = await voting.asked_lately(session, LATELY)
     found = [await replayer.replay(*one) for one in asked]
     return [replay for replay in found if replay is not None]
 

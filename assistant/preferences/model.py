@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -35,6 +35,7 @@ ROUNDS = 3  # of weighing the voters by how well they agree
 CAP = 3.0  # log-odds that all votes together may move a passage, either way
 PER_LOG_ODDS = 0.1  # of the ranking's score, that a log-odds of what was learned moves
 SUPPORT = "support of near votes"
+MOST_SUPPORT = 2.0  # log-odds that a memory of nothing but praise may move a passage; one vote half as much
 WHOLE = (SCORE, HELD, BEYOND, LENGTH)
 REST = (TITLE, LENGTH, SUPPORT)  # what the ranking's score does not hold already, and ratings say alike everywhere
 
@@ -146,16 +147,31 @@ def learn(comparisons: Sequence[Comparison], embedder: str = "", prior: float = 
     whole = _fit(better[told], worse[told], weights[told], WHOLE, prior)
     slope = _fit(better, worse, weights, (SCORE,), prior)
     lead = _margin(slope, better, worse)
-    rest = _fit(better, worse, weights, REST, prior, lead)
+    rest = _remembering(_fit(better, worse, weights, REST, prior, lead))
     known = lead + _margin(rest, better, worse)
     return Learned(whole, rest, _lean(comparisons, vectors, place, known, weights), memory, embedder)
+
+
+def _remembering(rest: preference.PreferenceModel) -> preference.PreferenceModel:
+    """With a coefficient of the memory's support that may be: it was learned with each question's own votes left out,
+    where little differs, so that it can come out as anything; on the own votes it would be turned against them."""
+    believed = rest.coefficients.copy()
+    believed[REST.index(SUPPORT)] = np.clip(believed[REST.index(SUPPORT)], 0.0, MOST_SUPPORT)
+    return replace(rest, coefficients=believed)
 
 
 def _fit(
     better: Floats, worse: Floats, weights: Floats, names: tuple[str, ...], prior: float, known: Floats | None = None
 ) -> preference.PreferenceModel:
     sides = _columns(better, names), _columns(worse, names)
-    return preference.fit(*sides, weights, names=names, prior=prior, offset=known)
+    return preference.fit(
+        *sides, weights, names=names, prior=prior, offset=known, tolerance=_tolerance(weights)
+    )  # fmt: skip
+
+
+def _tolerance(weights: Floats) -> float:
+    """Of the gradient per unit of weight; where hardly anybody is believed, no finer than rounding lets it be."""
+    return 1e-8 / min(1.0, float(weights.sum()))
 
 
 def _margin(model: preference.PreferenceModel, better: Floats, worse: Floats) -> Floats:
@@ -207,7 +223,7 @@ def _weights(comparisons: Sequence[Comparison], better: Floats, worse: Floats, p
     own = np.array([one.weight for one in comparisons], dtype=np.float64)
     weights = preference.limit_voters(voters, own, VOTER_LIMIT)
     for _ in range(ROUNDS):
-        model = preference.fit(better, worse, weights, names=NAMES, prior=prior)
+        model = preference.fit(better, worse, weights, names=NAMES, prior=prior, tolerance=_tolerance(weights))
         trusted = own * preference.reliability(voters, model.probability(better, worse))
         if not trusted.any():
             break  # nobody is believed: the weights before stand

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from assistant.database import preferences
-from assistant.database.preferences import Arm, Version
+from assistant.database import preferences, votes
+from assistant.database.preferences import Version
+from assistant.database.votes import Arm
 from assistant.settings import Settings
 
 RESAMPLES = 4_000
@@ -33,7 +34,7 @@ async def status(session: AsyncSession, settings: Settings) -> dict[str, Any]:
     now = {version.state: version.id for version in found if version.state in ("promoted", "canary")}
     return {
         "promoted": now.get("promoted"), "canary": now.get("canary"),
-        "new_votes": await preferences.votes_since(session, since),
+        "new_votes": await votes.since(session, since),
         "settings": {
             "preferences": settings.preferences, "share": settings.preferences_share,
             "learn_hours": settings.learn_hours, "half_life_days": settings.votes_half_life_days,
@@ -45,7 +46,7 @@ async def status(session: AsyncSession, settings: Settings) -> dict[str, Any]:
 async def report(session: AsyncSession, number: int | None) -> dict[str, Any]:
     """One version (None: the newest) with all that it was found to be worth and to change. Raises ``NoSuchVersion``."""
     version = await preferences.find(session, number)
-    tried = await preferences.arms(session, version.id)
+    tried = await votes.arms(session, version.id)
     return {
         **version_json(version), "report": version.report, "canary": trial(tried),
         "gains": [_gain(one) for one in reversed(await preferences.versions(session))],

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from assistant.commands import Caller, Commands, Reply
 from assistant.commands.context import Context
-from assistant.database import audit, preferences, runs
+from assistant.database import audit, preferences, runs, votes
 from assistant.knowledge.audience import Audience
 from assistant.queue import RunQueue
 from bot.terminal import app
@@ -120,7 +120,7 @@ async def test_of_several_steps_each_rollback_takes_one_back(town: Town) -> None
             await preferences.add(
                 session, await runs.create(session, "learn", {}), state="refused" if number == 4 else "candidate",
                 reason="No." if number == 4 else None, embedding="words", model={}, report={}, votes=0, voters=0,
-                pairs=0, fingerprint=str(number), until=(await preferences.voted(session))[-1].at,
+                pairs=0, fingerprint=str(number), until=(await votes.voted(session))[-1].at,
             )  # fmt: skip
     steps = []
     for number in (1, 2):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assistant.database.preferences import Arm
+from assistant.database.votes import Arm
 from assistant.knowledge.lexical import term_id
 from assistant.preferences import gate
 from assistant.preferences.features import Asked, Shown

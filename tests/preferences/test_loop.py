@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from sqlalchemy import delete, select, update
 
-from assistant.database import documents, preferences
+from assistant.database import documents, preferences, votes
 from assistant.database.session import Sessions
 from assistant.database.tables import Answer, Document
 from assistant.knowledge.audience import Audience
@@ -119,8 +119,8 @@ async def test_a_vote_survives_another_cut_of_its_passage_and_not_its_end(town: 
 
     async def counted() -> int:
         async with sessions() as session:
-            votes = await preferences.voted(session)
-        return len((await loop.gathered(parts, votes, embedding, watch)).counted)
+            cast = await votes.voted(session)
+        return len((await loop.gathered(parts, cast, embedding, watch)).counted)
 
     async def watch(_done: int, _total: int) -> None:
         pass

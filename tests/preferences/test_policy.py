@@ -15,7 +15,7 @@ from assistant.answering import citations as citing
 from assistant.answering.cache import AnswerCache, Manner
 from assistant.answering.messages import Answer, Question
 from assistant.answering.outcomes import Outcome
-from assistant.database import answers, preferences
+from assistant.database import answers, preferences, votes
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.search import _preferred
 from assistant.preferences.policy import Policies
@@ -50,7 +50,7 @@ async def test_a_version_that_cannot_be_read_orders_nothing_and_stops_nobody(tow
     async with town.sessions.begin() as session:
         made = await preferences.add(
             session, uuid.uuid4(), state="candidate", embedding="words", model={"version": 99}, report={}, votes=0,
-            voters=0, pairs=0, fingerprint="", until=(await preferences.voted(session))[-1].at,
+            voters=0, pairs=0, fingerprint="", until=(await votes.voted(session))[-1].at,
         )  # fmt: skip
         await preferences.promote(session, made.id)
     await town.policies.refresh()
