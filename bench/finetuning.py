@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
+import math
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,30 +33,36 @@ HELD_OUT_DOCUMENTS = 0.1
 HELD_OUT_CHARACTERS = 24_000
 CHARACTERS = 4.0  # a token
 BATCH = 4
-FULL_RATE, LORA_RATE = 1e-4, 1e-3
+STEP = 1_024  # tokens of a step
+FULL_RATE, LORA_RATE = 1e-4, 2e-3
 ROUNDS = 2
 
 
 def texts(tokens: int) -> dict[str, list[dict[str, Any]]]:
-    """Rows of train and held_out, of different documents; the same ones at every run."""
+    """Rows of train and held_out, of different documents, as many documents as there can be; the same ones at every
+    run. Passages of one document follow when each has given one."""
     documents: dict[str, list[dict[str, Any]]] = {}
     with (DATA / "mtrag_cloud" / "corpus.jsonl").open(encoding="utf-8") as lines:
         for row in map(json.loads, lines):
             documents.setdefault(row["id"].split("-")[0], []).append(row)
-    order = sorted(documents, key=lambda name: hashlib.sha256(name.encode()).digest())
+    order = sorted(documents, key=_hash)
     border = int(len(order) * HELD_OUT_DOCUMENTS)
     parts = (("held_out", order[:border], HELD_OUT_CHARACTERS), ("train", order[border:], int(tokens * CHARACTERS)))
-    return {name: list(_rows(documents, names, most)) for name, names, most in parts}
+    return {name: list(_rows([documents[one] for one in names], most)) for name, names, most in parts}
 
 
-def _rows(documents: dict[str, list[dict[str, Any]]], names: list[str], most: int) -> Iterator[dict[str, Any]]:
+def _rows(documents: list[list[dict[str, Any]]], most: int) -> Iterator[dict[str, Any]]:
     used = 0
-    for name in names:
-        for row in documents[name]:
-            if used >= most:
-                return
-            used += len(row["text"])
-            yield {"id": row["id"], "kind": "document", "text": row["text"]}
+    shuffled = [sorted(rows, key=lambda row: _hash(row["id"])) for rows in documents]
+    for row in (row for turn in itertools.zip_longest(*shuffled) for row in turn if row):
+        if used >= most:
+            return
+        used += len(row["text"])
+        yield {"id": row["id"], "kind": "document", "text": row["text"]}
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
 
 
 class Ours:
@@ -153,52 +162,62 @@ def train(model: Path, rows: dict[str, list[dict[str, Any]]], folder: Path, **ch
     folder.mkdir(parents=True)
     for name, some in rows.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some), encoding="utf-8")
-    Job(model=str(model), base=model.name, step_tokens=1_024, device="cpu", evaluations=3, **changed).write(folder)
+    job = Job(model=str(model), base=model.name, step_tokens=STEP, device="cpu", evaluations=4, **changed)
+    job.write(folder)
+    before = _children()
     ended = subprocess.run(command(folder), cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if ended.returncode:
         raise AlmanacError(ended.stderr.strip().splitlines()[-1])
     report: dict[str, Any] = json.loads((folder / REPORT).read_text())
-    return report
+    return {**report, "cpu_seconds": _children() - before}
 
 
-def quality(model: Path, tokens: int) -> dict[str, Any]:
-    """LoRA and full training on the same rows."""
-    rows = texts(tokens)
-    with tempfile.TemporaryDirectory() as folder:
-        return {
-            "lora": train(model, rows, Path(folder) / "lora", learning_rate=LORA_RATE),
-            "full": train(
-                model, rows, Path(folder) / "full", method="full", learning_rate=FULL_RATE, checkpoint_every=1e9
-            ),
-        }  # fmt: skip
+def _children() -> float:
+    """CPU seconds of all processes that ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
-def measure(tokens: int, rounds: int) -> dict[str, Any]:
+METHODS: dict[str, dict[str, Any]] = {
+    "lora": {"learning_rate": LORA_RATE},
+    "full": {"method": "full", "learning_rate": FULL_RATE, "checkpoint_every": 1e9},
+}
+
+
+def measure(tokens: int, rounds: int, parts: Sequence[str]) -> dict[str, Any]:
+    """``speed``, and of each method the report of its job on the same rows."""
     from workers.language_model import default_folder
 
     warnings.simplefilter("ignore")
     model = default_folder(HOME)
-    found = {"threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1), "tokens": tokens}
-    return {**found, "speed": speed(model, texts(40_000)["train"], rounds), "quality": quality(model, tokens)}
+    found: dict[str, Any] = {"threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1), "quality": {}}
+    if "speed" in parts:
+        found["speed"] = speed(model, texts(40_000)["train"], rounds)
+    rows = texts(tokens)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in METHODS:
+            if name in parts:
+                found["quality"][name] = train(model, rows, Path(folder) / name, **METHODS[name])
+    return found
 
 
 def report(found: dict[str, Any]) -> None:
-    ours = found["speed"]["ours"]
-    print(f"\nTraining SmolLM2-135M with LoRA of rank 8, {found['threads']} threads\n")
-    for name, one in found["speed"].items():
-        ratio = ours["tokens_per_cpu_second"] / one["tokens_per_cpu_second"]
+    print(f"\nTraining SmolLM2-135M-Instruct, {found['threads']} threads\n")
+    speeds = found.get("speed", {})
+    for name, one in speeds.items():
+        ratio = speeds["ours"]["tokens_per_cpu_second"] / one["tokens_per_cpu_second"]
         print(
             f"{name:14} {one['tokens_per_second']:7.0f} tokens/s  {one['tokens_per_cpu_second']:7.0f} tokens/CPU s"
             f"  ours is {ratio:.1f} times as fast"
         )
-    for name, one in found.get("quality", {}).items():
+    for name, one in found["quality"].items():
         held = one["held_out"]
-        fall = 1 - held["perplexity_after"] / held["perplexity_before"]
+        change = held["perplexity_after"] / held["perplexity_before"] - 1
         share = one["trained_parameters"] / one["parameters"]
         print(
-            f"{name:6} {share:6.2%} of the weights  perplexity {held['perplexity_before']:.2f} -> "
-            f"{held['perplexity_after']:.2f} ({-fall:+.1%})  {one['tokens']:,} tokens in {one['seconds']:.0f} s  "
-            f"{one['peak_memory_bytes'] / 1e9:.1f} GB"
+            f"{name:6} {share:7.2%} of the weights  perplexity {held['perplexity_before']:.2f} -> "
+            f"{held['perplexity_after']:.2f} ({change:+.1%})  {one['tokens']:,} tokens in {one['seconds']:.0f} s "
+            f"({one['cpu_seconds']:.0f} CPU s)  {one['peak_memory_bytes'] / 1e9:.1f} GB"
         )
 
 
@@ -221,8 +240,8 @@ def plot(found: dict[str, Any], path: Path) -> None:
         steps, losses = zip(*one["held_out_losses"], strict=True)
         share = one["trained_parameters"] / one["parameters"]
         memory = one["peak_memory_bytes"] / 1e9
-        label = f"{name}: {share:.1%} of the weights, {one['seconds']:.0f} s, {memory:.1f} GB"
-        right.plot(steps, [2.718281828**loss for loss in losses], marker="o", color=colours[name], label=label)
+        label = f"{name}: {share:.1%} of the weights, {one['cpu_seconds']:.0f} CPU s, {memory:.1f} GB"
+        right.plot(steps, [math.exp(loss) for loss in losses], marker="o", color=colours[name], label=label)
     right.set_xlabel("step")
     right.set_title("Perplexity of documents that were held out", loc="left", fontsize=11)
     right.legend(frameon=False, fontsize=9)
@@ -237,10 +256,11 @@ def main() -> None:
     given = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     given.add_argument("--tokens", type=int, default=36_000, help="to train on")
     given.add_argument("--rounds", type=int, default=ROUNDS)
+    given.add_argument("--parts", default="speed,lora,full", help="which of speed, lora and full")
     given.add_argument("--json", type=Path)
     given.add_argument("--plot", type=Path)
     chosen = given.parse_args()
-    found = measure(chosen.tokens, chosen.rounds)
+    found = measure(chosen.tokens, chosen.rounds, chosen.parts.split(","))
     report(found)
     if chosen.json:
         chosen.json.write_text(json.dumps(found, indent=1))

@@ -7,9 +7,7 @@ import math
 import os
 import resource
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -229,23 +227,22 @@ def test_a_checkpoint_of_another_job_is_refused(tmp_path: Path, base: Path) -> N
         train(tmp_path)
 
 
-def run(folder: Path, *, launcher: tuple[str, ...] = (), limit: int | None = None) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, command: list[str], *, limit: int | None = None) -> subprocess.CompletedProcess[str]:
     """The real command, with files of at most ``limit`` bytes: what a full disk is, without one."""
 
     def bound() -> None:
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    arguments = [sys.executable, *launcher, "-m", "workers.finetuning", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150, preexec_fn=bound
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150, preexec_fn=bound
     )
 
 
 def test_a_full_disk_costs_checkpoints_and_ends_in_one_sentence(tmp_path: Path, base: Path) -> None:
     write_job(tmp_path, base, checkpoint_every=0.01, epochs=1)
-    ended = run(tmp_path, limit=50_000)  # progress fits, and the adapter does not
+    ended = run(tmp_path, process.command(tmp_path), limit=50_000)  # progress fits, and the adapter does not
     assert ended.returncode == process.FAILED
     assert ended.stderr.strip().splitlines()[-1].startswith("The adapter could not be written")
     told = progress.read(tmp_path)
@@ -262,15 +259,10 @@ def test_a_full_disk_costs_checkpoints_and_ends_in_one_sentence(tmp_path: Path, 
 
 
 def test_two_processes_of_accelerate_learn_what_one_does(tmp_path: Path, base: Path) -> None:
-    whole = write_job(tmp_path / "one", base, epochs=1, context=64, step_tokens=128)
-    replace(whole).write(tmp_path / "one")
+    write_job(tmp_path / "one", base, epochs=1, context=64, step_tokens=128)
     write_job(tmp_path / "two", base, epochs=1, context=64, step_tokens=128)
     alone = train(tmp_path / "one")
-    launcher = (
-        "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
-        "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
-    )  # fmt: skip
-    ended = run(tmp_path / "two", launcher=launcher)
+    ended = run(tmp_path / "two", process.launch(tmp_path / "two", 2, "--cpu"))
     assert ended.returncode == 0, ended.stderr[-2000:]
     together = json.loads((tmp_path / "two" / "report.json").read_text())
     assert together["tokens"] == alone["tokens"]

@@ -35,10 +35,16 @@ def command(folder: Path) -> list[str]:
     import torch
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if gpus < 2:
-        return [sys.executable, "-m", "workers.finetuning", str(folder)]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(gpus), "--num_machines", "1"]
-    return [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "workers.finetuning", str(folder)]
+    return [sys.executable, "-m", "workers.finetuning", str(folder)] if gpus < 2 else launch(folder, gpus)
+
+
+def launch(folder: Path, processes: int, *others: str) -> list[str]:
+    """The same in several processes that share every step; ``others``: of accelerate's options."""
+    return [
+        sys.executable, "-m", "accelerate.commands.launch", *others, "--num_processes", str(processes),
+        "--num_machines", "1", "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no",
+        "-m", "workers.finetuning", str(folder),
+    ]  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:
