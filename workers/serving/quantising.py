@@ -49,7 +49,7 @@ class Int8:
     first leaves, and both are multiplied at once as integers.
 
     One number alone would do for most inputs, but a few channels are so large that the rest would share few levels:
-    SmolLM2's perplexity rises by 4 % with one and not at all with two.
+    SmolLM2's perplexity rises by 3 to 5 % with one and by at most 0.5 % with two, on the two texts it was measured on.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:

@@ -12,7 +12,8 @@ NARROW = 256  # the nucleus is looked for among so many tokens before all are so
 
 
 class Choice:
-    """How one request chooses. Its random numbers are its own: a seed gives the same ones whatever else is running."""
+    """How one request chooses. Its random numbers are its own: a seed gives the same ones whatever else is running
+    (the logits may still differ in their last bits from batch to batch, which bfloat16 shows more often)."""
 
     def __init__(self, temperature: float, top_p: float, seed: int | None) -> None:
         self.temperature, self.top_p = temperature, top_p
