@@ -22,9 +22,10 @@ from assistant.evaluation.measures import Interval, intervals, per_query
 from assistant.evaluation.passages import Encoded, Passages, passages_of
 from assistant.evaluation.votes import Part, Vote
 from assistant.knowledge.embedder_port import Question
+from assistant.knowledge.ranking import PER_LOG_ODDS
 from assistant.preferences.features import Asked, Shown
 from assistant.preferences.memory import content_key
-from assistant.preferences.model import PER_LOG_ODDS, Comparison, Learned, learn
+from assistant.preferences.model import Comparison, Learned, learn
 
 Floats = npt.NDArray[np.float64]
 Done = Callable[[int], None]

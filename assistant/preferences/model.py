@@ -33,7 +33,6 @@ PRIOR = 3.0  # as heavy as the first 12 votes
 VOTER_LIMIT = 8.0  # what the votes of one voter weigh together
 ROUNDS = 3  # of weighing the voters by how well they agree
 CAP = 3.0  # log-odds that all votes together may move a passage, either way
-PER_LOG_ODDS = 0.1  # of the ranking's score, that a log-odds of what was learned moves
 SUPPORT = "support of near votes"
 MOST_SUPPORT = 2.0  # log-odds that a memory of nothing but praise may move a passage; one vote half as much
 WHOLE = (SCORE, HELD, BEYOND, LENGTH)

@@ -22,10 +22,12 @@ from assistant.process import LISTENING_SOCKET, stop_requested
 from assistant.settings import LOCAL_CONTEXT, Settings, load_settings
 from assistant.telemetry import configure_logs
 from workers import language_model
+from workers.language_model import LanguageModel
 from workers.serving.app import Serving, create_app
 from workers.serving.chat import Prompts
 from workers.serving.engine import Engine
 from workers.serving.published import Published
+from workers.serving.quantising import natural_dtype
 
 log = structlog.get_logger()
 
@@ -61,8 +63,12 @@ async def serve(settings: Settings) -> None:
     log.info("serving.stop", pid=os.getpid())
 
 
+def _load(settings: Settings) -> LanguageModel:
+    return language_model.load(language_model.folder_of(settings), dtype=natural_dtype())
+
+
 async def _serving(settings: Settings, stack: AsyncExitStack) -> Serving:
-    model = await asyncio.to_thread(language_model.load, language_model.folder_of(settings))
+    model = await asyncio.to_thread(_load, settings)
     longest = int(getattr(model.model.config, "max_position_embeddings", 0) or LOCAL_CONTEXT)
     context = min(settings.llm_context or LOCAL_CONTEXT, longest)
     base = language_model.base_name(settings)
