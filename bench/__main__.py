@@ -10,7 +10,10 @@ from bench import answers, events, filtered, followups, ingestion, kills, latenc
 from bench.world import DATA
 
 # These load what the others need not, or start servers of their own.
-APART = {"routing": (), "guarding": (), "cache": ("--shared", str(DATA)), "spending": ()}
+APART = {
+    "routing": (), "guarding": (), "cache": ("--shared", str(DATA)), "spending": (), "preferences": (), "best_of": (),
+    "finetuning": (), "dpo": (), "serving": (), "chaos": (),
+}  # fmt: skip
 
 
 def main() -> None:

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.world import DATA
+
 MAX_LENGTH = 128  # tokens of a pair: the shorter ones, so that minutes are enough on a CPU
 
 
@@ -55,7 +57,7 @@ def run(pairs: Path, minutes: float, learning_rate: float, home: Path) -> dict[s
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.dpo", description=__doc__)
-    parser.add_argument("--pairs", type=Path, default=Path("../shared/data/hh_rlhf"))
+    parser.add_argument("--pairs", type=Path, default=DATA / "hh_rlhf")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--home", type=Path, default=Path(".almanac"))
