@@ -69,7 +69,7 @@ class OpenAIModel:
         self._way = _Way(settings.function_calls)
         self._refused = forms.RefusedSchemas()
         self._room = None if settings.context is None else settings.context - settings.answer_tokens
-        self._small = settings.llm == "local" and settings.base_model is None  # SmolLM2; who names another has a better one
+        self._small = settings.llm == "local" and settings.base_model is None  # who names a model has a better one
         self._asking = small_messages if self._small else messages
         # A small model knows no end: what comes after its first line is a question of its own, or the same once more.
         self._ending: dict[str, Any] = {"max_tokens": SMALL_TOKENS, "stop": ["\n"]} if self._small else {}
