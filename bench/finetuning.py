@@ -254,7 +254,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
 
 def main() -> None:
     given = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    given.add_argument("--tokens", type=int, default=36_000, help="to train on")
+    given.add_argument("--tokens", type=int, default=100_000, help="to train on")
     given.add_argument("--rounds", type=int, default=ROUNDS)
     given.add_argument("--parts", default="speed,lora,full", help="which of speed, lora and full")
     given.add_argument("--json", type=Path)

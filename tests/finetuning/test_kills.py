@@ -43,7 +43,7 @@ def wait_for(folder: Path, running: subprocess.Popen[bytes], step: int) -> Progr
 
 def test_killed_and_stopped_a_job_ends_with_the_weights_of_one_that_was_left_alone(tmp_path: Path) -> None:
     base = save_tiny_model(tmp_path / "base")
-    wanted = {"epochs": 8, "checkpoint_every": 0.05, "evaluations": 4, "patience": 99}
+    wanted = {"epochs": 6, "checkpoint_every": 0.05, "evaluations": 4, "patience": 99}
     for name in ("alone", "hunted"):
         write_job(tmp_path / name, base, **wanted)
     alone, hunted = start(tmp_path / "alone"), start(tmp_path / "hunted")
@@ -79,7 +79,6 @@ def test_killed_and_stopped_a_job_ends_with_the_weights_of_one_that_was_left_alo
     reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("alone", "hunted")]
     assert reports[0]["losses"] == reports[1]["losses"]
     assert reports[0]["tokens"] == reports[1]["tokens"]
-    assert start(tmp_path / "hunted").wait(PATIENCE) == 0  # done is done
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import resource
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from tests.finetuning.tiny import save_tiny_model
-from workers.finetuning import checkpoints, process, progress
+from workers.finetuning import checkpoints, estimate, process, progress
 from workers.finetuning.checkpoints import Checkpoint
 from workers.finetuning.job import BadJob, Job, Stopped
 from workers.finetuning.perplexity import perplexity
@@ -106,15 +108,26 @@ def test_training_stops_early_and_keeps_the_best_step(tmp_path: Path, base: Path
     assert losses[report["best_step"]] == report["held_out"]["loss_after"]
 
 
-def test_a_time_limit_makes_fewer_steps_and_the_rate_still_falls(tmp_path: Path, base: Path) -> None:
-    write_job(tmp_path / "all", base)
-    steps = train(tmp_path / "all")["steps"]
-    taken = json.loads((tmp_path / "all" / "estimate_before.json").read_text())
-    write_job(tmp_path / "some", base, time_limit=taken["seconds"] / 2)
-    assert 0 < train(tmp_path / "some")["steps"] < steps
-    write_job(tmp_path / "none", base, time_limit=1e-6)
+def test_a_time_limit_makes_fewer_steps_and_the_rate_still_falls(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr(estimate, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))  # a row takes 1 s
+
+    def measured(name: str, limit: float | None) -> tuple[dict[str, Any], dict[str, Any]]:
+        write_job(tmp_path / name, base, time_limit=limit, epochs=1)
+        report = train(tmp_path / name)
+        return report, json.loads((tmp_path / name / "estimate_before.json").read_text())
+
+    whole, expected = measured("whole", None)
+    assert expected["seconds"] == pytest.approx(whole["steps"] * 1.0 + 4 * expected["evaluation"], rel=0.2)
+    limit = expected["seconds"] - expected["token"] * whole["tokens"] / 2
+    part, fitting = measured("part", limit)
+    assert whole["steps"] / 3 < part["steps"] == fitting["steps"] < whole["steps"] * 2 / 3
+    assert fitting["seconds"] <= limit
+    assert part["held_out_losses"][-1][0] == part["steps"]
     with pytest.raises(BadJob, match="Not even one step"):
-        train(tmp_path / "none")
+        measured("none", 0.5)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])

@@ -52,6 +52,8 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(USAGE)
         return FAILED
     folder = Path(arguments[0])
+    # Threads that wait at the end of each operation would burn a core that others want, and be late for the next one.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded
     first = int(os.environ.get("RANK", "0")) == 0  # accelerate's number of this process
     if first:
         die_with_parent()
