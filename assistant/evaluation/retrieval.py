@@ -100,9 +100,9 @@ async def one_day(sessions: Sessions) -> bool:
 
 
 def _effective(ranking: Ranking, of_one_day: bool, reranks: bool) -> Ranking:
-    """Without the stages that change nothing."""
+    """Without the stages that change nothing; votes have no say in what is measured."""
     recency, rerank = 0.0 if of_one_day else ranking.recency, ranking.rerank if reranks else 0
-    return replace(ranking, recency=recency, rerank=rerank)
+    return replace(ranking, preferences=0.0, recency=recency, rerank=rerank)
 
 
 async def _rank(

@@ -77,7 +77,7 @@ class SearchResult:
     hits: tuple[Hit, ...]
     term_weights: dict[int, float]
     choice: Choice = NOTHING_LEARNED
-    vector: Vector | None = None
+    vector: Vector | None = field(default=None, compare=False, repr=False)
 
 
 class Searcher:

@@ -18,6 +18,7 @@ from assistant.database.tables import BlockKey, Document, DocumentAgain, Run
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.boilerplate import MINIMUM
 from assistant.knowledge.documents import SourceItem
+from assistant.queue import QUEUE
 from tests.ingestion.source_station import CountingEmbedder, Station, station
 from workers import jobs
 from workers.ingestion.pipeline import Ingestion, Plan
@@ -95,6 +96,8 @@ async def test_when_its_keeper_goes_the_next_one_keeps_it(desk: Station, tmp_pat
 
 class Pool:
     """A queue that loses everything."""
+
+    default_queue_name = QUEUE
 
     async def enqueue_job(self, *arguments: Any, **options: Any) -> None: ...
 

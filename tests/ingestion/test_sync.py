@@ -18,6 +18,7 @@ from assistant.database.tables import Document, DocumentFailure, Run, Sighting, 
 from assistant.errors import AlmanacError, DocumentUnreadable
 from assistant.knowledge.documents import SourceItem
 from assistant.knowledge.embedding import Vectors
+from assistant.queue import QUEUE
 from tests.ingestion.source_station import CountingEmbedder, Station, serving, station
 from workers import jobs
 from workers.execution import execute
@@ -214,6 +215,8 @@ async def test_transient_failures_wait_ever_longer_and_end(sessions: Sessions, d
 
 class Pool:
     """Remembers which runs were asked for."""
+
+    default_queue_name = QUEUE
 
     def __init__(self) -> None:
         self.asked: list[str] = []
