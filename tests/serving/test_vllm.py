@@ -17,11 +17,11 @@ from safetensors.numpy import save_file
 from assistant.database.session import Sessions
 from assistant.models.registry import Registry
 
-INFRA = Path(__file__).parents[2] / "infra" / "vllm"
+ROOT = Path(__file__).parents[2]
 BASE = "tiny"
 KEY = "vllm's key"
 
-_spec = importlib.util.spec_from_file_location("feed", INFRA / "feed.py")
+_spec = importlib.util.spec_from_file_location("feed", ROOT / "infra" / "vllm" / "feed.py")
 assert _spec is not None
 assert _spec.loader is not None
 feed: Any = importlib.util.module_from_spec(_spec)
@@ -193,9 +193,14 @@ async def test_the_command_looks_once(
 
 
 def test_the_compose_file_keeps_the_loading_endpoint_inside() -> None:
-    services = yaml.safe_load((INFRA / "compose.yml").read_text())["services"]
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     assert "ports" not in services["vllm"]
     assert services["vllm"]["environment"]["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
-    shared = {mount.split(":")[1] for mount in services["vllm"]["volumes"]}
-    assert services["feed"]["command"][services["feed"]["command"].index("--into") + 1] in shared
-    assert any(mount.endswith("/adapters:ro") for mount in services["vllm"]["volumes"])
+    into = services["feed"]["command"][services["feed"]["command"].index("--into") + 1]
+    [volume] = {name for name, at in mounts(services["vllm"]) & mounts(services["feed"]) if into.startswith(f"{at}/")}
+    assert volume == "models"
+
+
+def mounts(service: dict[str, Any]) -> set[tuple[str, str]]:
+    """Volume and place of each."""
+    return {(name, at) for name, at in (mount.split(":")[:2] for mount in service["volumes"])}
