@@ -52,6 +52,65 @@ variables {
   admins           = ["arn:aws:iam::111122223333:role/Administrators"]
 }
 
+run "small" {
+  command = plan
+
+  variables {
+    zone_id = "Z0123456789ABCDEFGHIJ"
+  }
+
+  assert {
+    condition     = output.pools.gpu.min == 0 && output.pools.gpu.desired == 0 && output.pools.gpu.max == 1
+    error_message = "The GPU pool is empty until something asks for a GPU."
+  }
+  assert {
+    condition     = output.pools.gpu.taints == ["nvidia.com/gpu=true:NO_SCHEDULE"]
+    error_message = "Nothing but what tolerates the taint runs on a node with a GPU."
+  }
+  assert {
+    condition     = output.pools.gpu.labels["almanac/pool"] == "gpu" && output.pools.general.labels["almanac/pool"] == "general"
+    error_message = "Pools are told apart by a label."
+  }
+  assert {
+    condition     = output.pools.general.instance_types == tolist(["m6i.large"]) && output.pools.general.desired == 2
+    error_message = "A small installation starts with two small nodes."
+  }
+  assert {
+    condition     = module.network.nat_gateways == 1 && module.network.routes_out == 2
+    error_message = "A small installation shares one NAT gateway."
+  }
+  assert {
+    condition     = output.settings == "ALMANAC_ADAPTERS=s3://almanac-adapters-111122223333/adapters\nALMANAC_PUBLIC_URL=https://almanac.example.com\n"
+    error_message = "The settings name the address that people reach."
+  }
+  assert {
+    condition     = output.github_roles == {}
+    error_message = "Without a repository there are no roles for workflows."
+  }
+}
+
+run "single_figures_are_others" {
+  command = plan
+
+  variables {
+    zone_id = "Z0123456789ABCDEFGHIJ"
+    size    = "medium"
+    overrides = {
+      nat   = "none"
+      nodes = { min = 2, desired = 5, max = 6 }
+    }
+  }
+
+  assert {
+    condition     = module.network.nat_gateways == 0 && module.network.routes_out == 0
+    error_message = "Without NAT no route leads out of the private subnets."
+  }
+  assert {
+    condition     = output.pools.general.desired == 5 && output.pools.general.instance_types == tolist(["m6i.xlarge"])
+    error_message = "An override changes what it names, and nothing else of the size."
+  }
+}
+
 run "large" {
   command = plan
 
@@ -91,4 +150,33 @@ run "large" {
     condition     = contains(output.permissions.bot.bedrock.resources, "arn:aws:bedrock:eu-central-1::foundation-model/openai.gpt-oss-120b-1:0") && length(output.permissions.bot.bedrock.resources) == 1
     error_message = "Bedrock is open for the named model only."
   }
+}
+
+run "what_is_no_installation" {
+  command = plan
+
+  variables {
+    name                   = "Almanac_Prod"
+    account_id             = "1234"
+    size                   = "huge"
+    vpc_cidr               = "10.0.0.0/24"
+    kubernetes_version     = "1.20"
+    api_cidrs              = ["0.0.0.0/0"]
+    admins                 = []
+    postgres_version       = "15.4"
+    database_parameters    = "sslmode=prefer"
+    gpu_capacity           = "FREE"
+    domain                 = "almanac"
+    bedrock_model_arns     = ["arn:aws:bedrock:*::foundation-model/*"]
+    log_retention_days     = 42
+    requests_per_5_minutes = 1
+    overrides              = { nat = "two", zones = 1, database_gib = 5, backup_days = 0, gpu_max = 99 }
+    github                 = { repository = "almanac", state_bucket = "b", state_key_arn = "k" }
+  }
+
+  expect_failures = [
+    var.name, var.account_id, var.size, var.vpc_cidr, var.kubernetes_version, var.api_cidrs, var.admins,
+    var.postgres_version, var.gpu_capacity, var.domain, var.bedrock_model_arns, var.log_retention_days,
+    var.requests_per_5_minutes, var.database_parameters, var.overrides, var.github, var.certificate_arn,
+  ]
 }
