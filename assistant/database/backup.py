@@ -41,7 +41,6 @@ _ROLE = """
             EXECUTE format('GRANT almanac_reader TO %I', current_user);
         END IF;
     END $$"""
-_CHUNK = 2**20
 
 
 class BackupError(AlmanacError):
@@ -210,8 +209,5 @@ def _read_note(file: Path) -> Kept:
 
 
 def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
     with file.open("rb") as opened:
-        while block := opened.read(_CHUNK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(opened, "sha256").hexdigest()

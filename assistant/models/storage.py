@@ -98,11 +98,8 @@ class Storage:
 
 def checksum(path: Path) -> str:
     """The SHA-256 of a file, as hexadecimal digits."""
-    digest = hashlib.sha256()
     with path.open("rb") as source:
-        while block := source.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def _reason(error: Exception) -> str:
