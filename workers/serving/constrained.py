@@ -70,25 +70,6 @@ class Follower:
         return self._matcher.is_stopped()
 
 
-def call_schema(functions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The schema of one call ``{"name": …, "arguments": {…}}`` of one of ``functions`` (OpenAI's form: name,
-    parameters), the arguments under the schema of that function. Raises BadRequest where there is none."""
-    if not functions:
-        raise BadRequest("There is no function to call.")
-    calls = [_call(function) for function in functions]
-    return calls[0] if len(calls) == 1 else {"anyOf": calls}
-
-
-def _call(function: Mapping[str, Any]) -> dict[str, Any]:
-    parameters = function.get("parameters") or {"type": "object", "properties": {}, "additionalProperties": False}
-    return {
-        "type": "object",
-        "properties": {"name": {"const": function["name"]}, "arguments": parameters},
-        "required": ["name", "arguments"],
-        "additionalProperties": False,
-    }
-
-
 def _sentence(messages: Sequence[str]) -> str:
     text = " ".join(messages[0].split()) if messages else "it is too complex"
     return text[:200].rstrip(".")
