@@ -60,12 +60,14 @@ QUESTIONS = (
 
 @dataclass
 class Seen:
-    """What happened. Times in seconds; ``memory``: megabytes of each process, with when it was looked at."""
+    """What happened. Times in seconds; ``memory``: megabytes of each process, with when it was looked at; ``spent``:
+    seconds of a processor that each had used, with the answers that were there."""
 
     asked: dict[str, float] = field(default_factory=dict)  # the ts of a question -> when
     answered: dict[str, float] = field(default_factory=dict)
     recovered: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     memory: defaultdict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    spent: defaultdict[str, list[tuple[int, float]]] = field(default_factory=lambda: defaultdict(list))
     written: dict[str, int] = field(default_factory=dict)  # document -> its newest edition
     redelivered: int = 0
 
@@ -245,17 +247,23 @@ async def works(here: Station, target: str, old: int) -> bool:
 
 
 async def look_on(here: Station) -> None:
-    """Of Postgres's many processes nothing is said: most of what each has is the memory that they share."""
     while True:
-        for target in TARGETS[:-1]:
+        for target in TARGETS:
             process = here.process(target)
             with contextlib.suppress(psutil.Error):
                 if process is not None:
-                    family = [process, *(process.children(recursive=True) if target == "bot" else [])]
-                    here.seen.memory[target].append(
-                        (time.monotonic() - here.began, sum(one.memory_info().rss for one in family) / 1e6)
-                    )
+                    look_at(here.seen, target, process, time.monotonic() - here.began)
         await asyncio.sleep(SAMPLE_SECONDS)
+
+
+def look_at(seen: Seen, target: str, process: psutil.Process, now: float) -> None:
+    """Of the memory of Postgres's many processes nothing is said: most of what each has is what they share."""
+    family = [process, *process.children(recursive=True)]
+    if target != "postgres":
+        seen.memory[target].append((now, sum(one.memory_info().rss for one in family) / 1e6))
+    ended = process.cpu_times()
+    used = ended.children_user + ended.children_system + sum(sum(one.cpu_times()[:2]) for one in family)
+    seen.spent[target].append((len(seen.answered), used))
 
 
 async def measure(minutes: float, people: int, calm: bool, seed: int = 1) -> Seen:
@@ -333,6 +341,10 @@ def report(seen: Seen) -> None:
     print(f"to the answer: p50 {cuts[49]:.2f} s, p95 {cuts[94]:.2f} s, p99 {cuts[98]:.2f} s, longest {times[-1]:.1f} s")
     for target, seconds in seen.recovered.items():
         print(f"killed {target}: {len(seconds)} times, back after {min(seconds):.1f} to {max(seconds):.1f} s")
+    if not seen.recovered:
+        for target, used in seen.spent.items():
+            (first, begun), (last, done) = used[len(used) // 6], used[-1]  # what starting cost is left out
+            print(f"{target}: {1000 * (done - begun) / max(1, last - first):.0f} ms of a processor for each question")
     for target, samples in seen.memory.items():
         print(f"memory of {target}: " + ", ".join(spread(samples)))
 

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from assistant.knowledge.embedders import pinned
 from assistant.knowledge.embedding import Embedder
 from assistant.knowledge.lexical import query_terms
+from assistant.knowledge.sentence_vectors import SentenceVectors
 from assistant.knowledge.sentences import split_units
 
 LEAST = 0.55  # of words and meaning together; bench/guarding.py measures what it costs and what it catches
@@ -63,6 +65,7 @@ class Support:
 
     def __init__(self, embedder: Embedder, least: float = LEAST) -> None:
         self._embedder = embedder
+        self._sentences = SentenceVectors()
         self._least = least
 
     async def check(self, answer: str, passages: Mapping[int, str]) -> Supported:
@@ -92,7 +95,7 @@ class Support:
         texts = list(
             dict.fromkeys([pairs[n][0] for n in open_ones] + [text for found in units.values() for text in found])
         )
-        vectors = await self._embedder.embed(texts) if texts else np.zeros((0, 1), dtype=np.float32)
+        vectors = await self._sentences.of(texts, pinned(self._embedder))
         place = {text: number for number, text in enumerate(texts)}
         result = [(1.0, "") if against == "" else (0.0, against or "") for against in first]
         for number in open_ones:

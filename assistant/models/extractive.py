@@ -20,6 +20,7 @@ from assistant.knowledge.embedders import pinned
 from assistant.knowledge.embedding import Embedder
 from assistant.knowledge.lexical import query_terms, share_held
 from assistant.knowledge.search import Hit
+from assistant.knowledge.sentence_vectors import SentenceVectors
 from assistant.knowledge.sentences import Unit, split_units
 from assistant.models.port import Brief, Written
 
@@ -56,6 +57,7 @@ class ExtractiveModel:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
+        self._sentences = SentenceVectors()
 
     async def write(self, brief: Brief) -> AsyncGenerator[str | Written, None]:
         candidates = await self.candidates(brief)
@@ -83,7 +85,7 @@ class ExtractiveModel:
         ]
         embedder = pinned(self._embedder)
         question = await embedder.embed_query(brief.standalone)
-        vectors = await embedder.embed([f"{context}: {unit.text}" for _, _, unit, context in found])
+        vectors = await self._sentences.of([f"{context}: {unit.text}" for _, _, unit, context in found], embedder)
         cosines = vectors @ question
         asked = expected(brief.question)
         scored = []
