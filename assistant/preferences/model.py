@@ -14,9 +14,10 @@ one who contradicts the others nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ from assistant.preferences import lean
 from assistant.preferences.features import BEYOND, HELD, LENGTH, NAMES, SCORE, TITLE, Asked, Floats, Shown, rows
 from assistant.preferences.lean import Differences, Lean
 from assistant.preferences.memory import Memory, Rating
+from assistant.preferences.stored import restored
 from ml.week07_alignment import preference
 
 VERSION = 1
@@ -104,18 +106,14 @@ class Learned:
     @classmethod
     def from_json(cls, text: str) -> Learned:
         """What ``to_json`` wrote; raises ``BadLearned`` for anything else."""
-        try:
-            data = json.loads(text)
-            if data["version"] != VERSION:
-                raise ValueError(f"it is of version {data['version']!r}, and {VERSION} is known")
-            whole, rest = (preference.PreferenceModel.from_json(json.dumps(data[name])) for name in ("whole", "rest"))
-            if whole.names != WHOLE or rest.names != REST:
-                raise ValueError("it rests on other features than this version knows")
-            return cls(whole, rest, Lean.of(data["lean"]), Memory.of(data["memory"]), str(data["embedder"]))
-        except KeyError as error:
-            raise BadLearned(f"What was learned from votes cannot be read: it has no {error.args[0]}.") from error
-        except (TypeError, AttributeError, ValueError) as error:
-            raise BadLearned(f"What was learned from votes cannot be read: {error}.") from error
+        return restored(text, VERSION, cls._of, "What was learned from votes", BadLearned)
+
+    @classmethod
+    def _of(cls, data: Mapping[str, Any]) -> Learned:
+        whole, rest = (preference.PreferenceModel.from_json(json.dumps(data[name])) for name in ("whole", "rest"))
+        if whole.names != WHOLE or rest.names != REST:
+            raise ValueError("it rests on other features than this version knows")
+        return cls(whole, rest, Lean.of(data["lean"]), Memory.of(data["memory"]), str(data["embedder"]))
 
 
 def _leaning(found: Lean, asked: Asked, shown: Sequence[Shown]) -> Floats:

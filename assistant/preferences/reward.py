@@ -11,16 +11,18 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from assistant.errors import AlmanacError
 from assistant.knowledge.lexical import plain_terms
+from assistant.preferences.stored import restored
 from ml.week07_alignment import preference
 
 Floats = npt.NDArray[np.float64]
@@ -29,7 +31,6 @@ VERSION = 1
 PRIOR = 3.0
 VOTER_LIMIT = 8.0
 ROUNDS = 3  # of weighing the voters by how well they agree
-OTHERS = 4  # answers that a bad one is compared with
 LENGTH = "log length"
 NAMES = (
     "support", "unsupported numbers", "coverage", "echo", "cited", "sources", "hedges", "apology", "asks back",
@@ -145,20 +146,16 @@ class Reward:
     @classmethod
     def from_json(cls, text: str) -> Reward:
         """What ``to_json`` wrote; raises ``BadReward`` for anything else."""
-        try:
-            data = json.loads(text)
-            if data["version"] != VERSION:
-                raise ValueError(f"it is of version {data['version']!r}, and {VERSION} is known")
-            if set(data["weights"]) != set(NAMES):
-                raise ValueError("it rests on other features than this version knows")
-            weights = np.array([float(data["weights"][name]) for name in NAMES])
-            if not np.isfinite(weights).all():
-                raise ValueError("a weight is not a number")
-            return cls(weights, float(data["pairs"]))
-        except KeyError as error:
-            raise BadReward(f"The reward model cannot be read: it has no {error.args[0]}.") from error
-        except (TypeError, AttributeError, ValueError) as error:
-            raise BadReward(f"The reward model cannot be read: {error}.") from error
+        return restored(text, VERSION, cls._of, "The reward model", BadReward)
+
+    @classmethod
+    def _of(cls, data: Mapping[str, Any]) -> Reward:
+        if set(data["weights"]) != set(NAMES):
+            raise ValueError("it rests on other features than this version knows")
+        weights = np.array([float(data["weights"][name]) for name in NAMES])
+        if not np.isfinite(weights).all():
+            raise ValueError("a weight is not a number")
+        return cls(weights, float(data["pairs"]))
 
 
 def load(path: Path | None) -> Reward:
@@ -188,26 +185,3 @@ def fit(preferred: Sequence[Preferred], prior: float = PRIOR) -> Reward:
             break  # nobody is believed: the model before stands
         weights = preference.limit_voters(voters, trusted, VOTER_LIMIT)
     return Reward(Reward.beginning().weights + model.coefficients, float(weights.sum()))
-
-
-@dataclass(frozen=True, slots=True)
-class Rated:
-    """An answer that somebody gave a thumb: ``good`` is up."""
-
-    candidate: Candidate
-    good: bool
-    voter: str
-
-
-def from_votes(rated: Sequence[Rated]) -> list[Preferred]:
-    """Each answer that was voted down against those that were voted up: for the same question where there are some,
-    else the next ``OTHERS`` of all. Questions differ, but every feature is a share of its own question's."""
-    good = [one for one in rated if one.good]
-    bad = [one for one in rated if not one.good]
-    found = []
-    for number, one in enumerate(bad):
-        same = [other for other in good if other.candidate.question == one.candidate.question]
-        start = number * OTHERS % max(len(good), 1)
-        others = same or (good[start:] + good[:start])[:OTHERS]
-        found += [Preferred(other.candidate, one.candidate, one.voter, 1 / len(others)) for other in others]
-    return found

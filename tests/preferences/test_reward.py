@@ -23,11 +23,9 @@ from assistant.preferences.reward import (
     BadReward,
     Candidate,
     Preferred,
-    Rated,
     Reward,
     features,
     fit,
-    from_votes,
     load,
 )
 from assistant.spending.budget import OverBudget
@@ -114,15 +112,6 @@ def test_a_reward_is_kept_exactly_and_what_is_none_is_refused(tmp_path: Path) ->
             load(path)
     with pytest.raises(BadReward, match="cannot be read"):
         load(tmp_path / "none.json")
-
-
-def test_votes_on_answers_become_preferences_of_the_same_question_first() -> None:
-    up, down, other = (Candidate(q, t) for q, t in (("a", "good"), ("a", "bad"), ("b", "fine")))
-    rated = [Rated(up, True, "ana"), Rated(other, True, "bo"), Rated(down, False, "cy")]
-    assert from_votes(rated) == [Preferred(up, down, "cy", 1.0)]
-    elsewhere = Rated(Candidate("c", "poor"), False, "di")
-    assert [one.better for one in from_votes([*rated, elsewhere]) if one.voter == "di"] == [up, other]
-    assert from_votes([Rated(down, False, "cy")]) == []
 
 
 @dataclass
