@@ -61,10 +61,12 @@ def load(
     home: Path | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
+    quantisation: Any = None,
 ) -> LanguageModel:
     """The model in folder ``path``; without one, SmolLM2 from its package, kept under ``home`` (default: ALMANAC_HOME).
 
-    ``device``: a GPU where there is one. ``dtype``: bfloat16 on a GPU, float32 on the CPU. Raises SettingsError for a
+    ``device``: a GPU where there is one. ``dtype``: bfloat16 on a GPU, float32 on the CPU. ``quantisation``:
+    transformers' configuration of it, for weights that are narrowed while they are read. Raises SettingsError for a
     folder that holds no model, or where the package is not installed.
     """
     import torch
@@ -75,15 +77,19 @@ def load(
     check(folder)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     kind = dtype or (torch.bfloat16 if place.type == "cuda" else torch.float32)
+    narrowed = {} if quantisation is None else {"quantization_config": quantisation, "device_map": {"": place}}
     with without_progress():
         try:
-            model: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=kind, local_files_only=True)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                str(folder), dtype=kind, local_files_only=True, **narrowed
+            )
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             log.info("language_model.unreadable", error=type(error).__name__, detail=str(error)[:200])
             raise SettingsError(f"{VARIABLE} is wrong: the model in {folder} cannot be read.") from error
     name = _slug(folder.name) if path else DEFAULT_NAME
-    return LanguageModel(model.to(place).eval(), tokenizer, name, kind, place, folder)
+    model = model if narrowed else model.to(place)  # such weights are where they belong, and stay there
+    return LanguageModel(model.eval(), tokenizer, name, kind, place, folder)
 
 
 def folder_of(settings: Settings) -> Path:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +17,15 @@ from torch import Tensor, nn
 
 from workers import language_model
 from workers.finetuning.attention import use_packed
-from workers.finetuning.fast import speed_up
+from workers.finetuning.fast import fuse_norms, speed_up
 from workers.finetuning.job import LINEAR, BadJob, Job
+from workers.finetuning.memory import recompute
 from workers.finetuning.objective import Objective
 from workers.finetuning.writing import write_whole
 
 ADAPTER = "adapter"
 CONFIG = "adapter_config.json"
+Compute = Callable[[], AbstractContextManager[Any]]  # what a pass forward runs in
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +46,9 @@ class Learner:
 
 
 def precision(job: Job, device: torch.device) -> torch.dtype:
-    """bfloat16 on GPUs and on CPUs that multiply it in hardware, else float32."""
+    """Of what is computed: bfloat16 on GPUs and on CPUs that multiply it in hardware, else float32."""
     if job.precision is not None:
-        return torch.bfloat16 if job.precision == "bfloat16" else torch.float32
+        return torch.float32 if job.precision == "float32" else torch.bfloat16
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
@@ -55,20 +60,45 @@ def learner(job: Job, device: torch.device) -> Learner:
     """Load the base and put the adapter in. The adapter's first weights depend on ``job.seed`` alone."""
     computed = precision(job, device)
     full = job.method == "full"
-    base = language_model.load(job.model, device=device, dtype=torch.float32 if full else computed)
+    narrow = four_bits(device) if job.precision == "4bit" else None
+    kind = torch.float32 if full else computed
+    base = language_model.load(job.model, device=device, dtype=kind, quantisation=narrow)
     parameters = base.model.num_parameters()
     torch.manual_seed(job.seed)
     model = base.model if full else _with_adapter(base.model, job)
     if full:
         model.requires_grad_(True)
-    if job.gradient_checkpointing or (job.gradient_checkpointing is None and device.type == "cuda"):
-        model.activation_checkpointing_enable({"use_reentrant": False})
     use_packed(model)
     speed_up(model)
+    fuse_norms(model)
     model.train()
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     autocast = full and computed is torch.bfloat16
     return Learner(model, base.tokenizer, Objective(model), trained, parameters, autocast)
+
+
+def four_bits(device: torch.device) -> Any:
+    """How the frozen weights are narrowed to NF4 while they are read (QLoRA). Raises BadJob where they cannot be."""
+    if device.type != "cuda":
+        raise BadJob("precision 4bit needs a GPU; leave it out on a CPU.")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise BadJob("precision 4bit needs the package bitsandbytes: pip install bitsandbytes.")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )  # fmt: skip
+
+
+def save_memory(learner: Learner, job: Job, longest: int, device: torch.device, compute: Compute) -> None:
+    """Let layers compute again what the backward pass needs, where the job says so or rows of ``longest`` tokens would
+    not fit on this GPU otherwise."""
+    wanted = job.gradient_checkpointing
+    if wanted is None and device.type == "cuda":
+        wanted = recompute(learner.objective, longest, job.context, device, compute)
+    if wanted:
+        learner.model.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def _with_adapter(model: Any, job: Job) -> Any:

@@ -1,12 +1,16 @@
 """Attention inside each sequence of a packed row, as a kind of attention that transformers' models can be set to.
 
 A mask over the whole row would be exact, too, but of its T x T scores most are thrown away. Here each sequence is a
-causal attention of its own. On a GPU torch's fused kernel does it; on the CPU that kernel has no fast bfloat16 (three
-times slower on a Zen 5 core than what stands here: blocks of queries, each against the keys up to its own end).
+causal attention of its own. On a GPU one kernel does it for all sequences of a row (torch's ``varlen_attn``, in 16
+bits); on the CPU torch's fused kernel has no fast bfloat16 (three times slower on a Zen 5 core than what stands here:
+blocks of queries, each against the keys up to its own end). Elsewhere torch's attention is called for each sequence.
 """
 
 from __future__ import annotations
 
+import importlib
+import inspect
+from functools import cache
 from typing import Any
 
 import torch
@@ -17,7 +21,8 @@ BLOCK = 128  # queries whose scores are computed together
 
 
 def use_packed(model: Any) -> None:
-    """Set ``model`` to this attention. It must then be called with ``lengths=``, those of the sequences in its row."""
+    """Set ``model`` to this attention. It must then be called with ``lengths=``, those of the sequences in its row, and
+    ``bounds=``, where they begin and end (``packing.Packed``)."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 
@@ -38,6 +43,7 @@ def _packed_attention(
     attention_mask: None,
     *,
     lengths: tuple[int, ...],
+    bounds: Tensor | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     **others: Any,
@@ -45,6 +51,9 @@ def _packed_attention(
     """query (1, H, T, D), key and value (1, K, T, D), K a divisor of H -> (1, T, H, D)."""
     if others.get("sliding_window") or others.get("softcap"):
         raise NotImplementedError("Attention with a window or with capped scores cannot be packed.")
+    if bounds is not None and not dropout and (kind := _narrow(query)) is not None:
+        flat = (tensor[0].transpose(0, 1).to(kind) for tensor in (query, key, value))  # (T, heads, D) each
+        return _in_one(*flat, bounds, max(lengths), scaling)[None], None
     shared = query.shape[1] // key.shape[1]  # heads that look at the same keys
     if shared > 1:
         key, value = key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1)
@@ -57,6 +66,40 @@ def _packed_attention(
         for q, k, v in zip(*(torch.split(whole, list(lengths), dim=2) for whole in (query, key, value)), strict=True)
     ]
     return torch.cat(parts, dim=2).transpose(1, 2), None
+
+
+@cache
+def _kernel() -> tuple[Any, dict[str, Any]] | None:
+    """torch's attention over sequences of many lengths, and what it must be told; None where torch is too old for it
+    (2.11 has it)."""
+    try:
+        attend = importlib.import_module("torch.nn.attention.varlen").varlen_attn
+    except ImportError:
+        return None
+    known = inspect.signature(attend).parameters
+    if not {"window_size", "scale"} <= set(known):
+        return None
+    # From 2.12 on it must be told that heads share keys; 2.11 takes it as it comes.
+    return attend, {"window_size": (-1, 0), **({"enable_gqa": True} if "enable_gqa" in known else {})}
+
+
+def _narrow(query: Tensor) -> torch.dtype | None:
+    """The precision in which that kernel may compute here; None where it may not."""
+    if query.device.type != "cuda" or _kernel() is None or query.shape[-1] % 8 or query.shape[-1] > 256:
+        return None
+    if torch.cuda.get_device_capability(query.device)[0] < 8:
+        return None
+    kind = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else query.dtype
+    return kind if kind in (torch.bfloat16, torch.float16) else None
+
+
+def _in_one(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, longest: int, scale: float | None) -> Tensor:
+    """q (T, H, D), k and v (T, K, D) -> (T, H, D)."""
+    kernel = _kernel()
+    assert kernel is not None
+    attend, told = kernel
+    mixed: Tensor = attend(q, k, v, bounds, bounds, longest, longest, scale=scale, **told)
+    return mixed
 
 
 def _blocks(lengths: tuple[int, ...]) -> list[tuple[int, int, int]]:

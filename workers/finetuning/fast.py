@@ -1,4 +1,6 @@
-"""peft's LoRA layers with fewer passes over their activations: the same function, written as one step of autograd.
+"""Layers with fewer passes over their activations: peft's LoRA, and norms on a GPU. The same functions.
+
+LoRA is written as one step of autograd.
 
 peft widens the input of a layer to the adapter's float32, multiplies there, adds in float32 and narrows the sum: on a
 CPU, whose bfloat16 products are four times as fast as its float32 ones, that costs more than the frozen layer itself.
@@ -11,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+NORMS = ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm")  # x / rms(x) times a weight, nothing else
 
 
 class _Adapted(torch.autograd.Function):
@@ -62,6 +66,25 @@ def _simple(layer: Any) -> bool:
         and not layer.lora_variant
         and not layer.lora_bias[names[0]]
     )
+
+
+def fuse_norms(model: Any) -> int:
+    """Let Llama-like norms on a GPU be one kernel instead of eight, in place; returns how many."""
+    norms = [module for module in model.modules() if type(module).__name__ in NORMS and module.weight.is_cuda]
+    for norm in norms:
+        norm.forward = _Norm(norm)
+    return len(norms)
+
+
+class _Norm:
+    """It multiplies by the weight before it rounds, where transformers rounds twice."""
+
+    def __init__(self, norm: Any) -> None:
+        self._norm = norm
+
+    def __call__(self, x: Tensor) -> Tensor:
+        weight = self._norm.weight
+        return nn.functional.rms_norm(x, weight.shape, weight.to(x.dtype), self._norm.variance_epsilon)
 
 
 class _Forward:

@@ -27,7 +27,8 @@ class Stopped(AlmanacError):
 class Job:
     """``model``: the base's folder; ``base``: its name. ``train``, ``held_out``: JSON Lines beside it.
 
-    A step of the optimiser sees about ``step_tokens`` tokens; no sequence is longer than ``context``. The held-out text
+    A step of the optimiser sees about ``step_tokens`` tokens (default: 2,048, on a GPU more where there are many); no
+    sequence is longer than ``context``. The held-out text
     is measured ``evaluations`` times, on at most ``held_out_tokens``; after ``patience`` times without a gain training
     ends. ``max_steps`` and ``time_limit`` (seconds) shorten it, and the learning rate still falls to zero. A
     checkpoint is written every ``checkpoint_every`` seconds. Empty ``targets`` are all linear layers but the head.
@@ -44,7 +45,7 @@ class Job:
     targets: tuple[str, ...] = LINEAR
     learning_rate: float = 1e-3
     epochs: int = 1
-    step_tokens: int = 2_048
+    step_tokens: int | None = None
     context: int = 1_024
     max_steps: int | None = None
     time_limit: float | None = None
@@ -55,14 +56,15 @@ class Job:
     seed: int = 0
     dollars_per_hour: float = 0.0
     device: str | None = None
-    precision: Literal["bfloat16", "float32"] | None = None  # of the frozen weights; default: what is fast there
-    gradient_checkpointing: bool | None = None  # default: on a GPU
+    # Of the frozen weights; default: what is fast there. 4bit is NF4 under the adapter, on a GPU.
+    precision: Literal["bfloat16", "float32", "4bit"] | None = None
+    gradient_checkpointing: bool | None = None  # default: where a GPU's memory would not be enough without
 
     def __post_init__(self) -> None:
-        for name in ("rank", "alpha", "epochs", "step_tokens", "context", "patience", "evaluations", "held_out_tokens"):
+        for name in ("rank", "alpha", "epochs", "context", "patience", "evaluations", "held_out_tokens"):
             if getattr(self, name) <= 0:
                 raise BadJob(f"{name} is {getattr(self, name)}, and must be more than 0.")
-        for name in ("max_steps", "time_limit"):
+        for name in ("step_tokens", "max_steps", "time_limit"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise BadJob(f"{name} is {value}, and must be more than 0.")
@@ -72,8 +74,10 @@ class Job:
             raise BadJob(f"dropout is {self.dropout}, and must be at least 0 and less than 1.")
         if self.method not in ("lora", "full"):
             raise BadJob(f"method is {self.method}, and must be lora or full.")
-        if self.precision not in (None, "bfloat16", "float32"):
-            raise BadJob(f"precision is {self.precision}, and must be bfloat16 or float32.")
+        if self.precision not in (None, "bfloat16", "float32", "4bit"):
+            raise BadJob(f"precision is {self.precision}, and must be bfloat16, float32 or 4bit.")
+        if self.precision == "4bit" and self.method == "full":
+            raise BadJob("Weights in 4bit cannot be trained themselves; method must be lora.")
 
     @classmethod
     def read(cls, folder: Path) -> Job:

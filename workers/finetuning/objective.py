@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workers.finetuning.packing import IGNORED, Packed
+from workers.finetuning.packing import Packed
 
 BLOCK = 256  # tokens whose logits exist at the same time
+GPU_LOGITS = 2**26  # and how many logits on a GPU, which wants larger products
 OWN_LOGITS = ("final_logit_softcapping", "logits_scaling", "logit_scale")  # models that do more than multiply
 
 
@@ -31,25 +32,34 @@ class Objective(nn.Module):
     def forward(self, batch: Packed) -> Tensor:
         """The sum over all scored tokens of the negative log-probability, in nats: ()."""
         (causal,) = self._causal
-        given = {"input_ids": batch.ids, "position_ids": batch.positions, "use_cache": False, "lengths": batch.lengths}
-        scored = batch.targets != IGNORED
+        given = {
+            "input_ids": batch.ids, "position_ids": batch.positions, "use_cache": False, "lengths": batch.lengths,
+            "bounds": batch.bounds,
+        }  # fmt: skip
+        targets = batch.targets[batch.scored]  # by place and not by a mask, whose size a GPU would have to be asked for
         if not self._plain:
-            logits = causal(**given).logits[0, scored].float()  # (S, V)
-            return nn.functional.cross_entropy(logits, batch.targets[scored], reduction="sum")
+            logits = causal(**given).logits[0, batch.scored].float()  # (S, V)
+            return nn.functional.cross_entropy(logits, targets, reduction="sum")
         hidden = getattr(causal, causal.base_model_prefix)(**given).last_hidden_state[0]  # (T, C)
         head = causal.get_output_embeddings()
         if batch.counted < len(hidden):
-            hidden = hidden[scored]  # (S, C)
-        return head_loss(hidden, head.weight, head.bias, batch.targets[scored])
+            hidden = hidden[batch.scored]  # (S, C)
+        return head_loss(hidden, head.weight, head.bias, targets)
 
 
 def head_loss(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
     """Summed cross entropy of ``hidden`` (S, C) through a head (V, C) against ``targets`` (S,): ()."""
     if weight.requires_grad or bias is not None:
-        blocks = zip(torch.split(hidden, BLOCK), torch.split(targets, BLOCK), strict=True)
+        size = _tokens(weight)
+        blocks = zip(torch.split(hidden, size), torch.split(targets, size), strict=True)
         parts = [torch.utils.checkpoint.checkpoint(_block, h, weight, bias, t, use_reentrant=False) for h, t in blocks]
         return torch.stack(parts).sum()
     return _FrozenHead.apply(hidden, weight, targets)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _tokens(weight: Tensor) -> int:
+    """In a block."""
+    return max(BLOCK, GPU_LOGITS // len(weight)) if weight.device.type == "cuda" else BLOCK
 
 
 def _block(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
@@ -63,15 +73,23 @@ class _FrozenHead(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         gradient = torch.empty_like(hidden) if hidden.requires_grad else None
         total = hidden.new_zeros((), dtype=torch.float32)
-        for start in range(0, len(hidden), BLOCK):
-            some, wanted = hidden[start : start + BLOCK], targets[start : start + BLOCK, None]
-            logits = (some @ weight.T).float()  # (BLOCK, V)
-            chosen = logits.gather(1, wanted)
-            sums = logits.logsumexp(1, keepdim=True)
-            total += (sums - chosen).sum()
+        size = _tokens(weight)
+        for start in range(0, len(hidden), size):
+            some, wanted = hidden[start : start + size], targets[start : start + size, None]
+            logits = some @ weight.T  # (size, V)
+            if logits.device.type == "cuda":  # one kernel, where the CPU is faster in steps
+                logs = torch.log_softmax(logits, 1, dtype=torch.float32)
+                chosen = logs.gather(1, wanted)
+                total -= chosen.sum()
+            else:
+                logs = logits.float()
+                chosen = logs.gather(1, wanted)
+                sums = logs.logsumexp(1, keepdim=True)
+                total += (sums - chosen).sum()
+                logs = logs.sub_(sums) if gradient is not None else logs
             if gradient is not None:
-                moved = logits.sub_(sums).exp_().scatter_add_(1, wanted, torch.full_like(chosen, -1.0))
-                gradient[start : start + BLOCK] = moved.to(weight.dtype) @ weight
+                moved = logs.exp_().scatter_add_(1, wanted, torch.full_like(chosen, -1.0))
+                gradient[start : start + size] = moved.to(weight.dtype) @ weight
         ctx.save_for_backward(gradient)
         return total
 

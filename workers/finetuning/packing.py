@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from assistant.errors import AlmanacError
@@ -56,13 +57,20 @@ class Packed:
     ids: torch.Tensor  # (1, T)
     positions: torch.Tensor  # (1, T): from 0 in each sequence
     targets: torch.Tensor  # (T,)
+    scored: torch.Tensor  # (counted,): the places whose target is none that is IGNORED
+    bounds: torch.Tensor  # (sequences + 1,), int32: where each one begins, and T
     lengths: tuple[int, ...]  # of the sequences; together T
-    counted: int
+
+    @property
+    def counted(self) -> int:
+        return len(self.scored)
 
     def to(self, device: torch.device) -> Packed:
-        return Packed(
-            self.ids.to(device), self.positions.to(device), self.targets.to(device), self.lengths, self.counted
-        )
+        """On a GPU without waiting for what it is computing."""
+        tensors = (self.ids, self.positions, self.targets, self.scored, self.bounds)
+        if device.type == "cuda":
+            tensors = tuple(tensor.pin_memory() for tensor in tensors)
+        return Packed(*(tensor.to(device, non_blocking=True) for tensor in tensors), self.lengths)
 
 
 def encode(rows: Iterable[Mapping[str, Any]], tokenizer: Any, context: int) -> Encoded:
@@ -155,12 +163,14 @@ def packed(examples: Sequence[Example]) -> Packed:
     positions = [place for example in examples for place in range(len(example.ids))]
     # What a sequence's last token is followed by belongs to another sequence, so nothing is predicted there.
     targets = [target for example in examples for target in (*example.labels[1:], IGNORED)]
+    lengths = tuple(len(example.ids) for example in examples)
     return Packed(
         torch.tensor([ids]),
         torch.tensor([positions]),
         torch.tensor(targets),
-        tuple(len(example.ids) for example in examples),
-        sum(target != IGNORED for target in targets),
+        torch.tensor([place for place, target in enumerate(targets) if target != IGNORED], dtype=torch.long),
+        torch.tensor([0, *accumulate(lengths)], dtype=torch.int32),
+        lengths,
     )
 
 

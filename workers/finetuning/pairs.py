@@ -7,12 +7,14 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from assistant.database.finetuning import Voted
 from assistant.errors import AlmanacError
 from assistant.evaluation.lines import objects
 from assistant.guardrails.redacting import redact
+
+if TYPE_CHECKING:
+    from assistant.database.finetuning import Voted
 
 HELD_OUT = 0.2
 _TURNS = re.compile(r"\n\n(Human|Assistant):")

@@ -11,6 +11,8 @@ from workers.finetuning.packing import Example, packs
 
 CPU_ROW = 2_048  # tokens in one pass: more would only need more memory
 GPU_ROW = 16_384
+STEP = 2_048  # tokens that the optimiser sees at a time, where the job does not say
+GPU_STEPS = 128  # on a GPU, which is idle in small steps, no more of them than so many an epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +24,25 @@ class Step:
     counted: int
 
 
-def row_tokens(job: Job, device: str, world: int) -> int:
+def step_tokens(job: Job, device: str, total: int) -> int:
+    """Of one step, for ``total`` tokens to train on."""
+    if job.step_tokens is not None:
+        return job.step_tokens
+    return STEP if device != "cuda" else min(GPU_ROW, max(STEP, total // GPU_STEPS))
+
+
+def row_tokens(context: int, step: int, device: str, world: int) -> int:
     """The most tokens in one pass of one process."""
     most = GPU_ROW if device == "cuda" else CPU_ROW
-    return max(job.context, min(job.step_tokens // world, most))
+    return max(context, min(step // world, most))
 
 
 def steps(examples: Sequence[Example], job: Job, device: str, world: int = 1) -> list[Step]:
     """All steps of all epochs. With several processes each has as many rows in a step: the last ones may be empty."""
-    budget = row_tokens(job, device, world)
     lengths = [len(example.ids) for example in examples]
-    in_step = max(1, job.step_tokens // (budget * world)) * world
+    in_one = step_tokens(job, device, sum(lengths))
+    budget = row_tokens(job.context, in_one, device, world)
+    in_step = max(1, in_one // (budget * world)) * world
     found: list[Step] = []
     for epoch in range(job.epochs):
         order = packs(lengths, budget, seed=job.seed, epoch=epoch)
@@ -45,6 +55,12 @@ def steps(examples: Sequence[Example], job: Job, device: str, world: int = 1) ->
             counted = sum(examples[index].counted for index in indices)
             found.append(Step(rows, sum(lengths[index] for index in indices), counted))
     return found[: job.max_steps]
+
+
+def longest(steps: Sequence[Step], examples: Sequence[Example]) -> int:
+    """Tokens of the longest row."""
+    packs = (pack for step in steps for rows in step.rows for pack in rows)
+    return max(sum(len(examples[index].ids) for index in pack) for pack in packs)
 
 
 def rate(step: int, total: int) -> float:

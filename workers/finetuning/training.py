@@ -22,10 +22,11 @@ from assistant.errors import AlmanacError
 from workers.finetuning import adapting, checkpoints, schedule
 from workers.finetuning.estimate import Estimate, estimate
 from workers.finetuning.job import BadJob, Job, Stopped
-from workers.finetuning.packing import Encoded, encode, packed
+from workers.finetuning.packing import Encoded, encode
 from workers.finetuning.perplexity import mean_loss
 from workers.finetuning.progress import Reporter
 from workers.finetuning.records import Losses, write_report
+from workers.finetuning.rows import Rows
 
 log = structlog.get_logger()
 
@@ -96,10 +97,11 @@ class Training:
         train, held = (encode(rows[name], self._learner.tokenizer, job.context) for name in ("train", "held"))
         for name, encoded in ((job.train, train), (job.held_out, held)):
             _check(name, encoded, job.context)
-        self._examples = train.examples
+        self._rows = Rows(train.examples, device)
         self._held = schedule.held_out_part(held.examples, job.held_out_tokens)
         self._left_out = train.too_long
         self._steps = schedule.steps(train.examples, job, device.type, self.accelerator.num_processes)
+        adapting.save_memory(self._learner, job, schedule.longest(self._steps, train.examples), device, self._compute)
         self._trained = list(self._learner.trained.values())
         optimiser = torch.optim.AdamW(self._trained, lr=job.learning_rate, weight_decay=0.0, fused=True)
         self._objective, self._optimiser = self.accelerator.prepare(self._learner.objective, optimiser)
@@ -157,7 +159,10 @@ class Training:
             if self.accelerator.num_processes == 1 and not last and self.stop():
                 torch.set_rng_state(random)  # the step is made anew
                 self._give_way()
-        self._update(float(self.accelerator.reduce(loss, "sum")))
+        self._update()
+        if self.now.step + 1 < len(self._steps):
+            self._rows.prepare(self._steps[self.now.step + 1].rows[self.accelerator.process_index][0])
+        self._loss = self._finite(float(self.accelerator.reduce(loss, "sum")))
         self.now.step += 1
         self.now.tokens += step.tokens
         self._told(step.tokens / (time.monotonic() - began))
@@ -171,7 +176,7 @@ class Training:
     def _backward(self, pack: tuple[int, ...], counted: int, weight: float = 1.0, *, sync: bool = True) -> Tensor:
         """The gradients of one row are added; returns its part of the step's mean loss: (). An empty row of one of
         several processes takes part with a gradient of nothing."""
-        batch = packed([self._examples[index] for index in (pack or (0,))]).to(self.accelerator.device)
+        batch = self._rows(pack)
         many = self.accelerator.num_processes  # whose gradients are averaged
         with nullcontext() if sync or many == 1 else self.accelerator.no_sync(self._objective):
             with self._compute():
@@ -179,13 +184,16 @@ class Training:
             (loss * many).backward()
         return loss.detach()
 
-    def _update(self, loss: float) -> None:
+    def _finite(self, loss: float) -> float:
+        """Looked at when the step is made, so that no GPU waits; of weights gone wrong nothing is kept."""
         if not math.isfinite(loss):
             raise TrainingFailed(
                 f"The loss is not a number at step {self.now.step + 1}; a lower learning rate than "
                 f"{self.job.learning_rate:g} may help."
             )
-        self._loss = loss
+        return loss
+
+    def _update(self) -> None:
         torch.nn.utils.clip_grad_norm_(self._trained, CLIP)
         self._optimiser.step()
         self._optimiser.zero_grad()
