@@ -9,6 +9,12 @@ import socket
 from aiohttp.abc import ResolveResult
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_IPV4_INSIDE = ipaddress.IPv6Network("::/96")  # an old way to write IPv4 addresses
+# What Python counts as everybody's, and is not: a cloud's own services on each of its machines, and old private ranges.
+_INSIDE = tuple(
+    ipaddress.ip_network(network)
+    for network in ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "fec0::/10", "64:ff9b:1::/48")
+)
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -39,12 +45,15 @@ def literal(host: str) -> Address | None:
 def public(address: Address) -> bool:
     """Whether the address is one of the whole Internet's."""
     within = inner(address)
+    if any(within.version == network.version and within in network for network in _INSIDE):
+        return False
     return within.is_global and not within.is_multicast
 
 
 def inner(address: Address) -> Address:
     """The IPv4 address inside an IPv6 one, where there is one: that is what counts."""
     if isinstance(address, ipaddress.IPv6Address):
-        nat64 = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
-        return address.ipv4_mapped or address.sixtofour or nat64 or address
+        last = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        embedded = last if address in _NAT64 or (address in _IPV4_INSIDE and int(address) > 1) else None
+        return address.ipv4_mapped or address.sixtofour or embedded or address
     return address

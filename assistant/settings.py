@@ -33,6 +33,7 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 Dollars = Annotated[float, Field(ge=0, le=1_000_000_000)]
 SECRETS = "/run/secrets"  # where Docker lays files, named as the variables whose values they hold; ALMANAC_SECRETS
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+SHORTEST_TOKEN = 16  # characters, of what opens the page or the models to other machines
 LOCAL_CONTEXT = 2_048  # tokens; SmolLM2 could read four times as many, at a price that a CPU feels
 LOCAL_PROMPTS = 1_280  # tokens of our own prompts with their answers: enough for the best few passages, and read sooner
 LOCAL_TIMEOUTS = (40.0, 55.0)  # seconds to the first token and to the last, on a machine that does all the rest, too
@@ -182,7 +183,7 @@ class Settings(BaseSettings):
     )
     teams_app_tenant_id: str | None = Field(default=None, validation_alias=AliasChoices("MicrosoftAppTenantId"))
     teams_anonymous: bool = False
-    teams_allowed_tenants: Annotated[tuple[str, ...], NoDecode] = ()  # comma-separated; empty: the app's own, or any
+    teams_allowed_tenants: Annotated[tuple[str, ...], NoDecode] = ()  # comma-separated; empty: the app's own; *: any
     teams_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = (
         "smba.trafficmanager.net",
         "smba.infra.gov.teams.microsoft.us",
@@ -309,9 +310,21 @@ class Settings(BaseSettings):
             raise ValueError(f"ALMANAC_HOST is {self.host}, not loopback, so ALMANAC_WEB_TOKEN must be set")
         if self.serve_host not in LOOPBACK and self.serve_key is None:
             raise ValueError(f"ALMANAC_SERVE_HOST is {self.serve_host}, not loopback, so ALMANAC_SERVE_KEY must be set")
+        self._check_guessable()
         if self.teams_anonymous and not self.is_loopback:
             raise ValueError("ALMANAC_TEAMS_ANONYMOUS=1 works only when ALMANAC_HOST is loopback")
         return self
+
+    def _check_guessable(self) -> None:
+        """What keeps strangers out must be too long to guess, for nothing else stops who tries one after the other."""
+        page, models = not self.is_loopback, self.serve_host not in LOOPBACK
+        for name, secret, is_open in (
+            ("ALMANAC_WEB_TOKEN", self.web_token, page),
+            ("ALMANAC_ADMIN_TOKEN", self.admin_token, page),
+            ("ALMANAC_SERVE_KEY", self.serve_key, models),
+        ):
+            if is_open and secret is not None and len(secret.get_secret_value()) < SHORTEST_TOKEN:
+                raise ValueError(f"{name} has fewer than {SHORTEST_TOKEN} characters and could be guessed")
 
     @property
     def redacts(self) -> frozenset[str]:

@@ -12,6 +12,7 @@ from bot.measuring import measure
 from bot.slack import add_slack
 from bot.teams import add_teams
 from bot.web import add_web
+from bot.web.security import LOOPBACK, host_name
 
 MAX_BODY = 1024 * 1024  # bytes; no platform sends events larger than this
 
@@ -33,14 +34,22 @@ def _add_operations(application: web.Application, services: Services) -> None:
     async def alive(_request: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})
 
-    async def ready(_request: web.Request) -> web.Response:
+    def check_name(request: web.Request) -> None:
+        """A page whose name was re-pointed at this machine (DNS rebinding) reads nothing here either."""
+        if services.settings.web_token is None and host_name(request.host) not in LOOPBACK:
+            services.metrics.refused.labels("operations", "host").inc()
+            raise web.HTTPForbidden(text="Without ALMANAC_WEB_TOKEN, Almanac answers only to 127.0.0.1.")
+
+    async def ready(request: web.Request) -> web.Response:
+        check_name(request)
         try:
             await check_database(services.engine)
         except AlmanacError as error:
             return web.json_response({"status": "not ready", "reason": str(error)}, status=503)
         return web.json_response({"status": "ready"})
 
-    async def metrics(_request: web.Request) -> web.Response:
+    async def metrics(request: web.Request) -> web.Response:
+        check_name(request)
         await measure(services)
         body = generate_latest(services.metrics.registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

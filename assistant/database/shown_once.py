@@ -11,5 +11,5 @@ def new_secret() -> str:
 
 
 def hashed(secret: str) -> str:
-    """A plain hash is enough for 256 random bits: there is nothing to guess."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+    """A plain hash is enough for 256 random bits: there is nothing to guess. What a header carries may be no UTF-8."""
+    return hashlib.sha256(secret.encode(errors="surrogateescape")).hexdigest()

@@ -21,7 +21,7 @@ from assistant.services import Services
 from bot.mcp import bridge
 from bot.mcp.server import create_server
 from bot.mcp.tools import PLATFORM, Desk
-from bot.web.security import AWAY, LOOPBACK, bearer_of, host_name, origin_of
+from bot.web.security import AWAY, LOOPBACK, as_sent, bearer_of, host_name, origin_of
 
 log = structlog.get_logger()
 
@@ -58,7 +58,7 @@ class Door:
 
     def _opens(self, bearer: str) -> bool:
         """What everyone may read: by the page's token, or, where there is none, without any."""
-        return not bearer if self._token is None else hmac.compare_digest(bearer.encode(), self._token)
+        return not bearer if self._token is None else hmac.compare_digest(as_sent(bearer), self._token)
 
     def _refused(self, kind: type[web.HTTPError], reason: str, sentence: str) -> web.HTTPError:
         self._services.metrics.refused.labels(PLATFORM, reason).inc()

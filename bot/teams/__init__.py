@@ -22,7 +22,8 @@ from bot.teams.deliver import PLATFORM, TeamsFrontEnd
 from bot.teams.events import Malformed
 from bot.teams.paced import PacedConnector
 from bot.teams.receive import TeamsReceiver
-from bot.teams.tokens import Denied, Door, SigningKeys
+from bot.teams.tokens import Denied, Door, SigningKeys, tenants_of
+from bot.web.security import LOOPBACK, host_name
 
 log = structlog.get_logger()
 
@@ -33,6 +34,11 @@ def add_teams(application: web.Application, services: Services) -> None:
     """Add the route, and the inbox that works while the application runs."""
     if services.settings.teams_anonymous and services.settings.teams_app_id:
         raise SettingsError("ALMANAC_TEAMS_ANONYMOUS=1 is for use without an app; unset it or MicrosoftAppId.")
+    if services.settings.teams_app_id and not tenants_of(services.settings):
+        raise SettingsError(
+            "Teams lets every organisation's people write to the app, so ALMANAC_TEAMS_ALLOWED_TENANTS (or"
+            " MicrosoftAppTenantId) must name whose may come in; * lets in all of them."
+        )
     endpoint = _Endpoint(services)
     application.router.add_post(ROUTE, endpoint.handle)
     application.cleanup_ctx.append(endpoint.run)
@@ -84,6 +90,8 @@ class _Endpoint:
         claims = await self._door.token(request.headers.get("Authorization", ""))
         if request.content_type != "application/json":  # which no web page of another origin can send
             raise web.HTTPUnsupportedMediaType
+        if self._services.settings.teams_anonymous and host_name(request.host) not in LOOPBACK:  # DNS rebinding
+            raise Denied(403, "host")
         try:
             body = json.loads(await request.read())
         except (ValueError, RecursionError):

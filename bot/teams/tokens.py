@@ -25,6 +25,7 @@ log = structlog.get_logger()
 
 ISSUER = "https://api.botframework.com"
 CHANNEL = "msteams"
+ANY = "*"
 LEEWAY = 300.0  # seconds of clock difference
 KEYS_LIFETIME = 24 * 3600.0
 REFRESH_INTERVAL = 10.0  # at most one fetch in this time, however many unknown keys are named
@@ -107,9 +108,8 @@ class Door:
         self._app_id = settings.teams_app_id or ""
         self._anonymous = settings.teams_anonymous
         self._hosts = frozenset(host.lower() for host in settings.teams_allowed_hosts)
-        own = (settings.teams_app_tenant_id,) if settings.teams_app_type == "SingleTenant" else ()
-        allowed = settings.teams_allowed_tenants or tuple(filter(None, own))
-        self._tenants = frozenset(tenant.lower() for tenant in allowed)
+        self._tenants = tenants_of(settings)
+        self._any_tenant = self._anonymous or ANY in self._tenants
 
     async def token(self, authorization: str) -> Mapping[str, Any]:
         """The claims of a valid token; raises ``Denied`` with 401 for every other."""
@@ -153,7 +153,7 @@ class Door:
         if not self.may_call(url):
             raise Denied(403, "host")
         named = {tenant.lower() for tenant in events.tenants(body)}
-        if self._tenants and not (named and named <= self._tenants):
+        if not self._any_tenant and not (named and named <= self._tenants):
             raise Denied(403, "tenant")
 
     def may_call(self, service_url: str) -> bool:
@@ -166,6 +166,12 @@ class Door:
         if url.scheme not in {"http", "https"} or (url.scheme == "http" and not _loopback(host)):
             return False
         return _loopback(host) if self._anonymous else host in self._hosts
+
+
+def tenants_of(settings: Settings) -> frozenset[str]:
+    """The organisations whose people may come in: those that are named, else the app's own; ``ANY`` for all."""
+    own = tuple(filter(None, (settings.teams_app_tenant_id,)))
+    return frozenset(tenant.lower() for tenant in settings.teams_allowed_tenants or own)
 
 
 def _loopback(host: str) -> bool:

@@ -1,9 +1,14 @@
-"""Who asks. A browser is a person: a random id in a cookie that scripts and other sites cannot read."""
+"""Who asks. A browser is a person: a random secret in a cookie that scripts and other sites cannot read.
+
+A person's name follows from the secret, and not the other way round: who reads names (in the audit, among what answers
+cost) can still not be somebody else.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -15,10 +20,14 @@ COOKIE_SECONDS = 365 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """``is_new``: the browser does not know its id yet."""
+    """``secret`` is the cookie's; ``is_new``: the browser does not know it yet."""
 
-    id: uuid.UUID
+    secret: uuid.UUID = field(repr=False)
     is_new: bool
+
+    @property
+    def id(self) -> uuid.UUID:
+        return uuid.UUID(bytes=hashlib.sha256(self.secret.bytes).digest()[:16], version=4)
 
     @property
     def name(self) -> str:
@@ -40,7 +49,7 @@ class Person:
         """
         if self.is_new:
             response.set_cookie(
-                COOKIE, str(self.id), max_age=COOKIE_SECONDS, httponly=True, samesite="Strict",
+                COOKIE, str(self.secret), max_age=COOKIE_SECONDS, httponly=True, samesite="Strict",
                 secure=is_https(request),
             )  # fmt: skip
 

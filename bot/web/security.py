@@ -64,7 +64,7 @@ class TokenDoor:
         return self._is_session(request.cookies.get(self._cookie, ""))
 
     def opens(self, token: str) -> bool:
-        return hmac.compare_digest(token.encode(), self._token)
+        return hmac.compare_digest(as_sent(token), self._token)
 
     def remember(self, request: web.Request, response: web.StreamResponse) -> None:
         """A session; its cookie ends with its time, or when the token is changed."""
@@ -83,7 +83,7 @@ class TokenDoor:
         expires, _, _ = value.partition(".")
         if not expires.isascii() or not expires.isdigit() or len(expires) > 12 or int(expires) < time.time():
             return False
-        return hmac.compare_digest(value.encode(), self._session(int(expires)).encode())
+        return hmac.compare_digest(as_sent(value), self._session(int(expires)).encode())
 
 
 class Door:
@@ -127,7 +127,7 @@ class Door:
         """Browsers say where a request comes from; programs say nothing and hold no cookies."""
         site = request.headers.get("Sec-Fetch-Site", "same-origin")
         origin = request.headers.get("Origin")
-        own = origin is None or urlsplit(origin).netloc == request.host or origin == self._public
+        own = origin is None or _place(origin) == request.host or origin == self._public
         if site not in ("same-origin", "none") or not own:
             raise self.refused(403, "origin", "Only Almanac's own page may ask for this.")
 
@@ -191,11 +191,24 @@ def bearer_of(request: web.Request) -> str | None:
     return bearer.strip() if scheme.lower() == "bearer" else None
 
 
+def as_sent(text: str) -> bytes:
+    """A header's value in bytes: aiohttp lets through, in its own way of writing, what is no UTF-8."""
+    return text.encode(errors="surrogateescape")
+
+
 def host_name(host: str) -> str:
     """``Host`` without its port; an IPv6 address without its brackets."""
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()
+
+
+def _place(origin: str) -> str:
+    """Host and port of an ``Origin``; empty where it is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def origin_of(url: str) -> str:

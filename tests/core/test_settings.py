@@ -41,8 +41,14 @@ WRONG = [
     ({"MicrosoftAppId": "app"}, "MicrosoftAppPassword"),
     ({"MicrosoftAppType": "Tenantless"}, "MicrosoftAppType"),
     ({"ALMANAC_HOST": "0.0.0.0"}, "ALMANAC_WEB_TOKEN"),
+    ({"ALMANAC_HOST": "0.0.0.0", "ALMANAC_WEB_TOKEN": "hidden-of-15-ch"}, "ALMANAC_WEB_TOKEN"),
     (
-        {"ALMANAC_HOST": "0.0.0.0", "ALMANAC_WEB_TOKEN": "hidden-2", "ALMANAC_TEAMS_ANONYMOUS": "1"},
+        {"ALMANAC_HOST": "0.0.0.0", "ALMANAC_WEB_TOKEN": "hidden-2-that-is-long", "ALMANAC_ADMIN_TOKEN": "hidden"},
+        "ALMANAC_ADMIN_TOKEN",
+    ),
+    ({"ALMANAC_SERVE_HOST": "0.0.0.0", "ALMANAC_SERVE_KEY": "hidden"}, "ALMANAC_SERVE_KEY"),
+    (
+        {"ALMANAC_HOST": "0.0.0.0", "ALMANAC_WEB_TOKEN": "hidden-2-that-is-long", "ALMANAC_TEAMS_ANONYMOUS": "1"},
         "ALMANAC_TEAMS_ANONYMOUS",
     ),
 ]
@@ -69,7 +75,7 @@ def test_a_wrong_setting_is_named_in_one_sentence(
         {"SLACK_BOT_TOKEN": "xoxb", "SLACK_APP_TOKEN": "xapp"},
         {"SLACK_BOT_TOKEN": "xoxb", "SLACK_SIGNING_SECRET": "s"},
         {"MicrosoftAppId": "app", "MicrosoftAppType": "UserAssignedMSI"},
-        {"ALMANAC_HOST": "0.0.0.0", "ALMANAC_WEB_TOKEN": "t"},
+        {"ALMANAC_HOST": "0.0.0.0", "ALMANAC_WEB_TOKEN": "a-token-of-16-ch"},
         {"ALMANAC_HOST": "::1", "ALMANAC_TEAMS_ANONYMOUS": "1"},
         {"ALMANAC_LLM_MODEL": "gpt", "ALMANAC_LLM_PRICES": '{"gpt": {"prompt": 1, "completion": 2}}'},
         {"ALMANAC_PORT": ""},

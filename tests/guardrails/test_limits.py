@@ -67,7 +67,7 @@ async def test_on_ones_own_machine_nobody_else_is_kept_waiting(sessions: Session
     async with sessions.begin() as session:
         session.add_all([answered(1) for _ in range(5)])
     open_page = limits(questions_per_minute=1)
-    shared_page = limits(questions_per_minute=1, host="0.0.0.0", web_token="t")
+    shared_page = limits(questions_per_minute=1, host="0.0.0.0", web_token="a token of the page")
     async with sessions() as session:
         assert await open_page.too_many(session, ASKER, "terminal", "en") is None
         assert await open_page.too_many(session, ASKER, "web", "en") is None

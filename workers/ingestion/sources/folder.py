@@ -72,8 +72,10 @@ class Folder:
         return sorted(found, key=lambda file: file.external_id)
 
     def _entry(self, file: _File) -> Entry:
+        within = None if self._only is not None else self._folder  # who names one file means it, whatever it is
+
         async def load(_known: str | None) -> Loaded:
-            return await asyncio.to_thread(read, file.path, self._max_bytes)
+            return await asyncio.to_thread(read, file.path, self._max_bytes, within)
 
         return Entry(file.external_id, load, file.version, url=file.path.as_uri())
 
@@ -83,7 +85,8 @@ def open_folder(setting: Setting) -> Folder:
 
 
 def files(folder: Path, only: str | None = None) -> Iterator[Path]:
-    """Hidden files and folders are left out; links are followed to files, not to folders."""
+    """Hidden files and folders are left out. Links are followed to files of the folder, not to folders, and not out of
+    it: whoever may write into a folder could else have anything read aloud that the worker can read."""
     if only is not None:
         yield folder / only
         return
@@ -91,8 +94,12 @@ def files(folder: Path, only: str | None = None) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.startswith(".") and name not in IGNORED_FOLDERS]
         for name in names:
             path = Path(place) / name
-            if not name.startswith(".") and path.is_file():
+            if not name.startswith(".") and path.is_file() and not (path.is_symlink() and _leads_out(path, folder)):
                 yield path
+
+
+def _leads_out(path: Path, folder: Path) -> bool:
+    return not path.resolve().is_relative_to(folder.resolve())
 
 
 def _version(path: Path, recent: float) -> str | None:
@@ -111,16 +118,27 @@ def readable_name(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def read(path: Path, max_bytes: int) -> Loaded:
-    """One file; raises ``DocumentUnreadable``."""
+def read(path: Path, max_bytes: int, within: Path | None = None) -> Loaded:
+    """One file, which must lie ``within`` that folder when it is opened; raises ``DocumentUnreadable``."""
     try:
-        size = path.stat().st_size
-        if size > max_bytes:
-            limit = max_bytes / 2**20
-            raise DocumentUnreadable(
-                f"the file is too large ({size / 2**20:.1f} MiB; ALMANAC_FILE_MAX_MB is {limit:g})"
-            )
-        changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        return Loaded(readable_name(path.name), path.read_bytes(), details=known_of(modified=changed.isoformat()))
+        with path.open("rb") as file:
+            about = os.fstat(file.fileno())
+            if within is not None:
+                _check_place(path, within, about)
+            if about.st_size > max_bytes:
+                limit = max_bytes / 2**20
+                raise DocumentUnreadable(
+                    f"the file is too large ({about.st_size / 2**20:.1f} MiB; ALMANAC_FILE_MAX_MB is {limit:g})"
+                )
+            content = file.read()
     except OSError as error:
         raise DocumentUnreadable(f"the file cannot be read ({error.strerror or type(error).__name__})") from error
+    changed = datetime.fromtimestamp(about.st_mtime, UTC)
+    return Loaded(readable_name(path.name), content, details=known_of(modified=changed.isoformat()))
+
+
+def _check_place(path: Path, within: Path, opened: os.stat_result) -> None:
+    """The name may have become a link since it was listed: what was opened has to be what lies in the folder."""
+    place = path.resolve(strict=True)
+    if not place.is_relative_to(within.resolve()) or not os.path.samestat(place.stat(), opened):
+        raise DocumentUnreadable("the file is a link that leads out of its folder")
