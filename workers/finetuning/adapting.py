@@ -85,7 +85,7 @@ def four_bits(device: torch.device) -> Any:
         raise BadJob("precision 4bit needs the package bitsandbytes: pip install bitsandbytes.")
     from transformers import BitsAndBytesConfig
 
-    return BitsAndBytesConfig(
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )  # fmt: skip

@@ -52,8 +52,8 @@ def _packed_attention(
     if others.get("sliding_window") or others.get("softcap"):
         raise NotImplementedError("Attention with a window or with capped scores cannot be packed.")
     if bounds is not None and not dropout and (kind := _narrow(query)) is not None:
-        flat = (tensor[0].transpose(0, 1).to(kind) for tensor in (query, key, value))  # (T, heads, D) each
-        return _in_one(*flat, bounds, max(lengths), scaling)[None], None
+        q, k, v = (tensor[0].transpose(0, 1).to(kind) for tensor in (query, key, value))  # (T, heads, D) each
+        return _in_one(q, k, v, bounds, max(lengths), scaling)[None], None
     shared = query.shape[1] // key.shape[1]  # heads that look at the same keys
     if shared > 1:
         key, value = key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1)

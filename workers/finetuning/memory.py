@@ -29,7 +29,7 @@ def recompute(
     state = STATE_BYTES * sum(parameter.numel() for parameter in objective.parameters() if parameter.requires_grad)
     free, _ = torch.cuda.mem_get_info(device)
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return longest * token / SHORT + state + LOGIT_BYTES * GPU_LOGITS > USED * free
+    return bool(longest * token / SHORT + state + LOGIT_BYTES * GPU_LOGITS > USED * free)
 
 
 def _peak(

@@ -67,10 +67,13 @@ class Packed:
 
     def to(self, device: torch.device) -> Packed:
         """On a GPU without waiting for what it is computing."""
-        tensors = (self.ids, self.positions, self.targets, self.scored, self.bounds)
-        if device.type == "cuda":
-            tensors = tuple(tensor.pin_memory() for tensor in tensors)
-        return Packed(*(tensor.to(device, non_blocking=True) for tensor in tensors), self.lengths)
+        gpu = device.type == "cuda"
+
+        def there(tensor: torch.Tensor) -> torch.Tensor:
+            return (tensor.pin_memory() if gpu else tensor).to(device, non_blocking=gpu)
+
+        ids, positions, targets = there(self.ids), there(self.positions), there(self.targets)
+        return Packed(ids, positions, targets, there(self.scored), there(self.bounds), self.lengths)
 
 
 def encode(rows: Iterable[Mapping[str, Any]], tokenizer: Any, context: int) -> Encoded:

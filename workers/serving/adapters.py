@@ -176,6 +176,17 @@ class Mixed:
         return torch.addmm(y, (x @ down).mul_(mask), up)
 
 
+class Alone:
+    """The deltas of passes in which every token has the same adapter."""
+
+    def __init__(self, side: Side) -> None:
+        self._products = side.products
+
+    def add(self, y: Tensor, x: Tensor, layer: int, kind: str) -> Tensor:
+        product = self._products.get((layer, kind))
+        return y if product is None else torch.addmm(y, x @ product[0], product[1])
+
+
 class Sides:
     """The combinations of adapters used last, so that a pass need not put them side by side again."""
 
@@ -187,14 +198,20 @@ class Sides:
     def deltas(self, rows: Sequence[Adapter | None], wanted: Tensor) -> Mixed | None:
         """For the adapter of each token; None where no token has one."""
         adapters = sorted({id(row): row for row in rows if row is not None}.values(), key=id)
-        if not adapters:
-            return None
+        return Mixed(self._side(adapters), rows, wanted, self._model.dtype) if adapters else None
+
+    @torch.inference_mode()
+    def alone(self, adapter: Adapter) -> Alone:
+        """For passes of this adapter only."""
+        return Alone(self._side([adapter]))
+
+    def _side(self, adapters: Sequence[Adapter]) -> Side:
         key = tuple(map(id, adapters))
         side = self._made.pop(key, None) or Side(adapters, self._model)
         self._made[key] = side  # the latest stands last
         while len(self._made) > self._keep:
             del self._made[next(iter(self._made))]
-        return Mixed(side, rows, wanted, self._model.dtype)
+        return side
 
     def forget(self, adapter: Adapter) -> None:
         self._made = {key: side for key, side in self._made.items() if adapter not in side.adapters}

@@ -19,13 +19,14 @@ from torch import Tensor
 from workers.serving.adapters import Adapter, Sides
 from workers.serving.cache import BLOCK, Prefixes, Slots
 from workers.serving.constrained import Follower
+from workers.serving.graphs import Graphs
 from workers.serving.llama import Llama, Pass
 from workers.serving.requests import EngineError, Finish, Piece, Request, Usage
 from workers.serving.sampling import Choice, choose
 from workers.serving.text import Reader, Stops
 
-STRETCH = 128  # tokens of prompts in one pass while rows are writing
-BURST = 512  # and while none is
+STRETCH, GPU_STRETCH = 128, 2_048  # tokens of prompts in one pass while rows are writing
+BURST, GPU_BURST = 512, 8_192  # and while none is
 
 
 @dataclass(slots=True, eq=False, repr=False)  # a row's text belongs in no log
@@ -85,6 +86,9 @@ class Batch:
         )
         self.prefixes = Prefixes(prefix_bytes)
         self.sides = Sides(model)
+        self.graphs = Graphs(model, self.slots, self.sides)
+        gpu = model.device.type == "cuda"
+        self._stretch, self._burst = (GPU_STRETCH, GPU_BURST) if gpu else (STRETCH, BURST)
         self.rows: list[Row] = []  # in order of arrival
         self.free = sorted(range(slots), reverse=True)  # the lowest is taken first: passes look at slots from 0 on
         self.counts: Counter[str] = Counter()
@@ -134,7 +138,7 @@ class Batch:
 
     def _plan(self) -> list[tuple[Row, int]]:
         """Rows and how many of their tokens."""
-        budget = STRETCH if any(row.writing for row in self.rows) else BURST
+        budget = self._stretch if any(row.writing for row in self.rows) else self._burst
         plan: list[tuple[Row, int]] = []
         reading: set[Hashable] = set()
         for row in self.rows:
@@ -175,6 +179,9 @@ class Batch:
         parts = [(row.slot, row.done, row.tokens[row.done : row.done + count]) for row, count in plan]
         batch = Pass.of(parts, [id(row) in asked for row, _ in plan], self.model.device)
         owners = [plan[number][0].adapter for number in batch.order]
+        logits = self.graphs.forward(batch, owners)
+        if logits is not None:
+            return logits
         return self.model.forward(batch, self.slots, self.sides.deltas(owners, batch.wanted))
 
     def _masked(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:

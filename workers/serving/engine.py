@@ -227,6 +227,7 @@ class Engine:
             adapter.retired = True
             batch.prefixes.forget(adapter)
             batch.sides.forget(adapter)
+            batch.graphs.forget(adapter)
         return True
 
     def _deliver(self, deliveries: Sequence[Delivery]) -> bool:

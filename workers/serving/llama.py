@@ -21,6 +21,7 @@ from workers.serving.cache import Slots
 
 FAMILIES = ("llama", "mistral", "qwen2")
 WASTE = 512  # positions read in vain in a layer that cost as much as a product of its own
+GPU_WASTE = 2**18  # on a GPU, which reads faster than it is told to
 HEAD = -1  # the layer number of the output head, for adapters
 PARTS = {  # a fused product, and the modules of transformers whose weights it holds, in order
     "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
@@ -102,11 +103,15 @@ class Pass:
     chunks: tuple[Chunk, ...]
     wanted: Tensor  # (R,) the tokens whose logits are wanted, in the order of the rows that were given
     order: tuple[int, ...]  # the number of the row of each token
+    mask: Tensor | None = (
+        None  # of singles (S, 1, 1, L) that stand in the order of their slots, where it is made before
+    )
 
     @classmethod
     def of(cls, rows: Sequence[tuple[int, int, Sequence[int]]], wanted: Sequence[bool], device: torch.device) -> Pass:
         """``rows``: (slot, start, ids); ``wanted``: whose next token is asked for."""
-        together = _together([start + 1 if len(tokens) == 1 else 0 for _, start, tokens in rows])
+        waste = GPU_WASTE if device.type == "cuda" else WASTE
+        together = _together([start + 1 if len(tokens) == 1 else 0 for _, start, tokens in rows], waste)
         flat: list[tuple[int, int, int, int]] = []  # id, position, slot, row
         last: dict[int, int] = {}
         chunks: list[Chunk] = []
@@ -132,11 +137,11 @@ class Pass:
         )
 
 
-def _together(lengths: Sequence[int]) -> list[int]:
+def _together(lengths: Sequence[int], waste: int) -> list[int]:
     """The rows of one token (``lengths`` above 0) whose attention is one product, as wide as the longest of them. One
     that would make it much wider for all the others goes apart."""
     rows = sorted((number for number, length in enumerate(lengths) if length), key=lambda number: lengths[number])
-    while len(rows) > 1 and (len(rows) - 1) * (lengths[rows[-1]] - lengths[rows[-2]]) > WASTE:
+    while len(rows) > 1 and (len(rows) - 1) * (lengths[rows[-1]] - lengths[rows[-2]]) > waste:
         rows.pop()
     return sorted(rows)
 
@@ -223,6 +228,8 @@ class Llama:
         return logits.float()
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
+        if x.is_cuda:  # one kernel instead of seven
+            return F.rms_norm(x, weight.shape, weight, self.eps)
         wide = x.float()
         return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype)
 
@@ -234,7 +241,10 @@ class Attention:
         self.kv, self.group, self.size = model.kv_heads, model.heads // model.kv_heads, model.size
         self.batch, self.cache, self.dtype = batch, cache, model.dtype
         self.single_mask: Tensor | None
-        self.single_mask, self.in_order = self._masks_of_singles() if batch.singles else (None, True)
+        if batch.mask is not None:
+            self.single_mask, self.in_order = batch.mask, True
+        else:
+            self.single_mask, self.in_order = self._masks_of_singles() if batch.singles else (None, True)
         self.masks = [self._mask(chunk) for chunk in batch.chunks]
 
     def _masks_of_singles(self) -> tuple[Tensor, bool]:
