@@ -6,6 +6,7 @@ question. Embedding them anew was most of what an answer cost.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ class SentenceVectors:
         self._most = most
         self._model: Embedder | None = None
         self._kept: OrderedDict[bytes, Halves] = OrderedDict()
+        self._making = asyncio.Lock()
 
     async def of(self, texts: Sequence[str], model: Embedder) -> Vectors:
         """The vector of each text as ``model`` embeds passages, shape (texts, dimensions), of length 1."""
@@ -35,10 +37,13 @@ class SentenceVectors:
             self._model, self._kept = model, OrderedDict()
         kept, keys = self._kept, [_key(text) for text in texts]
         known = {key: kept[key] for key in keys if key in kept}
-        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
-        if missing:
-            made = (await model.embed(list(missing.values()))).astype(np.float16)
-            known.update((key, row.copy()) for key, row in zip(missing, made, strict=True))  # not views of the whole
+        if len(known) < len(set(keys)):
+            async with self._making:  # many who ask the same at once: all but the first find it here
+                known.update((key, kept[key]) for key in keys if key in kept)
+                missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+                if missing:
+                    made = (await model.embed(list(missing.values()))).astype(np.float16)
+                    known.update((key, row.copy()) for key, row in zip(missing, made, strict=True))  # no views
         for key in dict.fromkeys(keys):
             kept[key] = known[key]
             kept.move_to_end(key)

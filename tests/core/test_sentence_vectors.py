@@ -62,6 +62,21 @@ async def test_questions_at_the_same_time_do_not_disturb_each_other() -> None:
         np.testing.assert_allclose(made, await WordEmbedder().embed(texts), atol=5e-4)
 
 
+async def test_many_who_ask_the_same_at_once_have_it_made_once() -> None:
+    model, vectors = Counting(), SentenceVectors()
+    await asyncio.gather(*(vectors.of(["the ledger", f"question {number}"], model) for number in range(5)))
+    assert sorted(model.embedded) == sorted(["the ledger", *(f"question {number}" for number in range(5))])
+
+
+async def test_one_who_gives_up_does_not_keep_the_others_waiting() -> None:
+    model, vectors = Counting(), SentenceVectors()
+    first = asyncio.create_task(vectors.of(["the ledger"], model))
+    second = asyncio.create_task(vectors.of(["the ledger"], model))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await asyncio.wait_for(second, 5)).shape == (1, model.dimensions)
+
+
 def test_small_matrices_are_multiplied_by_one_thread() -> None:
     look = (
         "import assistant, numpy, threadpoolctl\n"
