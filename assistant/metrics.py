@@ -7,14 +7,16 @@ was spent in all) is a gauge that is read when somebody asks (``bot.measuring``)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from importlib.metadata import version
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from assistant.answering.messages import Answer
 from assistant.answering.outcomes import Outcome
 
-PLATFORMS = ("slack", "teams", "web", "terminal")
+PLATFORMS = ("slack", "teams", "web", "mcp", "terminal")
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5, 10, 30, 60)
 
 
@@ -31,6 +33,10 @@ class Metrics:
         self._index()
         self._begin_at_zero()
 
+    def working(self, platform: str) -> AbstractContextManager[Any]:
+        """Inside it, a question is in flight: however it ends, it is counted no longer."""
+        return self.in_flight.labels(platform).track_inprogress()
+
     def answered(self, platform: str, answer: Answer) -> None:
         """Count a question that has come to its end, with the calls that it made."""
         self.answers.labels(platform, answer.outcome.value).inc()
@@ -41,6 +47,7 @@ class Metrics:
 
     def _questions(self) -> None:
         self.answers = self._counter("answers", "Questions by outcome.", "platform", "outcome")
+        self.in_flight = self._gauge("questions_in_flight", "Questions that this process works on now.", "platform")
         self.stage_seconds = self._seconds("stage_seconds", "Time in each stage of a question.", "stage")
         self.first_token = self._seconds(
             "first_token_seconds", "From the question to the first text that is shown.", "platform"
@@ -90,6 +97,7 @@ class Metrics:
     def _begin_at_zero(self) -> None:
         """A rate does not see the first of what was not there before: what alerts rest on is there from the start."""
         for platform in PLATFORMS:
+            self.in_flight.labels(platform)
             for outcome in Outcome:
                 self.answers.labels(platform, outcome.value)
         for cap in ("answer", "person", "channel", "day", "month"):

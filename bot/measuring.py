@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from assistant.database import inbox, preferences, sources, spending, status, waiting
+from assistant.database import preferences, sources, spending, status, waiting
 from assistant.database.spending import Amount, Window
 from assistant.metrics import Metrics
 from assistant.services import Services
@@ -30,7 +30,7 @@ async def measure(services: Services) -> None:
 
 
 async def _measure(session: AsyncSession, metrics: Metrics, budget: Budget) -> None:
-    events = await inbox.open_events(session)
+    events = await waiting.events(session)
     counts = await status.counts(session)
     ages = await waiting.ages(session)
     for platform in PLATFORMS:

@@ -77,7 +77,8 @@ class Answering:
         ``stop`` is set, what was shown so far is the answer.
         """
         limits = self._aids.limits
-        with limits.asking(question.asker) if limits is not None else nullcontext():
+        allowed = limits.asking(question.asker) if limits is not None else nullcontext()
+        with self._metrics.working(question.platform), allowed:
             async with aclosing(self._ask(question, stop)) as events:
                 async for event in events:
                     yield event

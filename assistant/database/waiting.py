@@ -27,6 +27,13 @@ async def ages(session: AsyncSession) -> dict[str, float]:
     return {**found, "runs": float(oldest.scalar_one())}
 
 
+async def events(session: AsyncSession) -> dict[str, int]:
+    """Events that could be taken now, by platform. What somebody works on, or is put off, does not wait for anybody."""
+    free = or_(Inbox.claimed_until.is_(None), Inbox.claimed_until < func.now())
+    statement = select(Inbox.platform, func.count()).where(Inbox.state.in_(OPEN), free).group_by(Inbox.platform)
+    return {platform: count for platform, count in await session.execute(statement)}  # noqa: C416 - as below
+
+
 async def failed_syncs(session: AsyncSession) -> dict[str, int]:
     """How many syncs in a row failed, by the source's number and name."""
     rows = await session.execute(select(Source.id, Source.name, Source.failed_syncs))

@@ -1,7 +1,7 @@
 """Enough of PromQL to try rules on samples: what the rules in ``infra`` use, and nothing else (anything else raises).
 
 Series are (labels, function of time); ``rate`` and ``increase`` take the difference over the range, as Prometheus does
-for counters that are scraped often and never reset.
+for counters that are scraped often and never reset; ``avg_over_time`` is the mean of what scrapes each 15 s read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import promql_parser as ql
 Labels = frozenset[tuple[str, str]]
 Vector = dict[Labels, float]
 Value = Vector | float
+SCRAPED = 15.0  # seconds between two scrapes
 Series = Sequence[tuple[str, Mapping[str, str], Callable[[float], float | None]]]
 
 ARITHMETIC = {"+": operator.add, "-": operator.sub, "*": operator.mul}
@@ -76,8 +77,18 @@ class Prometheus:
             before = self._vectorselector(matrix.vector_selector, at - seconds)
             grown = {labels: value - before.get(labels, 0.0) for labels, value in now.items()}
             return {labels: value / (seconds if name == "rate" else 1) for labels, value in grown.items()}
+        if name == "avg_over_time":
+            (matrix,) = node.args
+            return self._mean(matrix.vector_selector, at, matrix.range.total_seconds())
         assert name == "histogram_quantile", name
         return _quantile(node.args[0].val, self._eval(node.args[1], at))
+
+    def _mean(self, selector: Any, at: float, seconds: float) -> Vector:
+        read: dict[Labels, list[float]] = {}
+        for n in range(math.ceil(seconds / SCRAPED)):
+            for labels, value in self._vectorselector(selector, at - n * SCRAPED).items():
+                read.setdefault(labels, []).append(value)
+        return {labels: sum(values) / len(values) for labels, values in read.items()}
 
     def _aggregateexpr(self, node: Any, at: float) -> Vector:
         fold = {"sum": sum, "max": max}[str(node.op)]

@@ -134,8 +134,8 @@ def settings_of(service: str, database_url: str, redis_url: str, home: Path) -> 
     kept = {key: value for key, value in said.items() if key.startswith(("ALMANAC_", "HF_", "PYTHON"))}
     return kept | {
         "PATH": os.environ["PATH"], "HOME": str(home), "ALMANAC_HOME": str(home), "PYTHONPATH": str(ROOT),
-        "ALMANAC_DATABASE_URL": database_url, "ALMANAC_REDIS_URL": redis_url, "ALMANAC_WEB_TOKEN": "a-token-of-this-test",
-        "ALMANAC_EMBEDDING_THREADS": "1", "OMP_NUM_THREADS": "1",
+        "ALMANAC_DATABASE_URL": database_url, "ALMANAC_REDIS_URL": redis_url,
+        "ALMANAC_WEB_TOKEN": "a-token-of-this-test", "ALMANAC_EMBEDDING_THREADS": "1", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
 
 
