@@ -124,6 +124,7 @@ class Settings(BaseSettings):
     token_vectors: bool = True  # are kept for each passage, and used where they are kept
     preferences: Literal["promote", "canary", "wait", "off"] = "promote"  # what becomes of what votes teach
     preferences_share: Annotated[float, Field(gt=0, le=0.5)] = 0.1  # of the conversations that try a canary
+    preferences_decide: Literal["on", "rollback", "off"] = "on"  # whether votes end a canary; rollback: only a bad one
     learn_hours: Annotated[float, Field(ge=0, le=24 * 365)] = 24.0  # between two looks at the votes; 0: on command
     best_of: Annotated[int, Field(ge=1, le=8)] = 1  # answers that a model writes, of which the best is shown
     reward: Path | None = None  # the JSON file that says which is; default: what stands before anybody has voted

@@ -17,6 +17,8 @@ QUESTIONS = 12  # of those that change, shown
 def status(console: Console, found: Mapping[str, Any]) -> None:
     console.print(Text(_in_force(found), style="bold"))
     console.print(Text(f"{found['new_votes']:,} new votes since the newest version was made.", style="dim"))
+    if found["trial"] and found["trial"]["proof"]:
+        console.print(_proof(found["trial"]))
     if found["versions"]:
         console.print()
         console.print(_versions(found["versions"]))
@@ -81,7 +83,10 @@ def report(console: Console, found: Mapping[str, Any]) -> None:
         if found[name]:
             console.print(f"{title}: {_gain(found[name])}")
     if found["canary"]:
-        console.print(_trial(found["canary"]))
+        if {"canary", "control"} & found["canary"].keys():
+            console.print(_trial(found["canary"]))
+        if found["canary"]["proof"]:
+            console.print(_proof(found["canary"]))
     console.print(
         f"Of {changes['looked_at']:,} questions {changes['first_changed']:,} begin with another passage, "
         f"{changes['changed']:,} change among the first three."
@@ -108,6 +113,20 @@ def _trial(found: Mapping[str, Any]) -> str:
     difference = found.get("difference")
     more = f"; thumbs up {difference['up_share']:+.1%} ({_percents(difference['interval'])})" if difference else ""
     return f"While it was tried: {'; '.join(parts)}{more}."
+
+
+def _proof(found: Mapping[str, Any]) -> str:
+    """What follows from the first votes of the conversations."""
+    proof, number = found["proof"], found["version"]
+    tried, others = proof["canary"], proof["control"]
+    ended = {
+        "promote": f"Votes have promoted version {number}. ", "rollback": f"Votes have taken version {number} back. ",
+    }.get(proof["decision"] or "", "")  # fmt: skip
+    return (
+        f"{ended}Version {number} on trial: {tried['up']:,} of {tried['conversations']:,} conversations began with a "
+        f"thumb up with it, {others['up']:,} of {others['conversations']:,} without. Evidence: {proof['good']:,.1f} to "
+        f"1 for it, {proof['harm']:,.1f} to 1 against it; {proof['needed']:.0f} to 1 decides."
+    )
 
 
 def _changes(questions: Sequence[Mapping[str, Any]]) -> Table:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from assistant import queue, tracing
 from assistant.database import blocks, failures, finetuning, runs, sightings, sources
+from assistant.preferences import deciding
 from workers.execution import execute
 from workers.preferences import learning
 
@@ -44,8 +45,10 @@ async def sweep(ctx: dict[str, Any]) -> None:
 
 
 async def learn(ctx: dict[str, Any]) -> None:
-    """Once a minute: ask for a run that learns from votes, where its time has come."""
+    """Once a minute: end a canary where votes have decided; ask for a run that learns, where its time has come."""
     try:
+        async with ctx["services"].sessions.begin() as session:
+            await deciding.decide(session, ctx["services"].settings)
         async with ctx["services"].sessions.begin() as session:
             await learning.ask_where_due(session, ctx["services"])
     except (DBAPIError, OSError) as error:

@@ -33,7 +33,10 @@ async def _status(context: Context, caller: Caller, words: list[str], _confirmed
     async with context.sessions() as session:
         found = await rows.versions(session, SHOWN)
         since = await votes.since(session, found[0].until if found else None)
+        tried = showing.last_tried(found)
+        trial = None if tried is None else await showing.trial_of(session, tried)
     text = f"{_in_force(context, found, language)} {say('preferences.new_votes', language, count=f'{since:,}')}"
+    text += "".join(f"\n{line}" for line in _trial(trial, language))
     if not found:
         return Reply(text)
     if found[0].state == "refused":
@@ -81,6 +84,7 @@ async def _report(context: Context, caller: Caller, words: list[str], _confirmed
         lines.append(said(version, language))
     if found["held_out"]:
         lines.append(_worth(found["held_out"], language))
+    lines += _trial(found["canary"], language)
     lines.append(say("preferences.changes", language, looked=f"{changes['looked_at']:,}",
                      first=f"{changes['first_changed']:,}"))  # fmt: skip
     cells = tuple(_change(one, language) for one in changes["questions"][:SHOWN])
@@ -103,6 +107,25 @@ def _worth(held_out: Mapping[str, Any], language: str) -> str:
         "preferences.worth", language, gain=f"{held_out['gain']:+.3f}", low=f"{low:+.3f}", high=f"{high:+.3f}",
         before=f"{pairs['before']:.1%}", after=f"{pairs['after']:.1%}",
     )  # fmt: skip
+
+
+def _trial(trial: Mapping[str, Any] | None, language: str) -> list[str]:
+    """What people said while a version was tried, and what came of it."""
+    proof = trial["proof"] if trial else None
+    if trial is None or proof is None:
+        return []
+    ended = proof["decision"]
+    lines = [say(f"preferences.trial_{ended}", language, number=trial["version"])] if ended else []
+    tried, others = proof["canary"], proof["control"]
+    return [*lines, say(
+        "preferences.trial", language, up=f"{tried['up']:,}", count=f"{tried['conversations']:,}",
+        others_up=f"{others['up']:,}", others=f"{others['conversations']:,}", good=_times(proof["good"]),
+        harm=_times(proof["harm"]), needed=f"{proof['needed']:.0f}",
+    )]  # fmt: skip
+
+
+def _times(money: float) -> str:
+    return f"{money:.1f}" if money < 1_000 else "> 1,000"
 
 
 def _change(one: Mapping[str, Any], language: str) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ from assistant.errors import AlmanacError
 LOCK = 0x414C4D50  # of the states of all versions, and of asking for a run
 RUN = "learn"
 TAKEN_BACK = "Somebody took it back."
+HARMED = "People liked the answers of the conversations that tried it less."
+HELD_BACK = (TAKEN_BACK, HARMED)
 
 
 class NoSuchVersion(AlmanacError):
@@ -47,6 +49,7 @@ class Version:
     fingerprint: str
     until: datetime
     created_at: datetime
+    tried_at: datetime | None
     promoted_at: datetime | None
     ended_at: datetime | None
     report: dict[str, Any]
@@ -118,8 +121,37 @@ async def canary(session: AsyncSession, number: int, share: float) -> Version:
     if version.state == "promoted":
         raise NoSuchVersion(f"Version {number} orders all conversations already.")
     await _retire(session, "canary", but=number)
-    await _set(session, version.id, state="canary", share=share, ended_at=None, reason=None)
+    began = {} if version.state == "canary" else {"tried_at": func.now()}  # another share: the same trial
+    await _set(session, version.id, state="canary", share=share, ended_at=None, reason=None, **began)
     return await find(session, number)
+
+
+async def trial(session: AsyncSession) -> tuple[Version, datetime] | None:
+    """The canary, and since when it is compared with what orders the others now; None where there is none."""
+    number = next((one.id for one in await in_force(session) if one.state == "canary"), None)
+    if number is None:
+        return None
+    version = await find(session, number)
+    assert version.tried_at is not None
+    table = PreferenceVersion
+    newest = func.greatest(func.max(table.promoted_at), func.max(table.ended_at).filter(table.promoted_at.is_not(None)))
+    changed = (await session.execute(select(newest))).scalar_one()
+    return version, max(version.tried_at, changed or version.tried_at)
+
+
+async def decided(session: AsyncSession, version: Version, good: bool, proof: dict[str, Any]) -> Version | None:
+    """The end of a canary by what people said: it is promoted where that was ``good``, else it goes; ``proof`` stays in
+    its report. None where somebody was faster."""
+    await _lock(session)
+    now = await find(session, version.id)
+    if (now.state, now.tried_at) != ("canary", version.tried_at):
+        return None
+    if good:
+        await promote(session, version.id)
+    else:
+        await _retire(session, "canary", reason=HARMED)
+    await _set(session, version.id, report=version.report | {"trial": proof})
+    return await find(session, version.id)
 
 
 async def rollback(session: AsyncSession) -> tuple[int, int | None]:
@@ -156,8 +188,8 @@ async def switch_off(session: AsyncSession) -> list[int]:
 
 
 async def held_back(session: AsyncSession) -> bool:
-    """Whether somebody took a version back, and nobody has put one in force since: the next one has to wait."""
-    taken = select(func.max(PreferenceVersion.ended_at)).where(PreferenceVersion.reason == TAKEN_BACK)
+    """Whether a version was taken back, and nobody has put one in force since: the next one has to wait."""
+    taken = select(func.max(PreferenceVersion.ended_at)).where(PreferenceVersion.reason.in_(HELD_BACK))
     put = select(func.max(PreferenceVersion.promoted_at))
     last, since = (await session.execute(taken)).scalar_one(), (await session.execute(put)).scalar_one()
     return last is not None and (since is None or last >= since)

@@ -15,10 +15,10 @@ from assistant.database.tables import NOW, Base
 class PreferenceVersion(Base):
     """A model of what people prefer (``model``), and what it was found to be worth (``report``).
 
-    ``canary`` orders the passages of a ``share`` of conversations, ``promoted`` those of all others; there is at most
-    one of each. ``candidate`` waits for somebody's word, ``refused`` was no gain (``reason``), ``retired`` was in force
-    before. ``embedding`` names the model whose vectors it knows questions by. ``fingerprint`` is a hash of the votes
-    that it was made from, ``until`` the newest of them. One run makes one version.
+    ``canary`` orders the passages of a ``share`` of conversations since ``tried_at``, ``promoted`` those of all others;
+    there is at most one of each. ``candidate`` waits for somebody's word, ``refused`` was no gain (``reason``),
+    ``retired`` was in force before. ``embedding`` names the model whose vectors it knows questions by. ``fingerprint``
+    is a hash of the votes that it was made from, ``until`` the newest of them. One run makes one version.
     """
 
     __tablename__ = "preference_versions"
@@ -43,5 +43,6 @@ class PreferenceVersion(Base):
     fingerprint: Mapped[str]
     until: Mapped[datetime]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    tried_at: Mapped[datetime | None]
     promoted_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, true
+from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -82,7 +82,7 @@ class Arm:
     down: int
 
 
-async def arms(session: AsyncSession, number: int) -> list[Arm]:
+async def arms(session: AsyncSession, number: int, since: datetime | None = None) -> list[Arm]:
     """How people took the answers while this version was tried on a share of them."""
     arm = Answer.searched["arm"].astext
     statement = (
@@ -91,11 +91,44 @@ async def arms(session: AsyncSession, number: int) -> list[Arm]:
             func.count().filter(Vote.value < 0),
         )
         .outerjoin(Vote, Vote.answer_id == Answer.id)
-        .where(Answer.searched["canary"].as_integer() == number, Answer.outcome == Outcome.ANSWERED.value)
+        .where(*_while_tried(number, since))
         .group_by(arm)
         .order_by(arm)
     )  # fmt: skip
     return [Arm(*row) for row in await session.execute(statement)]
+
+
+@dataclass(frozen=True, slots=True)
+class Thumb:
+    """The first vote of a conversation, which tried the version (``tried``) with a chance of ``share``, 0..1."""
+
+    tried: bool
+    share: float
+    up: bool
+    voter: str
+
+
+async def first_thumbs(session: AsyncSession, number: int, since: datetime) -> list[Thumb]:
+    """The first vote of each conversation on an answer given ``since`` then, while this version was tried; oldest
+    first."""
+    first = (
+        select(
+            (Answer.searched["arm"].astext == "canary").label("tried"),
+            Answer.searched["share"].as_float().label("share"), Vote.value, Vote.person, Vote.created_at, Answer.id,
+        )
+        .join(Vote, Vote.answer_id == Answer.id)
+        .where(*_while_tried(number, since), Answer.searched["share"].as_float() > 0, Answer.platform != PLATFORM)
+        .ext(distinct_on(Answer.platform, Answer.conversation))
+        .order_by(Answer.platform, Answer.conversation, Vote.created_at, Answer.id, Vote.person)
+        .subquery()
+    )  # fmt: skip
+    found = await session.execute(select(first).order_by(first.c.created_at, first.c.id, first.c.person))
+    return [Thumb(row.tried, row.share, row.value > 0, row.person) for row in found]
+
+
+def _while_tried(number: int, since: datetime | None) -> list[ColumnElement[bool]]:
+    told = [Answer.searched["canary"].as_integer() == number, Answer.outcome == Outcome.ANSWERED.value]
+    return told if since is None else [*told, Answer.created_at >= since]
 
 
 async def since(session: AsyncSession, when: datetime | None) -> int:

@@ -13,7 +13,7 @@ import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -40,6 +40,7 @@ from assistant.strings import say
 
 MOST_VOTES = 5_000  # the newest: older ones weigh little
 LATELY = 100  # questions that were asked last, looked at for what changes
+TRIED = timedelta(days=28)  # so long a canary may take until a newer gain takes its place
 STEP = 10  # questions between two words on how far it is
 
 Progress = Callable[[int, int], Awaitable[None]]  # done, in all
@@ -107,15 +108,21 @@ async def make(parts: Parts, progress: Progress, simulated: bool = True) -> Made
 
 async def keep(session: AsyncSession, run_id: uuid.UUID, made: Made, settings: Settings) -> Version:
     """In one transaction: the version, and what the settings make of one that is a gain. After a rollback it waits:
-    what somebody took back does not come back by itself."""
+    what was taken back does not come back by itself. So it does while another is tried: votes on one that is changed
+    every day would prove nothing."""
     version = await preferences.add(session, run_id, **made.values)
     if version.state != "candidate" or not made.passed or await preferences.held_back(session):
         return version
     if settings.preferences == "promote":
         return await preferences.promote(session, version.id)
-    if settings.preferences == "canary":
+    if settings.preferences == "canary" and not await _tried_lately(session):
         return await preferences.canary(session, version.id, settings.preferences_share)
     return version
+
+
+async def _tried_lately(session: AsyncSession) -> bool:
+    trial = await preferences.trial(session)
+    return trial is not None and datetime.now(UTC) - trial[1] < TRIED
 
 
 async def gathered(parts: Parts, votes: Sequence[Voted], embedding: str, progress: Progress) -> Evidence:

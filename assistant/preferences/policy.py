@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -30,18 +30,20 @@ REFRESH_SECONDS = 30.0
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What orders one question's passages: ``learned`` of ``version``, or, where that is None, nothing beside the
-    ranking. While a ``canary`` (a version) is tried, ``tried`` says whether this is it, or one of the others."""
+    ranking. While a ``canary`` (a version) is tried on a ``share`` of the conversations, ``tried`` says whether this is
+    it, or one of the others."""
 
     version: int | None = None
     learned: Learned | None = field(default=None, repr=False, compare=False)
     canary: int | None = None
     tried: bool = False
+    share: float = 0.0
 
     def document(self) -> dict[str, Any]:
         """As an answer keeps it."""
         found: dict[str, Any] = {} if self.version is None else {"version": self.version}
         if self.canary is not None:
-            found |= {"canary": self.canary, "arm": "canary" if self.tried else "control"}
+            found |= {"canary": self.canary, "arm": "canary" if self.tried else "control", "share": self.share}
         return found
 
 
@@ -73,10 +75,11 @@ class Policies:
             self._refreshing = asyncio.create_task(self.refresh(), name="preferences")
         canary, promoted = (self._fitting(state, embedding) for state in ("canary", "promoted"))
         if canary is not None and lot is not None:
-            number = canary.version.id
-            if drawn(number, lot) < (canary.version.share or 0.0):
-                return Choice(number, canary.learned, number, tried=True)
-            return Choice(promoted.version.id, promoted.learned, number) if promoted else Choice(canary=number)
+            number, share = canary.version.id, canary.version.share or 0.0
+            if drawn(number, lot) < share:
+                return Choice(number, canary.learned, number, tried=True, share=share)
+            usual = Choice(promoted.version.id, promoted.learned) if promoted else NOTHING_LEARNED
+            return replace(usual, canary=number, share=share)
         return Choice(promoted.version.id, promoted.learned) if promoted else NOTHING_LEARNED
 
     def _fitting(self, state: str, embedding: str) -> _Held | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from assistant.database import preferences, votes
 from assistant.database.preferences import Version
 from assistant.database.votes import Arm
+from assistant.preferences import deciding
 from assistant.settings import Settings
 
 RESAMPLES = 4_000
@@ -22,7 +24,8 @@ def version_json(version: Version) -> dict[str, Any]:
     return {
         "version": version.id, "state": version.state, "share": version.share, "reason": version.reason,
         "votes": version.votes, "voters": version.voters, "pairs": version.pairs, "embedding": version.embedding,
-        "until": version.until, "created_at": version.created_at, "promoted_at": version.promoted_at,
+        "until": version.until, "created_at": version.created_at, "tried_at": version.tried_at,
+        "promoted_at": version.promoted_at,
         "ended_at": version.ended_at, "held_out": verdict.get("held_out"), "newest": verdict.get("newest"),
     }  # fmt: skip
 
@@ -32,11 +35,14 @@ async def status(session: AsyncSession, settings: Settings) -> dict[str, Any]:
     found = await preferences.versions(session)
     since = found[0].until if found else None
     now = {version.state: version.id for version in found if version.state in ("promoted", "canary")}
+    last = last_tried(found)
     return {
         "promoted": now.get("promoted"), "canary": now.get("canary"),
+        "trial": None if last is None else await trial_of(session, last),
         "new_votes": await votes.since(session, since),
         "settings": {
             "preferences": settings.preferences, "share": settings.preferences_share,
+            "decide": settings.preferences_decide,
             "learn_hours": settings.learn_hours, "half_life_days": settings.votes_half_life_days,
         },
         "versions": [version_json(version) for version in found],
@@ -46,11 +52,25 @@ async def status(session: AsyncSession, settings: Settings) -> dict[str, Any]:
 async def report(session: AsyncSession, number: int | None) -> dict[str, Any]:
     """One version (None: the newest) with all that it was found to be worth and to change. Raises ``NoSuchVersion``."""
     version = await preferences.find(session, number)
-    tried = await votes.arms(session, version.id)
     return {
-        **version_json(version), "report": version.report, "canary": trial(tried),
+        **version_json(version), "report": version.report, "canary": await trial_of(session, version),
         "gains": [_gain(one) for one in reversed(await preferences.versions(session))],
     }  # fmt: skip
+
+
+def last_tried(found: Sequence[Version]) -> Version | None:
+    """The canary; else what was tried last."""
+    tried = [(version.state == "canary", version.tried_at, version) for version in found if version.tried_at]
+    return max(tried, key=lambda one: one[:2])[2] if tried else None
+
+
+async def trial_of(session: AsyncSession, version: Version) -> dict[str, Any] | None:
+    """How people took the answers while a version was tried, and what that proves; None where it never was."""
+    tried = trial(await votes.arms(session, version.id, version.tried_at))
+    proof = await deciding.standing(session, version)
+    if tried is None and proof is None:
+        return None
+    return {"version": version.id, **(tried or {}), "proof": proof}
 
 
 def _gain(version: Version) -> dict[str, Any]:
