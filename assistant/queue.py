@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import orjson
 import structlog
@@ -37,10 +38,15 @@ def deserialize(raw: bytes) -> dict[str, Any]:
 
 
 def redis_settings(url: str) -> RedisSettings:
+    """``rediss`` is TLS: the certificate must be the host's, by one of the system's authorities, or by one of those in
+    the file that ``?ssl_ca_certs=`` names."""
     try:
         settings = RedisSettings.from_dsn(url)
+        named = parse_qs(urlsplit(url).query).get("ssl_ca_certs", [None])
     except (AssertionError, ValueError, RuntimeError):
         raise SettingsError("ALMANAC_REDIS_URL is not a Redis URL (redis://host:6379/0).") from None
+    settings.ssl_check_hostname = settings.ssl  # arq by itself is content with the certificate of any host
+    settings.ssl_ca_certs = named[0]
     settings.conn_timeout = 5
     settings.conn_retries = 1
     return settings

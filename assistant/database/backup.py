@@ -10,10 +10,13 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +164,7 @@ async def _count(connection: psycopg.AsyncConnection[Any]) -> dict[str, int]:
 async def _run(program: str, url: str, *arguments: str) -> None:
     """The password goes through the environment: everybody sees a command line."""
     given = {name: str(value) for name, value in conninfo_to_dict(_conninfo(url)).items()}
-    environment = os.environ | {"PGAPPNAME": "almanac-backup"}
+    environment = os.environ | {"PGAPPNAME": "almanac-backup"} | _speaking_tls()
     if password := given.pop("password", ""):
         environment["PGPASSWORD"] = password
     target = psycopg.conninfo.make_conninfo(**given)
@@ -180,6 +183,17 @@ async def _run(program: str, url: str, *arguments: str) -> None:
     if process.returncode:
         reason = (said.decode(errors="replace").strip().splitlines() or ["no reason was given"])[0]
         raise BackupError(f"{reason.rstrip('.')}.")
+
+
+@cache
+def _speaking_tls() -> dict[str, str]:
+    """The packaged programs' own libpq was built without TLS; psycopg's, of the same version, does their talking."""
+    try:
+        listed = files("psycopg-binary") or ()
+    except PackageNotFoundError:
+        return {}
+    libpq = next((str(file.locate()) for file in listed if file.name.startswith("libpq-")), None)
+    return {"LD_PRELOAD": libpq} if libpq and sys.platform == "linux" else {}
 
 
 def _conninfo(url: str) -> str:
