@@ -18,6 +18,10 @@ if [ "$overlay" = local ]; then
     kubectl -n almanac rollout status "statefulset/$server" --timeout=5m
   done
 else
+  if grep -q 'name: almanac-authorities' "$manifests" && ! kubectl -n almanac get configmap almanac-authorities > /dev/null; then
+    echo "First, once for this cluster, who vouches for the database: infra/kubernetes/authorities.sh REGION" >&2
+    exit 1
+  fi
   kubectl apply -f "$manifests" -l app.kubernetes.io/component=secrets
   for name in database queue web; do
     kubectl -n almanac wait "externalsecret/almanac-$name" --for=condition=Ready --timeout=2m

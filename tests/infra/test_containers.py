@@ -104,13 +104,14 @@ def test_what_cuda_needs_is_pinned_for_the_torch_that_the_lock_has() -> None:
     torch = next(line for line in LISTS["worker"] if line.startswith("torch=="))
     assert torch in text.splitlines()[0]
     pins = [line for line in text.splitlines() if not line.startswith("#")]
-    assert all(re.fullmatch(r"(nvidia|cuda|triton)[\w-]*==[\d.]+", pin) for pin in pins)
+    assert all(re.fullmatch(r"(bitsandbytes|nvidia|cuda|triton)[\w-]*==[\d.]+", pin) for pin in pins)
     assert {"triton", "nvidia-cudnn-cu13", "nvidia-cublas", "nvidia-nccl-cu13"} <= {
         pin.partition("==")[0] for pin in pins
     }
     assert not set(pins) & set((ROOT / "requirements.lock").read_text().split())
     installs = [text for text in stages()["build-worker-gpu"].said("RUN") if "/cuda.txt" in text]
     assert len(installs) == 1
+    assert "bitsandbytes==" in installs[0]
 
 
 def test_the_bot_is_without_what_only_workers_use() -> None:

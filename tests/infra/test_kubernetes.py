@@ -7,6 +7,7 @@ import re
 import runpy
 import subprocess
 import warnings
+from pathlib import Path
 
 import pytest
 import yaml
@@ -143,11 +144,33 @@ def test_whatever_is_mounted_or_referred_to_is_there(resources: tuple[Resource, 
         for volume in pod["volumes"]:
             for source in volume.get("projected", {}).get("sources", ()):
                 assert source["secret"]["name"] in secrets or source["secret"].get("optional")
-            assert "configMap" not in volume or volume["configMap"]["name"] in maps
+            assert "configMap" not in volume or volume["configMap"]["name"] in {*maps, "almanac-authorities"}
         for container in pod["containers"]:
             assert {it["configMapRef"]["name"] for it in container.get("envFrom", ())} <= maps
             declared = {volume["name"] for volume in pod["volumes"]} | {"data"}
             assert {mount["name"] for mount in container["volumeMounts"]} <= declared
+
+
+@pytest.mark.parametrize("place", ["aws", "aws-vllm"])
+def test_whoever_reads_the_database_knows_who_vouches_for_it(place: str) -> None:
+    """The file that Terraform names in the database's URLs lies in each container that is given them."""
+    variables = (KUBERNETES.parent / "terraform/aws/variables.tf").read_text()
+    said = re.search(r'default += "sslmode=verify-full&sslrootcert=([^"]+)"', variables)
+    assert said is not None
+    file = Path(said[1])
+    assert f'"$folder/{file.name}"' in (KUBERNETES / "authorities.sh").read_text()
+    reading = 0
+    for _, template in pods(overlay(place)):
+        pod = template["spec"]
+        mounted = {it["name"]: it for it in pod["volumes"]}
+        for container in pod["containers"]:
+            given = [mounted[mount["name"]] for mount in container["volumeMounts"] if mount["name"] in mounted]
+            sources = [it["secret"]["name"] for one in given for it in one.get("projected", {}).get("sources", ())]
+            if "almanac-database" in sources:
+                reading += 1
+                place_ = {it["mountPath"]: mounted.get(it["name"], {}) for it in container["volumeMounts"]}
+                assert place_[str(file.parent)]["configMap"] == {"name": "almanac-authorities"}, container["name"]
+    assert reading == (5 if place == "aws-vllm" else 4)
 
 
 def test_services_and_budgets_select_a_workload(resources: tuple[Resource, ...]) -> None:
@@ -200,7 +223,7 @@ def test_the_migration_comes_first_and_reads_nothing_but_the_database() -> None:
         it["metadata"].get("labels", {}).get("app.kubernetes.io/component") for name in OVERLAYS for it in overlay(name)
     }
     assert wanted <= components
-    for program in ("deploy.sh", "secrets.sh"):
+    for program in ("deploy.sh", "secrets.sh", "authorities.sh"):
         assert subprocess.run(["bash", "-n", KUBERNETES / program], check=False).returncode == 0
 
 

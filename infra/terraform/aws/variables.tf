@@ -144,9 +144,9 @@ variable "postgres_version" {
 }
 
 variable "database_parameters" {
-  description = "libpq's parameters in the database's URLs. verify-full needs Amazon's certificates in the image."
+  description = "libpq's parameters in the database's URLs; the certificates are those that infra/kubernetes/authorities.sh brings."
   type        = string
-  default     = "sslmode=require"
+  default     = "sslmode=verify-full&sslrootcert=/etc/almanac/authorities/database.pem"
 
   validation {
     condition     = can(regex("sslmode=(require|verify-ca|verify-full)", var.database_parameters))
