@@ -18,7 +18,8 @@ from assistant.database.tables import Answer, Vote
 
 @dataclass(frozen=True, slots=True)
 class Voted:
-    """A vote, with the answer that it is about. ``retrieval``: what had been found, as it was kept."""
+    """A vote, with the answer that it is about. ``retrieval``: what had been found, as it was kept. ``private``: the
+    answer was for the asker alone."""
 
     answer_id: uuid.UUID
     person: str
@@ -31,6 +32,7 @@ class Voted:
     retrieval: list[dict[str, Any]]
     cited: list[int]  # chunks
     searched: dict[str, Any] | None
+    private: bool = False
 
 
 async def voted(session: AsyncSession) -> list[Voted]:
@@ -38,7 +40,7 @@ async def voted(session: AsyncSession) -> list[Voted]:
     statement = (
         select(
             Vote.answer_id, Vote.person, Vote.value, Vote.reason, Vote.updated_at, Answer.question, Answer.audience,
-            Answer.conversation, Vote.retrieval, Answer.citations, Answer.searched,
+            Answer.conversation, Vote.retrieval, Answer.citations, Answer.searched, Answer.private,
         )
         .join(Answer, Answer.id == Vote.answer_id)
         .where(
@@ -51,18 +53,20 @@ async def voted(session: AsyncSession) -> list[Voted]:
         Voted(
             row.answer_id, row.person, row.value, row.reason, row.updated_at, row.question, row.audience,
             row.conversation, row.retrieval, [one["chunk_id"] for one in row.citations], row.searched,
+            row.private,
         )
         for row in await session.execute(statement)
     ]  # fmt: skip
 
 
 async def asked_lately(session: AsyncSession, limit: int) -> list[tuple[str, list[str], dict[str, Any] | None]]:
-    """The last questions that were answered, each once, newest first: their words, audience and search."""
+    """The last questions that were answered, each once, newest first: their words, audience and search; none whose
+    answer was for the asker alone."""
     newest = (
         select(Answer.question, Answer.audience, Answer.searched, Answer.created_at)
         .where(
             Answer.outcome == Outcome.ANSWERED.value, Answer.withdrawn_at.is_(None), Answer.platform != PLATFORM,
-            func.jsonb_array_length(Answer.retrieval) > 0,
+            func.jsonb_array_length(Answer.retrieval) > 0, ~Answer.private,
         )
         .ext(distinct_on(Answer.question))
         .order_by(Answer.question, Answer.created_at.desc())

@@ -6,7 +6,7 @@ near this one; where none are, it follows from what people prefer in general.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,13 @@ class _Change:
     document: dict[str, Any]
 
 
-def found(evidence: Evidence, learned: Learned, lately: Iterable[Replay] = ()) -> dict[str, Any]:
-    """Of the voted questions, and those asked ``lately``: how many were looked at, whose first passage is another,
-    whose first ``FIRST`` are, and the questions themselves."""
-    replays = {" ".join(one.asked.text.casefold().split()): one for one in (*lately, *evidence.replays.values())}
+def found(
+    evidence: Evidence, learned: Learned, lately: Iterable[Replay] = (), untold: Collection[Hashable] = ()
+) -> dict[str, Any]:  # fmt: skip
+    """Of the voted questions but those ``untold``, and those asked ``lately``: how many were looked at, whose first
+    passage is another, whose first ``FIRST`` are, and the questions themselves."""
+    voted = (replay for question, replay in evidence.replays.items() if question not in untold)
+    replays = {" ".join(one.asked.text.casefold().split()): one for one in (*lately, *voted)}
     changed = [change for replay in replays.values() if (change := _change(replay, evidence, learned)) is not None]
     changed.sort(key=lambda change: -change.size)
     first = sum(change.document["before"][0]["key"] != change.document["after"][0]["key"] for change in changed)

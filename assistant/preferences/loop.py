@@ -92,7 +92,7 @@ async def make(parts: Parts, progress: Progress, simulated: bool = True) -> Made
     report = {
         **_about(evidence, votes), "verdict": verdict_json(verdict),
         "effects": {name: round(value, 4) for name, value in learned.effects().items()},
-        "changes": await asyncio.to_thread(changes.found, evidence, learned, lately),
+        "changes": await asyncio.to_thread(changes.found, evidence, learned, lately, _private(votes)),
         "simulation": await asyncio.to_thread(_simulated, evidence, parts.settings) if simulated else None,
     }  # fmt: skip
     return Made(
@@ -157,6 +157,12 @@ async def _asked_lately(parts: Parts) -> list[Replay]:
         asked = await voting.asked_lately(session, LATELY)
     found = [await replayer.replay(*one) for one in asked]
     return [replay for replay in found if replay is not None]
+
+
+def _private(votes: Sequence[Voted]) -> set[Hashable]:
+    """The questions that were answered to their askers alone: they teach, and no report tells them."""
+    told = {question_of(vote) for vote in votes if not vote.private}
+    return {question_of(vote) for vote in votes} - told
 
 
 def topic_of(vote: Voted) -> tuple[str, str]:

@@ -7,13 +7,14 @@ from aiohttp import web
 from assistant.services import Services
 from bot.web.admin_door import AdminDoor
 from bot.web.admin_routes import AdminPages, Figures
+from bot.web.admin_votes import Votes
 from bot.web.admin_work import Work
 from bot.web.assets import Assets
 from bot.web.security import ADMIN_API
 
 
 def add_admin(router: web.UrlDispatcher, services: Services, assets: Assets, admins: AdminDoor) -> None:
-    pages, figures, work = AdminPages(assets, admins), Figures(services), Work(services)
+    pages, figures, work, votes = AdminPages(assets, admins), Figures(services), Work(services), Votes(services)
     router.add_get("/admin", pages.page, name="web.admin")
     router.add_get("/admin/enter", pages.enter, name="web.admin.enter")
     router.add_post("/api/admin/login", pages.login, name="web.login.admin")
@@ -29,6 +30,8 @@ def add_admin(router: web.UrlDispatcher, services: Services, assets: Assets, adm
         "runs": work.runs,
         "guard": work.guard,
         "approvals": work.approvals,
+        "preferences": votes.status,
+        "preferences/{number}": votes.version,
         "audit": work.audit,
     }.items():
         router.add_get(f"/api/admin/{path}", handler, name=_name(path))
@@ -37,6 +40,7 @@ def add_admin(router: web.UrlDispatcher, services: Services, assets: Assets, adm
         "gaps/cases": figures.cases,
         "sources/{id}/sync": work.sync,
         "runs/{id}/retry": work.retry,
+        "preferences/{act}": votes.act,
     }.items():
         router.add_post(f"/api/admin/{path}", handler, name=_name(path))
 

@@ -89,6 +89,29 @@ def source_number(request: web.Request) -> int:
     return int(value)
 
 
+def version_number(request: web.Request) -> int:
+    """The version in the path; what cannot be one does not exist."""
+    value = request.match_info["number"]
+    if not re.fullmatch(r"[0-9]{1,9}", value):
+        raise Refused(404, "There is no such version.")
+    return int(value)
+
+
+def version_field(body: dict[str, object]) -> int:
+    value = body.get("version")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 10**9:
+        raise Refused(400, '"version" must be the number of a version.')
+    return value
+
+
+def share_field(body: dict[str, object], most: float) -> float:
+    """``share``: of conversations."""
+    value = body.get("share")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.001 <= value <= most:
+        raise Refused(400, f'"share" must be a number from 0.001 to {most}.')
+    return float(value)
+
+
 def answer_ids(body: dict[str, object]) -> list[uuid.UUID]:
     """``answers``: the ids of some answers."""
     value = body.get("answers")

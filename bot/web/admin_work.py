@@ -40,7 +40,8 @@ class Work:
                         len(found) > offset + limit})  # fmt: skip
 
     async def sync(self, request: web.Request) -> web.Response:
-        return await self._run(request, f"sources sync {admin_parsing.source_number(request)}")
+        await parsing.read_object(request, 1024)
+        return await command(self._services, request, f"sources sync {admin_parsing.source_number(request)}")
 
     async def runs(self, request: web.Request) -> web.Response:
         limit = _limit(request)
@@ -49,18 +50,9 @@ class Work:
         return respond({"runs": [asdict(row) for row in found[:limit]], "more": len(found) > limit})
 
     async def retry(self, request: web.Request) -> web.Response:
-        run: uuid.UUID = parsing.uuid_field(request.match_info["id"], "id")
-        return await self._run(request, f"runs retry {run}")
-
-    async def _run(self, request: web.Request, command: str) -> web.Response:
-        """The command of the chats: it checks, does, and writes down who did it."""
         await parsing.read_object(request, 1024)
-        who = request[ADMINISTRATOR]
-        reply = await self._services.commands.run(command, who.caller())
-        text = reply.text.replace("**", "")
-        if reply.failed:
-            raise Refused(409, text)
-        return respond({"text": text, "run": reply.run_id})
+        run: uuid.UUID = parsing.uuid_field(request.match_info["id"], "id")
+        return await command(self._services, request, f"runs retry {run}")
 
     async def guard(self, request: web.Request) -> web.Response:
         """Questions that were turned away, as the database knows them; and what this process has counted."""
@@ -103,6 +95,15 @@ class Work:
             names = await administration.names_of(session, [row.person for row in found])
         rows = [asdict(row) | {"label": names.get(row.person, "")} for row in found[:limit]]
         return respond({"entries": rows, "more": len(found) > limit})
+
+
+async def command(services: Services, request: web.Request, words: str, confirmed: bool = False) -> web.Response:
+    """The command of the chats: it checks, does, and writes down who did it."""
+    reply = await services.commands.run(words, request[ADMINISTRATOR].caller(), confirmed)
+    text = reply.text.replace("**", "")
+    if reply.failed:
+        raise Refused(409, text)
+    return respond({"text": text, "run": reply.run_id})
 
 
 def _limit(request: web.Request) -> int:

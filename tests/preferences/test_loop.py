@@ -210,6 +210,18 @@ def _without_keys(table: str):  # type: ignore[no-untyped-def]
     )
 
 
+async def test_questions_answered_to_their_askers_alone_teach_and_are_not_told(town: Town, sessions: Sessions) -> None:
+    await town.votes()
+    private = [asks(thing) for thing in THINGS[:4]]
+    async with sessions.begin() as session:
+        await session.execute(update(Answer).where(Answer.question.in_(private)).values(private=True))
+    version = await town.learn()
+    assert version is not None
+    assert version.votes == 3 * len(THINGS)
+    told = {one["question"] for one in version.report["changes"]["questions"]}
+    assert told == {asks(thing) for thing in THINGS[4:]}
+
+
 async def test_document_ids_are_not_needed(town: Town, sessions: Sessions) -> None:
     """A document that was deleted and read again has other numbers, and the same words."""
     await town.votes()

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database.session import Sessions
 from assistant.database.tables import Answer, Audit, DocumentFailure, Run, Source, Vote
+from assistant.database.tables_preferences import PreferenceVersion
 from assistant.database.tables_spending import ModelCall, SpendingTotal
 from assistant.database.tables_tools import Approval
 
@@ -47,6 +48,7 @@ async def fill(sessions: Sessions, *, days: int = 30, now: datetime | None = Non
     async with sessions.begin() as session:
         source = await _sources(session, now)
         answers = [row for back in range(days) for row in _day(chance, now, back)]
+        await _versions(session, chance, now, answers)
         await session.execute(insert(Answer), answers)
         await session.execute(insert(Vote), [vote for row in answers for vote in _votes(chance, row)])
         calls = [call for row in answers for call in _calls(chance, row)]
@@ -209,3 +211,55 @@ def _approvals(now: datetime) -> list[dict[str, Any]]:
     decided = {"decided_by": "slack:T1:U0", "decided_name": "Ada Lind", "decided_at": now - timedelta(hours=2)}
     return [row(0, "waiting", "parcel-tracker"), row(1, "done", "ledger", **decided),
             row(2, "denied", "finder", **decided)]  # fmt: skip
+
+
+async def _versions(session: AsyncSession, chance: random.Random, now: datetime, answers: list[dict[str, Any]]) -> None:
+    """One was promoted, one refused, one took the first one's place, and the newest is tried on a third."""
+
+    def row(back: int, state: str, gain: float, wide: float, **more: Any) -> dict[str, Any]:
+        made = now - timedelta(days=back)
+        none: dict[str, Any] = {"share": None, "reason": None, "tried_at": None, "promoted_at": None, "ended_at": None}
+        return {"state": state, "embedding": "m", "model": {}, "report": _report(gain, wide), "votes": 900 - 20 * back,
+                "voters": 12, "pairs": 4000, "fingerprint": str(back), "until": made, "created_at": made,
+                **none, **more}  # fmt: skip
+
+    ago = [now - timedelta(days=back) for back in range(30)]
+    refused = "It is no proven gain: +0.004 in discounted ranks, and the true value may lie between -0.012 and +0.021."
+    rows = [
+        row(24, "retired", 0.034, 0.03, promoted_at=ago[24], ended_at=ago[16]),
+        row(20, "refused", 0.004, 0.017, reason=refused),
+        row(16, "promoted", 0.052, 0.028, promoted_at=ago[16]),
+        row(11, "candidate", 0.05, 0.024),
+        row(10, "canary", 0.061, 0.022, share=0.3, tried_at=ago[10]),
+    ]  # fmt: skip
+    made = (await session.execute(insert(PreferenceVersion).returning(PreferenceVersion.id), rows)).scalars().all()
+    number = max(made)
+    for answer in answers:
+        tried = chance.random() < 0.3
+        new = answer["created_at"] >= ago[10] and answer["outcome"] == "answered"
+        lot = {"canary": number, "arm": "canary" if tried else "control", "share": 0.3}
+        answer["searched"] = lot if new else None
+        answer["conversation"] += f"-{answer['id']}"  # each question begins a thread
+
+
+def _report(gain: float, wide: float) -> dict[str, Any]:
+    worth = {"gain": gain, "interval": [round(gain - wide, 4), round(gain + wide, 4)], "questions": 140, "votes": 500,
+             "pairs_in_order": {"before": 0.71, "after": 0.71 + gain}}  # fmt: skip
+    return {
+        "votes": {"there": 520, "counted": 500, "up": 430, "down": 70, "voters": 12, "questions": 140},
+        "verdict": {"passed": gain > wide, "refusal": None if gain > wide else "no_gain", "held_out": worth,
+                    "newest": worth, "values": {"gain": "+0.004", "low": "-0.012", "high": "+0.021"}},
+        "changes": {"looked_at": 210, "first_changed": 9, "changed": 31, "questions": [
+            _turned(question, TITLES[n % 8], TITLES[(n + 3) % 8], n) for n, question in enumerate(ANSWERED * 2)]},
+        "effects": {}, "eta": 0.4, "simulation": None,
+    }  # fmt: skip
+
+
+def _turned(question: str, before: str, after: str, people: int) -> dict[str, Any]:
+    old, new = (
+        [{"key": name, "title": name, "section": f"{name} > Steps", "external_id": name,
+          "rank": {"before": rank, "after": 4 - rank}}]
+        for name, rank in ((before, 1), (after, 3))
+    )  # fmt: skip
+    because = {"votes": 3 * people, "up": 2 * people, "down": people, "people": people}
+    return {"question": question, "before": old, "after": new, "because": because}

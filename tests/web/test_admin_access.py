@@ -16,8 +16,9 @@ from tests.web.site import Site
 WEB, ADMIN = "the page's token", "the administrators' token"
 ADA = Invited("slack:T1:U1", "Ada", "slack", granted=False)
 READS = ("me", "overview", "gaps", "spending", "spending/person", "sources", "sources/1/failures", "runs", "guard",
-         "approvals", "audit")  # fmt: skip
-WRITES = ("leave", "gaps/cases", "sources/1/sync", f"runs/{'0' * 8}-0000-0000-0000-{'0' * 12}/retry")
+         "approvals", "audit", "preferences", "preferences/1")  # fmt: skip
+WRITES = ("leave", "gaps/cases", "sources/1/sync", f"runs/{'0' * 8}-0000-0000-0000-{'0' * 12}/retry",
+          "preferences/rollback")  # fmt: skip
 
 
 async def read(client: aiohttp.ClientSession, site: Site, path: str, **headers: str) -> int:

@@ -217,6 +217,39 @@ async def test_a_failed_run_is_tried_again_and_a_source_read_again_by_somebody(
     assert all(row.person.startswith("web:") and row.platform == "web" for row in written)
 
 
+async def test_what_votes_taught_is_changed_by_what_makes_sense_alone(
+    month: Site, sessions: Sessions, browser_like: aiohttp.ClientSession
+) -> None:
+    found = await get(browser_like, month, "preferences")
+    assert (found["promoted"], found["canary"], found["settings"]["decide"]) == (3, 5, "on")
+    assert [row["state"] for row in found["versions"]] == ["canary", "candidate", "promoted", "refused", "retired"]
+    assert found["trial"]["version"] == 5
+    proof = found["trial"]["proof"]
+    assert proof["canary"]["conversations"] <= found["trial"]["canary"]["answers"]
+    assert (await get(browser_like, month, "preferences/2"))["report"]["votes"]["counted"] == 500
+    wrong = [
+        ("promote", {}, 400), ("promote", {"version": "5"}, 400), ("promote", {"version": True}, 400),
+        ("promote", {"version": -1}, 400), ("canary", {"version": 4}, 400),
+        ("canary", {"version": 4, "share": 0.9}, 400), ("canary", {"version": 4, "share": float("nan")}, 400),
+        ("promote", {"version": 2}, 409), ("promote", {"version": 77}, 409),
+        ("canary", {"version": 3, "share": 0.1}, 409), ("dance", {}, 404),
+    ]  # fmt: skip
+    for act, body, status in wrong:
+        async with await post(browser_like, month, f"preferences/{act}", body) as response:
+            await refusal(response, status)
+    for path in ("preferences/77", "preferences/x"):
+        async with browser_like.get(f"{month.url}/api/admin/{path}") as response:
+            assert response.status == 404
+    after = await get(browser_like, month, "preferences")
+    assert after["versions"] == found["versions"]
+    async with await post(browser_like, month, "preferences/canary", {"version": 4, "share": 0.25}) as response:
+        assert "tried on 25%" in (await response.json())["text"]
+    async with sessions() as session:
+        [entry] = await audit.recent(session, 1)
+    assert (entry.action, entry.target, entry.details) == ("preferences canary", "4", {"share": 0.25})
+    assert entry.person.startswith("web:")
+
+
 async def test_votes_and_measuring_do_not_make_up_questions(
     serve: Serve, sessions: Sessions, browser_like: aiohttp.ClientSession
 ) -> None:

@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, Route, expect
 from sqlalchemy import text, update
 
-from assistant.database import admin_links
+from assistant.database import admin_links, audit
 from assistant.database.admin_links import Invited
 from assistant.database.session import Sessions
 from assistant.database.tables import Answer, Source
@@ -20,8 +21,8 @@ from tests.web.month import fill
 from tests.web.test_page_for_everybody import FAINT_TEXTS, PHONE
 from tests.web.watching import DESKTOP, Watched, background, brightness, sideways
 
-SECTIONS = ("questions", "satisfaction", "latency", "cost", "gaps", "cited", "sources", "runs", "guard", "approvals",
-            "audit")  # fmt: skip
+SECTIONS = ("questions", "satisfaction", "latency", "cost", "gaps", "cited", "votes", "sources", "runs", "guard",
+            "approvals", "audit")  # fmt: skip
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script> " + "long" * 60
 SLOW = 30_000  # milliseconds that a loaded machine may take
 
@@ -135,6 +136,55 @@ async def test_a_chart_is_read_by_keyboard_and_as_a_table(month: Watched) -> Non
     await expect(page.locator("#questions .as-table tbody tr")).to_have_count(30)
 
 
+async def test_what_votes_taught_is_told_tried_and_taken_back(month: Watched, sessions: Sessions) -> None:
+    page = await opened(month)
+    votes = page.locator("#votes")
+    await expect(votes.locator(".lead")).to_contain_text("Version 3 orders the passages, and version 5 is tried on 30%")
+    rows = votes.locator('[aria-label="Versions"] tbody tr:not(.below)')
+    await expect(rows).to_have_count(5)
+    await expect(rows.first).to_contain_text("tried")
+    await expect(rows.first).to_contain_text("+0.061")
+    found = await told(page, "preferences")
+    trial: Any = found["trial"]
+    tried = votes.locator(".trial")
+    for arm, row in (("canary", 0), ("control", 1)):
+        cells = tried.locator("tbody tr").nth(row)
+        await expect(cells).to_contain_text(f"{trial[arm]['answers']:,}")
+        proof = trial["proof"][arm]
+        await expect(cells).to_contain_text(f"{proof['up']:,} of {proof['conversations']:,}")
+    await expect(tried.locator(".purses li").first).to_contain_text(f"{trial['proof']['good']:.1f} to 1")
+    await expect(rows.nth(3)).to_contain_text("refused")
+    await votes.locator(".below summary").first.press("Enter")
+    await expect(votes.locator(".below .turned").first).to_contain_text("Rolling back › Steps → Secrets")
+    await expect(votes.locator(".below .asked li")).to_have_count(6)
+
+    promote = rows.first.get_by_role("button", name="Promote")
+    await promote.press("Enter")
+    asked = rows.first.get_by_role("group", name="Let version 5 order the passages of all questions?")
+    await expect(asked.get_by_role("button", name="Promote")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(promote).to_be_focused()
+    assert (await told(page, "preferences"))["canary"] == 5  # nothing was done
+    await promote.press("Enter")
+    await page.keyboard.press("Enter")
+    await expect(votes.locator(".lead")).to_contain_text("Version 5 orders the passages.", timeout=SLOW)
+    await votes.get_by_role("button", name="Take the last step back").click()
+    await votes.get_by_role("group").get_by_role("button", name="Take the last step back").click()
+    await expect(votes.locator(".lead")).to_contain_text("Version 3 orders the passages.", timeout=SLOW)
+    await rows.nth(1).get_by_role("button", name="Try on 10%").click()
+    await rows.nth(1).get_by_role("group").get_by_role("button", name="Try on 10%").click()
+    await expect(votes.locator(".lead")).to_contain_text("version 4 is tried on 10%", timeout=SLOW)
+    await votes.get_by_role("button", name="Take everything back").click()
+    await votes.get_by_role("group").get_by_role("button", name="Take everything back").click()
+    await expect(votes.locator(".lead")).to_contain_text("Votes have no say", timeout=SLOW)
+    await votes.get_by_role("button", name="Learn now").click()
+    await expect(page.locator("#runs tbody tr").first).to_contain_text("Learn from votes", timeout=SLOW)
+    async with sessions() as session:
+        written = [(row.action, row.target) for row in await audit.recent(session, 5)]
+    assert written == [("preferences learn", ""), ("preferences rollback", "all"), ("preferences canary", "4"),
+                       ("preferences rollback", ""), ("preferences promote", "5")]  # fmt: skip
+
+
 async def test_a_gap_opens_and_is_saved_as_cases(month: Watched, tmp_path: Path) -> None:
     page = await opened(month)
     gap = page.locator(".gap").first
@@ -203,6 +253,8 @@ async def test_hostile_texts_stay_texts(month: Watched, sessions: Sessions) -> N
         for statement in (
             "UPDATE votes SET reason = :text", "UPDATE model_calls SET model = :text, channel = :text",
             "UPDATE runs SET error = :text, kind = :text", "UPDATE approvals SET title = :text, requester_name = :text",
+            "UPDATE preference_versions SET reason = :text, report = jsonb_set("
+            "report, '{changes,questions,0,question}', to_jsonb(CAST(:text AS text)))",
             "UPDATE audit SET target = :text, action = :text", "UPDATE document_failures SET reason = :text",
             "UPDATE answers SET citations = jsonb_build_array(jsonb_build_object('document_id', 1, 'external_id', 'x',"
             " 'title', CAST(:text AS text), 'url', 'javascript:document.title=1')) WHERE outcome = 'answered'",
@@ -213,7 +265,7 @@ async def test_hostile_texts_stay_texts(month: Watched, sessions: Sessions) -> N
         await summary.click()
     assert await page.title() == "Administration · Almanac"
     assert await page.locator("main img, main script, main a[href^='javascript']").count() == 0
-    for section in ("gaps", "cited", "sources", "runs", "guard", "approvals", "audit"):
+    for section in ("gaps", "cited", "votes", "sources", "runs", "guard", "approvals", "audit"):
         await expect(page.locator(f"#{section} .body")).to_contain_text("<img src=x onerror")
     assert await sideways(page) == 0
 

@@ -60,7 +60,7 @@ export function slot(value) {
   return hour ? { axis: hour, full: `${hour}, ${dayLong.format(day)}` } : { axis: dayShort.format(day), full: dayLong.format(day) };
 }
 
-const PLATFORMS = { slack: "Slack", teams: "Teams", web: "Web page", terminal: "Terminal", mcp: "MCP" };
+const PLATFORMS = { slack: "Slack", teams: "Teams", web: "Web page", terminal: "Terminal", mcp: "MCP", worker: "Almanac itself" };
 export const platform = (name) => PLATFORMS[name] ?? name;
 
 /** What people call somebody, and where; else the platform's id, shortened. All of the id is there on hover. */

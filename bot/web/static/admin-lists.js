@@ -112,7 +112,7 @@ export const sources = new Section("sources", "Sources", "What is read, how much
   ], rows, (row) => failed(row, load));
 });
 
-const KINDS = { ingest: "Read", remove_source: "Remove a source", reconcile: "Compare with the source" };
+const KINDS = { ingest: "Read", remove_source: "Remove a source", reconcile: "Compare with the source", learn: "Learn from votes" };
 const GOING = new Set(["queued", "running"]);
 
 function progress({ progress: of, state }) {

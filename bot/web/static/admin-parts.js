@@ -40,6 +40,26 @@ export function button(label, act, kind = "primary") {
   return element;
 }
 
+/** A button that asks once more in its own place before it acts. */
+export function asking(label, question, act, kind = "quiet") {
+  const first = h("button", { type: "button", class: kind }, label);
+  const place = h("div", { class: "asking" }, first);
+  const back = () => {
+    place.replaceChildren(first);
+    first.focus();
+  };
+  first.addEventListener("click", () => {
+    const yes = button(label, act);
+    const no = h("button", { type: "button", class: "quiet", onclick: back }, "Cancel");
+    place.replaceChildren(h("div", { role: "group", "aria-label": question }, h("p", {}, question), yes, no));
+    yes.focus();
+  });
+  place.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !first.isConnected) back();
+  });
+  return place;
+}
+
 /** Say what went wrong below what was pressed. */
 function warn(element, error) {
   element.parentElement.querySelector(":scope > .wrong")?.remove();

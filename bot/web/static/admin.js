@@ -5,10 +5,11 @@ import { get, post, ZONE } from "./admin-api.js";
 import * as figures from "./admin-figures.js";
 import { time } from "./admin-format.js";
 import * as lists from "./admin-lists.js";
+import { votes } from "./admin-votes.js";
 
 const SECTIONS = [
   figures.tiles, figures.questions, figures.satisfaction, figures.latency, figures.cost, lists.gaps, lists.cited,
-  lists.sources, lists.runs, figures.guard, lists.approvals, lists.audit,
+  votes, lists.sources, lists.runs, figures.guard, lists.approvals, lists.audit,
 ];
 const SPANS = ["1", "7", "30", "90"];
 const OF_DAYS = /^(overview|gaps|guard|spending)/;
