@@ -1,13 +1,18 @@
-"""A server that speaks OpenAI's streaming chat completions and answers at once: ``… -m bench.instant_model PORT``."""
+"""A server that speaks OpenAI's streaming chat completions and answers at once: ``… -m bench.instant_model PORT``.
+
+It says the first sentence of each of the first two passages, with its number: what answers are checked for then holds.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 from aiohttp import web
 
-PIECES = ("The documents ", "say so [1].", " See also [2].")
+PASSAGE = re.compile(r'<passage number="([12])"[^>]*>\n(.+?)(?:(?<=[.!?])\s|\n|$)')
+USAGE = {"prompt_tokens": 1500, "completion_tokens": 60, "total_tokens": 1560}
 
 
 def _chunk(**fields: object) -> bytes:
@@ -19,19 +24,12 @@ def _choice(delta: dict[str, str], reason: str | None = None) -> list[dict[str, 
     return [{"index": 0, "delta": delta, "finish_reason": reason}]
 
 
-BODY = b"".join(
-    [
-        *(_chunk(choices=_choice({"content": piece})) for piece in PIECES),
-        _chunk(choices=_choice({}, "stop")),
-        _chunk(choices=[], usage={"prompt_tokens": 1500, "completion_tokens": 12, "total_tokens": 1512}),
-        b"data: [DONE]\n\n",
-    ]
-)
-
-
 async def complete(request: web.Request) -> web.Response:
-    await request.read()
-    return web.Response(body=BODY, content_type="text/event-stream")
+    asked = (await request.json())["messages"][-1]["content"]
+    pieces = [f"{sentence} [{number}]\n\n" for number, sentence in PASSAGE.findall(asked)] or ["NOT_IN_DOCUMENTS"]
+    body = [_chunk(choices=_choice({"content": piece})) for piece in pieces]
+    body += [_chunk(choices=_choice({}, "stop")), _chunk(choices=[], usage=USAGE), b"data: [DONE]\n\n"]
+    return web.Response(body=b"".join(body), content_type="text/event-stream")
 
 
 def main() -> None:
