@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.world import DATA
+from bench.places import DATA
 
 MAX_LENGTH = 128  # tokens of a pair: the shorter ones, so that minutes are enough on a CPU
 
@@ -25,27 +25,30 @@ async def nothing_said(pairs: Sequence[tuple[str, str]]) -> list[float]:
     return [0.0] * len(pairs)
 
 
-def run(pairs: Path, minutes: float, learning_rate: float, home: Path) -> dict[str, Any]:
-    """The gate's report and what training says of itself."""
+def run(
+    pairs: Path, minutes: float, learning_rate: float, home: Path, *, model: Path | None = None,
+    max_length: int = MAX_LENGTH,
+) -> dict[str, Any]:  # fmt: skip
+    """The gate's report and what training says of itself. ``model``: default: SmolLM2, kept under ``home``."""
     from workers import language_model
     from workers.finetuning import dpo, gate, material, measuring
     from workers.finetuning.files import Progress, read_json, write_json
     from workers.finetuning.pairs import read_pairs, split, tokenized, write_pairs
 
-    base = language_model.load(home=home)
+    base = language_model.load(model, home=home)
     found = read_pairs(pairs / "pairs.jsonl")
-    fitting = {row["id"] for row in tokenized(found, base.tokenizer, MAX_LENGTH)}
+    fitting = {row["id"] for row in tokenized(found, base.tokenizer, max_length)}
     train, held_out = split([pair for pair in found if pair["id"] in fitting])
     with tempfile.TemporaryDirectory(prefix="almanac-dpo-") as name:
         folder = Path(name)
         write_pairs(folder / "pairs.jsonl", train)
-        job = {"model": str(base.folder), "time_limit": 60 * minutes, "max_length": MAX_LENGTH}
+        job = {"model": str(base.folder), "time_limit": 60 * minutes, "max_length": max_length}
         write_json(folder / "job.json", {**job, "learning_rate": learning_rate})
         dpo.train(folder, Progress(folder / "progress.json"))
         training = read_json(folder / "report.json")
         wanted = material.wanted(base.folder, None, folder / "adapter", [], held_out)
         start = time.perf_counter()
-        arms = measuring.Arms(language_model.load(home=home), {"before": None, "after": folder / "adapter"})
+        arms = measuring.Arms(language_model.load(model, home=home), {"before": None, "after": folder / "adapter"})
         report = asyncio.run(gate.report(measuring.measure(arms, wanted), wanted, nothing_said))
     named = ("pairs", "steps", "planned_steps", "tokens", "seconds", "trained_parameters", "parameters", "hyper")
     return {

@@ -23,11 +23,12 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from assistant.errors import AlmanacError
-from bench.world import DATA, HOME, ROOT
+from bench.places import DATA, HOME, ROOT
 
 HELD_OUT_DOCUMENTS = 0.1
 HELD_OUT_CHARACTERS = 24_000
@@ -38,16 +39,16 @@ FULL_RATE, LORA_RATE = 1e-4, 2e-3
 ROUNDS = 2
 
 
-def texts(tokens: int) -> dict[str, list[dict[str, Any]]]:
+def texts(tokens: int, held_out: float = HELD_OUT_CHARACTERS) -> dict[str, list[dict[str, Any]]]:
     """Rows of train and held_out, of different documents, as many documents as there can be; the same ones at every
-    run. Passages of one document follow when each has given one."""
+    run. Passages of one document follow when each has given one. ``held_out``: its most characters."""
     documents: dict[str, list[dict[str, Any]]] = {}
     with (DATA / "mtrag_cloud" / "corpus.jsonl").open(encoding="utf-8") as lines:
         for row in map(json.loads, lines):
             documents.setdefault(row["id"].split("-")[0], []).append(row)
     order = sorted(documents, key=_hash)
     border = int(len(order) * HELD_OUT_DOCUMENTS)
-    parts = (("held_out", order[:border], HELD_OUT_CHARACTERS), ("train", order[border:], int(tokens * CHARACTERS)))
+    parts = (("held_out", order[:border], held_out), ("train", order[border:], int(tokens * CHARACTERS)))
     return {name: list(_rows([documents[one] for one in names], most)) for name, names, most in parts}
 
 
@@ -68,31 +69,35 @@ def _hash(name: str) -> bytes:
 class Ours:
     """One optimiser step a call, on the next packed row."""
 
-    def __init__(self, model: Path, rows: list[dict[str, Any]], folder: Path) -> None:
+    def __init__(
+        self, model: Path, rows: list[dict[str, Any]], folder: Path, *, device: str = "cpu", step_tokens: int = 2_048,
+        **changed: Any,
+    ) -> None:  # fmt: skip
         import torch
 
         from workers.finetuning import adapting, schedule
         from workers.finetuning.job import Job
         from workers.finetuning.packing import encode
+        from workers.finetuning.rows import Rows
 
-        job = Job(model=str(model), base="base", step_tokens=2_048, device="cpu")
-        self._learner = adapting.learner(job, torch.device("cpu"))
-        self._examples = encode(rows, self._learner.tokenizer, job.context).examples
-        self._steps = schedule.steps(self._examples, job, "cpu")
-        self._trained = list(self._learner.trained.values())
+        job = Job(model=str(model), base="base", step_tokens=step_tokens, device=device, **changed)
+        place = torch.device(device)
+        self.learner = adapting.learner(job, place)
+        examples = encode(rows, self.learner.tokenizer, job.context).examples
+        self._rows = Rows(examples, place)
+        self.steps = schedule.steps(examples, job, device)
+        adapting.save_memory(self.learner, job, schedule.longest(self.steps, examples), place, nullcontext)
+        self._trained = list(self.learner.trained.values())
         self._optimiser = torch.optim.AdamW(self._trained, lr=1e-4, weight_decay=0.0, fused=True)
         self._at = 0
 
     def __call__(self) -> int:
         import torch
 
-        from workers.finetuning.packing import packed
-
-        step = self._steps[self._at % len(self._steps)]
+        step = self.steps[self._at % len(self.steps)]
         self._at += 1
         for pack in step.rows[0]:
-            batch = packed([self._examples[index] for index in pack])
-            (self._learner.objective(batch) / step.counted).backward()
+            (self.learner.objective(self._rows(pack)) / step.counted).backward()
         torch.nn.utils.clip_grad_norm_(self._trained, 1.0)
         self._optimiser.step()
         self._optimiser.zero_grad()

@@ -21,31 +21,18 @@ from matplotlib.figure import Figure
 
 from assistant.telemetry import configure_logs
 from bench import serving_measure as measures
-from bench.world import DATA, HOME, ROOT
+from bench.places import HOME, ROOT
 from workers.language_model import load
 from workers.serving.quantising import natural_dtype
 
 PLOT = ROOT / "docs" / "serving.png"
 
 
-def passages(count: int, low: int = 500, high: int = 900) -> list[str]:
-    """Of ``low`` to ``high`` characters, every one of another document."""
-    found: dict[str, str] = {}
-    with (DATA / "mtrag_cloud" / "corpus.jsonl").open() as lines:
-        for line in lines:
-            row = json.loads(line)
-            if low <= len(row["text"]) <= high:
-                found.setdefault(row["id"].rsplit("-", 2)[0], row["text"])
-            if len(found) == count:
-                break
-    return list(found.values())
-
-
 async def measure(quick: bool, done: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """``done`` is called after each part with what there is so far."""
     dtype = natural_dtype()
     tokens = 24 if quick else 64
-    texts = passages(220)
+    texts = measures.passages(220)
     model = load()
     held_out = model.tokenizer("\n\n".join(texts[120:220]), verbose=False)["input_ids"][: 512 if quick else 4096]
     system = "You answer questions about our cloud from these passages.\n\n" + "\n\n".join(texts[100:104])

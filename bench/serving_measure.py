@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import statistics
 import time
 import warnings
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 
+from bench.places import DATA
 from workers.language_model import LanguageModel, load
 from workers.serving import quantising
 from workers.serving.engine import Engine
@@ -40,6 +42,19 @@ class Said:
     usage: Usage
 
 
+def passages(count: int, low: int = 500, high: int = 900) -> list[str]:
+    """Of ``low`` to ``high`` characters, every one of another document."""
+    found: dict[str, str] = {}
+    with (DATA / "mtrag_cloud" / "corpus.jsonl").open() as lines:
+        for line in lines:
+            row = json.loads(line)
+            if low <= len(row["text"]) <= high:
+                found.setdefault(row["id"].rsplit("-", 2)[0], row["text"])
+            if len(found) == count:
+                break
+    return list(found.values())
+
+
 def prompts(model: LanguageModel, texts: Sequence[str], system: str = "You answer briefly.") -> list[list[int]]:
     return [
         model.tokenizer.apply_chat_template(
@@ -63,7 +78,7 @@ async def ask(engine: Engine, prompt: list[int], count: int, adapter: str | None
 
 
 def generate(model: LanguageModel, prompt: list[int], count: int) -> list[int]:
-    ids = torch.tensor([prompt])
+    ids = torch.tensor([prompt], device=model.device)
     with torch.inference_mode():
         made = model.model.generate(
             ids,

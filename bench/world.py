@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -19,11 +18,9 @@ from assistant.embedded import embedded_postgres
 from assistant.evaluation.collection import items
 from assistant.knowledge.embedding import TransformerEmbedder
 from assistant.telemetry import configure_logs
+from bench.places import DATA, HOME, ROOT
 from workers.ingestion.pipeline import Ingestion, Report
 
-ROOT = Path(__file__).parents[1]
-HOME = Path(os.environ.get("ALMANAC_BENCH_HOME") or ROOT / ".almanac" / "bench")
-DATA = Path(os.environ.get("ALMANAC_DATA") or ROOT.parent / "shared" / "data")
 MAX_BYTES = 50 * 2**20
 
 

@@ -33,6 +33,7 @@ DEFAULTS: dict[str, Any] = {
     "beta": 0.1, "learning_rate": 5e-5, "epochs": 1, "batch": 2, "accumulate": 4, "max_length": 1024, "rank": 16,
     "save_every": 10, "seed": 0, "warmup": 5,
 }  # fmt: skip
+LOGIT_BYTES = 32  # of one logit while the loss and its gradient are computed: in 16 bits and, several times, in 32
 
 
 def train(folder: Path, progress: Progress) -> None:
@@ -42,8 +43,9 @@ def train(folder: Path, progress: Progress) -> None:
     None: all the pairs), and what ``DEFAULTS`` names. Raises AlmanacError where there is nothing to learn from.
     """
     job = read_json(folder / "job.json")
-    hyper = {name: job.get(name, default) for name, default in DEFAULTS.items()}
     base = load(job["model"])
+    defaults = {**DEFAULTS, **_at_once(base, job.get("max_length", DEFAULTS["max_length"]))}
+    hyper = {name: job.get(name, default) for name, default in defaults.items()}
     rows = tokenized(read_pairs(folder / "pairs.jsonl"), base.tokenizer, hyper["max_length"])
     if not rows:
         raise AlmanacError(f"No pair fits into {hyper['max_length']} tokens; there is nothing to learn from.")
@@ -69,6 +71,17 @@ def train(folder: Path, progress: Progress) -> None:
         "device": base.device.type, "dtype": str(base.dtype).removeprefix("torch."),
     }  # fmt: skip
     write_json(folder / "report.json", document)
+
+
+def _at_once(base: LanguageModel, longest: int) -> dict[str, int]:
+    """How many of a step's pairs go through a GPU together, as its memory allows, and how many times."""
+    if base.device.type != "cuda":
+        return {}
+    pairs = DEFAULTS["batch"] * DEFAULTS["accumulate"]
+    one = 2 * longest * base.model.config.vocab_size * LOGIT_BYTES
+    fit = int(torch.cuda.mem_get_info(base.device)[0] / 2 / one)
+    batch = max((size for size in range(1, pairs + 1) if size <= fit and pairs % size == 0), default=1)
+    return {"batch": batch, "accumulate": pairs // batch}
 
 
 def adapted(base: LanguageModel, start: str | None, rank: int) -> PeftModel:
