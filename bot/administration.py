@@ -34,14 +34,6 @@ WaitFlag = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it 
 SHOWN = 20
 
 
-def mount(app: typer.Typer) -> None:
-    app.add_typer(sources_app, name="sources")
-    app.add_typer(runs_app, name="runs")
-    app.command(
-        "forget", epilog="Examples: almanac forget '#12'  ·  almanac forget https://wiki.example/old --yes --json"
-    )(forget)
-
-
 @sources_app.command("list", epilog="Examples: almanac sources list  ·  almanac sources list --json")
 def list_sources(json: JsonFlag = False) -> None:
     """Every source: how many documents, what failed, when it was read last and is read next."""

@@ -17,8 +17,6 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from assistant.tools.showing import literal
-
 STAGES = {"searching": "Searching the documents", "writing": "Writing"}
 MARKS = {
     "answered": "green", "not_in_documents": "yellow", "hidden_by_permissions": "yellow", "failed": "red",
@@ -98,6 +96,8 @@ def show_answer(console: Console, answer: dict[str, Any]) -> None:
 
 def _waits(pending: dict[str, Any]) -> Panel:
     """A call that the answer waits for, and how to decide about it here."""
+    from assistant.tools.showing import literal  # with the database's tables, which most answers need not load
+
     number = pending["id"].replace("-", "")[:8]
     lines = [Text.assemble((f"{name}  ", "cyan"), literal(value)) for name, value in pending["arguments"].items()]
     how = Text(f"almanac approvals approve {number}   ·   almanac approvals deny {number}", style="dim")

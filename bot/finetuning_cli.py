@@ -42,15 +42,6 @@ class On(StrEnum):
     BOTH = "both"
 
 
-def mount(app: typer.Typer) -> None:
-    app.command(
-        "finetune",
-        epilog="Examples: almanac finetune --minutes 30  ·  almanac finetune --estimate  ·  almanac finetune --dpo "
-        "--pairs pairs.jsonl  ·  almanac finetune --promote --json  ·  almanac finetune --stop",
-    )(finetune)
-    app.add_typer(models_app, name="models")
-
-
 def finetune(
     dpo: Annotated[
         bool, typer.Option("--dpo", help="Learn from pairs of answers instead, with the adapter in force.")

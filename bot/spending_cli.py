@@ -33,13 +33,6 @@ class By(StrEnum):
     DAY = "day"
 
 
-def mount(app: typer.Typer) -> None:
-    app.command(
-        "spending", epilog="Examples: almanac spending  ·  almanac spending --by person --since 30d  ·  "
-        "almanac spending --by channel --since 2026-11 --json",
-    )(spending)  # fmt: skip
-
-
 def spending(
     by: Annotated[By, typer.Option(help="What the cost is split by.")] = By.MODEL,
     since: Annotated[str, typer.Option(help="From 7d ago, 2026-11, 2026-11-05, … on.")] = reporting.SINCE,

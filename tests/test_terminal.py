@@ -13,9 +13,11 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 import pytest
+from typer.core import TyperGroup
 from typer.testing import CliRunner
 
-from bot.terminal import app
+from bot.later import Entry, Later
+from bot.terminal import COMMANDS, app
 
 ALMANAC = [sys.executable, "-m", "bot.terminal"]
 
@@ -259,9 +261,26 @@ def test_what_goes_wrong_is_one_sentence_and_an_honest_code(
     assert result.stdout == ""
 
 
-def test_help_shows_each_command_with_an_example() -> None:
-    runner = CliRunner()
-    top = runner.invoke(app, ["--help"]).stdout
-    for command in ("up", "down", "ingest", "ask", "search", "chat", "status", "check", "learn"):
-        assert command in top
-        assert "Example" in runner.invoke(app, [command, "--help"]).stdout
+@pytest.mark.parametrize("entry", COMMANDS, ids=[entry.name for entry in COMMANDS])
+def test_each_command_is_listed_as_it_describes_itself_and_shows_an_example(entry: Entry) -> None:
+    command = Later(entry).load()
+    assert command.name == entry.name
+    assert " ".join((command.help or "").split("\n\n")[0].split()) == entry.help
+    shown = CliRunner().invoke(app, [entry.name, "--help"])
+    assert shown.exit_code == 0
+    assert f"almanac {entry.name}" in shown.stdout
+    if not isinstance(command, TyperGroup):
+        assert "Example" in shown.stdout
+
+
+def test_the_list_of_commands_loads_none_of_them() -> None:
+    listed = (
+        "import sys; from typer.testing import CliRunner; from bot.terminal import app\n"
+        "print(CliRunner().invoke(app, ['--help'], env={'COLUMNS': '200'}).stdout)\n"
+        "loaded = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(sorted(loaded & {'aiohttp', 'numpy', 'pydantic', 'sqlalchemy'}))"
+    )
+    shown = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True).stdout
+    assert shown.rstrip().endswith("[]")
+    for entry in COMMANDS:
+        assert f" {entry.name} " in shown

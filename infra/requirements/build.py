@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 OURS = ("assistant", "bot", "workers", "migrations", "ml")
 ENTRIES = {
-    "bot": ("bot.__main__", "bot.terminal", "migrations.env"),
+    "bot": ("bot.__main__", "bot.*", "bot.mcp.*", "bot.slack.*", "bot.teams.*", "migrations.env"),  # commands, by name
     "worker": (
         "workers.__main__", "workers.health", "workers.ingestion.parse.child", "workers.ingestion.parse.*",
         "workers.finetuning.*", "migrations.env",
