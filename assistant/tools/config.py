@@ -225,7 +225,7 @@ def read_tools_file(path: Path) -> ToolsFile:
         raise SettingsError(f"{path} is larger than {MAX_FILE // 1_000_000} MB.")
     try:
         node = yaml.compose(raw, Loader=_Loader)
-        data = yaml.load(raw, Loader=_Loader)  # noqa: S506 - a safe loader
+        data = yaml.load(raw, Loader=_Loader)  # noqa: S506  # nosec B506 - a safe loader
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path} is no YAML: {_where(error)}.") from None
     if not isinstance(data, dict):
@@ -264,7 +264,7 @@ def wrong(path: Path, node: Any, data: Any, location: Sequence[str | int], messa
 def complain(path: Path, location: Sequence[str | int], message: str) -> SettingsError:
     """As ``wrong``, for a mistake that is found later; reads the file again for the line."""
     raw = path.read_bytes()
-    return wrong(path, yaml.compose(raw, Loader=_Loader), yaml.load(raw, Loader=_Loader), location, message)  # noqa: S506
+    return wrong(path, yaml.compose(raw, Loader=_Loader), yaml.load(raw, Loader=_Loader), location, message)  # noqa: S506  # nosec B506
 
 
 def _line(node: Any, location: Sequence[str | int]) -> int:
