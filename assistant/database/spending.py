@@ -100,7 +100,7 @@ _RESERVE = text(
                                  completion_tokens, cost_usd, estimated, held_until)
         VALUES (:id, :day, CAST(:answer_id AS uuid), :person, :platform, :channel, :model, :purpose, :prompt_tokens,
                 :completion_tokens, :usd, true, now() + make_interval(secs => :seconds)))
-    SELECT * FROM sums"""  # noqa: S608  # nosec B608 - nothing of it comes from outside
+    SELECT * FROM sums"""  # noqa: S608 - nothing of it comes from outside  # nosec B608
 )
 _END = text(
     f"""
@@ -110,7 +110,7 @@ _END = text(
             waited_ms = :waited_ms, outcome = :outcome, estimated = :estimated
         WHERE id = :id AND outcome = 'open' RETURNING id
     ), sums AS ({_ADD.format(source="FROM ended,")})
-    SELECT count(*) FROM ended"""  # noqa: S608  # nosec B608 - nor of this
+    SELECT count(*) FROM ended"""  # noqa: S608 - nor of this  # nosec B608
 )
 
 

@@ -206,7 +206,7 @@ async def count(session: AsyncSession, model: Model) -> int:
 
 async def count_lacking(session: AsyncSession, model: Model, tokens: bool = False) -> int:
     """How many different texts of the index the model has no vector of; with ``tokens``, or none of their tokens."""
-    counted = "SELECT count(DISTINCT c.text_hash) FROM chunks c WHERE @LACKS"  # nosec B608 - one of our two conditions
+    counted = "SELECT count(DISTINCT c.text_hash) FROM chunks c WHERE @LACKS"  # one of our two conditions  # nosec B608
     statement = counted.replace("@LACKS", _LACKS[tokens])
     return int((await session.execute(model.sql(statement))).scalar_one())
 

@@ -225,7 +225,7 @@ def read_tools_file(path: Path) -> ToolsFile:
         raise SettingsError(f"{path} is larger than {MAX_FILE // 1_000_000} MB.")
     try:
         node = yaml.compose(raw, Loader=_Loader)
-        data = yaml.load(raw, Loader=_Loader)  # noqa: S506  # nosec B506 - a safe loader
+        data = yaml.load(raw, Loader=_Loader)  # noqa: S506 - a safe loader  # nosec B506
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path} is no YAML: {_where(error)}.") from None
     if not isinstance(data, dict):

@@ -113,7 +113,7 @@ def parse(raw: bytes) -> Any:
     except ValueError:
         pass
     try:
-        return yaml.load(raw, Loader=_JsonLoader)  # noqa: S506  # nosec B506 - a safe loader
+        return yaml.load(raw, Loader=_JsonLoader)  # noqa: S506 - a safe loader  # nosec B506
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         raise BadDocument(f"it is neither JSON nor YAML{f' (line {mark.line + 1})' if mark else ''}") from None

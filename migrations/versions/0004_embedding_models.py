@@ -79,7 +79,7 @@ def _move_vectors_out() -> None:
     op.execute(f"ALTER TABLE {table} ALTER COLUMN embedding SET STORAGE PLAIN")
     # In the order of the documents: what is near in meaning lies near on disk, which makes a search a third faster.
     op.execute(
-        f"INSERT INTO {table} SELECT text_hash, embedding FROM chunks"  # nosec B608 - a name of ours
+        f"INSERT INTO {table} SELECT text_hash, embedding FROM chunks"  # a name of ours  # nosec B608
         f" WHERE id IN (SELECT min(id) FROM chunks GROUP BY text_hash) ORDER BY id"
     )
     op.execute("SET LOCAL maintenance_work_mem = '512MB'")
@@ -99,7 +99,7 @@ def downgrade() -> None:
     if active is not None:
         connection.execute(sa.text("UPDATE corpus_statistics SET embedding_model = :name"), {"name": active.name})
         op.execute(
-            f"UPDATE chunks SET embedding = v.embedding FROM vectors_{active.id} v WHERE v.text_hash = chunks.text_hash"  # nosec B608 - a number
+            f"UPDATE chunks SET embedding = v.embedding FROM vectors_{active.id} v WHERE v.text_hash = chunks.text_hash"  # a number  # nosec B608
         )
     op.alter_column("chunks", "embedding", nullable=False)
     op.execute(f"CREATE INDEX ix_chunks_embedding ON chunks {HNSW}")

@@ -268,7 +268,7 @@ def downgrade() -> None:
         op.execute(f"DROP POLICY reading ON {table}")
         op.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
     op.execute(f"REVOKE ALL ON {READ}, sources FROM almanac_reader")
-    op.execute(f"REVOKE SELECT ({SOURCE_COLUMNS}) ON sources FROM almanac_reader")  # nosec B608 - names of ours
+    op.execute(f"REVOKE SELECT ({SOURCE_COLUMNS}) ON sources FROM almanac_reader")  # names of ours  # nosec B608
     for function in ("open_vectors(text)", "close_vectors(text)", LEXICAL_SIGNATURE, "almanac_audience()"):
         op.execute(f"DROP FUNCTION {function}")
     for trigger in ("readers_added", "readers_removed", "readers_changed"):

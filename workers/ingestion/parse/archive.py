@@ -54,7 +54,7 @@ class Package:
         data = self._parts.get(part)
         if data is not None and len(data) > MAX_TREE:
             raise DocumentUnreadable("the file is too large: one of its parts unpacks to more than 64 MiB")
-        return ET.fromstring(data) if data is not None else None  # noqa: S314  # nosec B314 - no DTD comes past _part
+        return ET.fromstring(data) if data is not None else None  # noqa: S314 - no DTD comes past _part  # nosec B314
 
     def data(self, part: str) -> bytes:
         """The part as it is, empty where there is none."""

@@ -42,7 +42,7 @@ def _front_matter(source: str) -> dict[str, str]:
     """Scalars and plain lists as strings; where the YAML is not valid, the lines that read ``key: value``."""
     try:
         # BaseLoader keeps dates and numbers as they were written, and builds no objects.
-        loaded = yaml.load(source[:_MAX_FRONT_MATTER], Loader=yaml.BaseLoader)  # noqa: S506  # nosec B506 - the safest of them
+        loaded = yaml.load(source[:_MAX_FRONT_MATTER], Loader=yaml.BaseLoader)  # noqa: S506 - the safest of them  # nosec B506
     except (yaml.YAMLError, RecursionError):
         loaded = {key: value.strip("'\" ") for key, value in _PAIR.findall(source)}
     fields = {str(key).lower(): _flat(value) for key, value in loaded.items()} if isinstance(loaded, dict) else {}
