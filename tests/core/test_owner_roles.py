@@ -17,6 +17,7 @@ from assistant.errors import DatabaseUnavailable
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.search import Searcher
 from assistant.services import check_reader
+from tests.conftest import in_memory
 from tests.core.parts import Page, WordEmbedder, shelve
 
 OPEN = Page("open.md", "Ferry guide", ("The ferry leaves at nine from pier three.",))
@@ -26,7 +27,7 @@ SECRET = Page("zebra.md", "Zebra plan", ("The ferry of the zebra leaves at ten."
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """A server on which nothing of ours was ever done: roles are the whole server's."""
-    with TemporaryDirectory(prefix="almanac-", ignore_cleanup_errors=True) as folder:  # noqa: SIM117
+    with TemporaryDirectory(prefix="almanac-", dir=in_memory(), ignore_cleanup_errors=True) as folder:  # noqa: SIM117
         with embedded_postgres(Path(folder)) as url:
             yield url
 

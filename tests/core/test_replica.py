@@ -29,6 +29,7 @@ from assistant.knowledge.audience import EVERYONE, Audience
 from assistant.knowledge.search import Searcher
 from assistant.services import check_reader
 from assistant.telemetry import Metrics
+from tests.conftest import in_memory
 from tests.core.parts import FakeModel, Page, WordEmbedder, document_ids, shelve
 
 EMBEDDER = WordEmbedder()
@@ -62,7 +63,7 @@ class Pair:
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[str, str]]:
     """The URLs of a primary and of its replica."""
-    with TemporaryDirectory(prefix="almanac-", ignore_cleanup_errors=True) as folder:
+    with TemporaryDirectory(prefix="almanac-", dir=in_memory(), ignore_cleanup_errors=True) as folder:
         home, other = Path(folder) / "one", Path(folder) / "two"
         with embedded_postgres(home) as url:
             replica = EmbeddedPostgres(other)
