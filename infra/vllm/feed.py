@@ -34,6 +34,7 @@ from assistant.telemetry import configure_logs
 log = structlog.get_logger()
 
 LOOK_SECONDS = 10.0
+ALIVE = Path("/tmp/alive")  # noqa: S108 - touched after each look: how old it is says whether this still looks
 LOAD_SECONDS = 120.0
 
 
@@ -131,12 +132,18 @@ class Feed:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def _looked() -> None:
+    with contextlib.suppress(OSError):
+        ALIVE.touch()
+
+
 async def follow(feed: Feed) -> None:
     while True:
         try:
             await feed.look()
         except (AlmanacError, SQLAlchemyError, OSError) as error:
             log.warning("vllm.away", reason=str(error) if isinstance(error, AlmanacError) else type(error).__name__)
+        _looked()
         await asyncio.sleep(LOOK_SECONDS)
 
 

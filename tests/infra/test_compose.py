@@ -18,8 +18,8 @@ from tests.infra.files import COMPOSE, DIGEST, INFRA, OURS, ROOT, environment, l
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 TEXT = (ROOT / "docker-compose.yml").read_text()
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?::?([-?])([^}]*))?\}")
-# It ends by itself; nothing in its image could ask; it answers to nobody.
-WITHOUT_CHECK = {"migrate", "collector", "feed"}
+# It ends by itself; nothing in its image could ask.
+WITHOUT_CHECK = {"migrate", "collector"}
 
 
 def test_it_is_valid_by_the_schema_of_the_specification() -> None:

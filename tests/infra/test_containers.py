@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import json
 import os
@@ -21,6 +22,7 @@ import pytest
 
 from assistant.embedded import free_port
 from tests.infra.files import COMPOSE, DIGEST, DOCKERFILE, INFRA, OURS, ROOT, environment, last, lineage, stages
+from tests.infra.overlays import overlay, pods
 
 BUILD = runpy.run_path(str(INFRA / "requirements/build.py"))
 LISTS = {target: BUILD["packages"](target) for target in BUILD["ENTRIES"]}
@@ -206,6 +208,37 @@ async def test_migration_bot_and_worker_start_as_composed_and_stop_when_told(
     with started("worker", worker, tmp_path):
         pass
     assert called(COMPOSE["services"]["worker"]["healthcheck"]["test"][1:], worker, tmp_path).returncode == 1
+
+
+async def test_the_feed_says_that_it_looks_and_its_check_believes_it_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = runpy.run_path(str(INFRA / "vllm/feed.py"))
+    alive, looked = tmp_path / "alive", asyncio.Event()
+
+    class Away:
+        async def look(self) -> bool:
+            looked.set()
+            raise OSError("vLLM is away")
+
+    globals_ = module["follow"].__globals__
+    monkeypatch.setitem(globals_, "ALIVE", alive)
+    monkeypatch.setitem(globals_, "LOOK_SECONDS", 0.01)
+    described = COMPOSE["services"]["feed"]["healthcheck"]["test"][1:]
+    check = [sys.executable, *(part.replace("/tmp/alive", str(alive)) for part in described[1:])]
+    assert subprocess.run(check, capture_output=True).returncode != 0  # it has not looked yet
+    following = asyncio.create_task(module["follow"](Away()))
+    await looked.wait()
+    while not alive.exists():
+        await asyncio.sleep(0.01)
+    following.cancel()
+    assert subprocess.run(check).returncode == 0
+    os.utime(alive, (time.time() - 901, time.time() - 901))
+    assert subprocess.run(check).returncode != 0
+    [container] = [
+        it for _, pod in pods(overlay("aws-vllm")) for it in pod["spec"]["containers"] if it["name"] == "feed"
+    ]
+    assert container["livenessProbe"]["exec"]["command"] == described
 
 
 ONLY = """

@@ -83,8 +83,9 @@ def test_containers_say_what_they_need_and_whether_they_are_well(resources: tupl
             for limit in ("cpu", "memory"):
                 assert limit in container["resources"]["requests"]
                 assert limit in container["resources"]["limits"]
-            if workload["kind"] != "Job" and container["name"] != "feed":  # which answers to nobody
-                assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
+            if workload["kind"] != "Job":
+                assert {"readinessProbe", "livenessProbe"} <= set(container)
+                assert "startupProbe" in container or "initialDelaySeconds" in container["livenessProbe"]
 
 
 def test_images_are_ours_by_version_or_others_by_digest(resources: tuple[Resource, ...]) -> None:

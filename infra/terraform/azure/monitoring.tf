@@ -147,3 +147,20 @@ resource "azurerm_consumption_budget_resource_group" "month" {
     }
   }
 }
+
+# Who is told of alerts (alerts.tf).
+resource "azurerm_monitor_action_group" "mail" {
+  name                = "${var.name}-mail"
+  resource_group_name = azurerm_resource_group.this.name
+  short_name          = "almanac"
+  tags                = local.tags
+
+  dynamic "email_receiver" {
+    for_each = var.alert_emails
+    content {
+      name                    = email_receiver.key
+      email_address           = email_receiver.key
+      use_common_alert_schema = true
+    }
+  }
+}

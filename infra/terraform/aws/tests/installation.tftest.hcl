@@ -42,7 +42,7 @@ override_data {
 
 override_data {
   target = module.cache.data.aws_secretsmanager_random_password.token
-  values = { random_password = "0123456789abcdef0123456789abcdef" }
+  values = { random_password = "drawn-by-nobody-drawn-by-nobody-" }
 }
 
 variables {

@@ -5,7 +5,7 @@ mock_provider "aws" {
     defaults = { json = "{\"Version\":\"2012-10-17\",\"Statement\":[]}" }
   }
   mock_data "aws_secretsmanager_random_password" {
-    defaults = { random_password = "0123456789abcdef0123456789abcdef" }
+    defaults = { random_password = "drawn-by-nobody-drawn-by-nobody-" }
   }
   mock_data "aws_partition" {
     defaults = { partition = "aws" }
