@@ -74,33 +74,34 @@ class Ours:
         **changed: Any,
     ) -> None:  # fmt: skip
         import torch
+        from accelerate import Accelerator
 
         from workers.finetuning import adapting, schedule
         from workers.finetuning.job import Job
         from workers.finetuning.packing import encode
-        from workers.finetuning.rows import Rows
+        from workers.finetuning.passes import Passes
 
         job = Job(model=str(model), base="base", step_tokens=step_tokens, device=device, **changed)
-        place = torch.device(device)
-        self.learner = adapting.learner(job, place)
-        examples = encode(rows, self.learner.tokenizer, job.context).examples
-        self._rows = Rows(examples, place)
-        self.steps = schedule.steps(examples, job, device)
-        adapting.save_memory(self.learner, job, schedule.longest(self.steps, examples), place, nullcontext)
-        self._trained = list(self.learner.trained.values())
+        learner = adapting.learner(job, torch.device(device))
+        examples = encode(rows, learner.tokenizer, job.context).examples
+        self._steps = schedule.steps(examples, job, device)
+        self._trained = list(learner.trained.values())
         self._optimiser = torch.optim.AdamW(self._trained, lr=1e-4, weight_decay=0.0, fused=True)
+        processor = Accelerator(cpu=device == "cpu")
+        self._passes = Passes(learner, learner.objective, job, self._steps, examples, processor, nullcontext)
         self._at = 0
 
     def __call__(self) -> int:
         import torch
 
-        step = self.steps[self._at % len(self.steps)]
+        step = self._steps[self._at % len(self._steps)]
         self._at += 1
         for pack in step.rows[0]:
-            (self.learner.objective(self._rows(pack)) / step.counted).backward()
+            self._passes(pack, step.counted)
         torch.nn.utils.clip_grad_norm_(self._trained, 1.0)
         self._optimiser.step()
-        self._optimiser.zero_grad()
+        self._passes.zero(self._optimiser)
+        self._passes.prepare(self._steps[self._at % len(self._steps)].rows[0][0])
         return step.tokens
 
 

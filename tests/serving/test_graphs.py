@@ -36,7 +36,7 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> list[Replayed]:
     def record(self: Graphs, rows: int, length: int, adapter: object) -> Recorded:
         table, run = self.work(rows, length, adapter)  # type: ignore[arg-type]
         made.append(Replayed(run))
-        return Recorded(made[-1], table, made[-1].logits, adapter)  # type: ignore[arg-type]
+        return Recorded(made[-1], table, made[-1].logits, adapter, run)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Graphs, "_record", record)
     return made

@@ -16,7 +16,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
 from workers import language_model
-from workers.finetuning.attention import use_packed
+from workers.finetuning.attention import attends_at_once, use_packed, usual
 from workers.finetuning.fast import fuse_norms, speed_up
 from workers.finetuning.job import LINEAR, BadJob, Job
 from workers.finetuning.memory import recompute
@@ -39,6 +39,7 @@ class Learner:
     trained: dict[str, nn.Parameter]
     parameters: int  # of the base model
     autocast: bool
+    computed: torch.dtype
 
     @property
     def trained_parameters(self) -> int:
@@ -74,7 +75,7 @@ def learner(job: Job, device: torch.device) -> Learner:
     model.train()
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     autocast = full and computed is torch.bfloat16
-    return Learner(model, base.tokenizer, Objective(model), trained, parameters, autocast)
+    return Learner(model, base.tokenizer, Objective(model), trained, parameters, autocast, computed)
 
 
 def four_bits(device: torch.device) -> Any:
@@ -91,14 +92,24 @@ def four_bits(device: torch.device) -> Any:
     )  # fmt: skip
 
 
-def save_memory(learner: Learner, job: Job, longest: int, device: torch.device, compute: Compute) -> None:
+def save_memory(learner: Learner, job: Job, longest: int, device: torch.device, compute: Compute) -> bool:
     """Let layers compute again what the backward pass needs, where the job says so or rows of ``longest`` tokens would
-    not fit on this GPU otherwise."""
+    not fit on this GPU otherwise; returns whether they do."""
     wanted = job.gradient_checkpointing
-    if wanted is None and device.type == "cuda":
-        wanted = recompute(learner.objective, longest, job.context, device, compute)
+    if wanted is None:
+        wanted = device.type == "cuda" and recompute(learner.objective, longest, job.context, device, compute)
     if wanted:
         learner.model.activation_checkpointing_enable({"use_reentrant": False})
+    return wanted
+
+
+def recordable(learner: Learner, job: Job, device: torch.device) -> bool:
+    """Whether the passes of rows can be one graph of a GPU's work: where one kernel attends to all sequences, and
+    nothing is random."""
+    config = learner.model.config
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    plain = job.method == "lora" and not job.dropout
+    return plain and usual(size) and attends_at_once(device, learner.computed)
 
 
 def _with_adapter(model: Any, job: Job) -> Any:

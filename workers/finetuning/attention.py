@@ -22,7 +22,7 @@ BLOCK = 128  # queries whose scores are computed together
 
 def use_packed(model: Any) -> None:
     """Set ``model`` to this attention. It must then be called with ``lengths=``, those of the sequences in its row, and
-    ``bounds=``, where they begin and end (``packing.Packed``)."""
+    ``bounds=``, where they begin and end, and ``longest=`` (``packing.Packed``)."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 
@@ -40,10 +40,11 @@ def _packed_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: None,
+    attention_mask: Any,
     *,
     lengths: tuple[int, ...],
     bounds: Tensor | None = None,
+    longest: int | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     **others: Any,
@@ -53,7 +54,7 @@ def _packed_attention(
         raise NotImplementedError("Attention with a window or with capped scores cannot be packed.")
     if bounds is not None and not dropout and (kind := _narrow(query)) is not None:
         q, k, v = (tensor[0].transpose(0, 1).to(kind) for tensor in (query, key, value))  # (T, heads, D) each
-        return _in_one(q, k, v, bounds, max(lengths), scaling)[None], None
+        return _in_one(q, k, v, bounds, longest or max(lengths), scaling)[None], None
     shared = query.shape[1] // key.shape[1]  # heads that look at the same keys
     if shared > 1:
         key, value = key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1)
@@ -83,14 +84,22 @@ def _kernel() -> tuple[Any, dict[str, Any]] | None:
     return attend, {"window_size": (-1, 0), **({"enable_gqa": True} if "enable_gqa" in known else {})}
 
 
+def attends_at_once(device: torch.device, kind: torch.dtype) -> bool:
+    """Whether one kernel does it for all sequences of a row, for heads of usual sizes."""
+    if device.type != "cuda" or kind not in (torch.bfloat16, torch.float16) or _kernel() is None:
+        return False
+    return torch.cuda.get_device_capability(device)[0] >= 8
+
+
+def usual(size: int) -> bool:
+    """Of a head."""
+    return size % 8 == 0 and size <= 256
+
+
 def _narrow(query: Tensor) -> torch.dtype | None:
     """The precision in which that kernel may compute here; None where it may not."""
-    if query.device.type != "cuda" or _kernel() is None or query.shape[-1] % 8 or query.shape[-1] > 256:
-        return None
-    if torch.cuda.get_device_capability(query.device)[0] < 8:
-        return None
     kind = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else query.dtype
-    return kind if kind in (torch.bfloat16, torch.float16) else None
+    return kind if usual(query.shape[-1]) and attends_at_once(query.device, kind) else None
 
 
 def _in_one(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, longest: int, scale: float | None) -> Tensor:

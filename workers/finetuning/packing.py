@@ -60,6 +60,8 @@ class Packed:
     scored: torch.Tensor  # (counted,): the places whose target is none that is IGNORED
     bounds: torch.Tensor  # (sequences + 1,), int32: where each one begins, and T
     lengths: tuple[int, ...]  # of the sequences; together T
+    longest: int  # of them, or more
+    filled: bool = False  # some of ``scored`` have no target (``recorded.Shape``)
 
     @property
     def counted(self) -> int:
@@ -73,7 +75,8 @@ class Packed:
             return (tensor.pin_memory() if gpu else tensor).to(device, non_blocking=gpu)
 
         ids, positions, targets = there(self.ids), there(self.positions), there(self.targets)
-        return Packed(ids, positions, targets, there(self.scored), there(self.bounds), self.lengths)
+        scored, bounds = there(self.scored), there(self.bounds)
+        return Packed(ids, positions, targets, scored, bounds, self.lengths, self.longest, self.filled)
 
 
 def encode(rows: Iterable[Mapping[str, Any]], tokenizer: Any, context: int) -> Encoded:
@@ -174,6 +177,7 @@ def packed(examples: Sequence[Example]) -> Packed:
         torch.tensor([place for place, target in enumerate(targets) if target != IGNORED], dtype=torch.long),
         torch.tensor([0, *accumulate(lengths)], dtype=torch.int32),
         lengths,
+        max(lengths),
     )
 
 

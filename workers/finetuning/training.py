@@ -23,10 +23,10 @@ from workers.finetuning import adapting, checkpoints, schedule
 from workers.finetuning.estimate import Estimate, estimate
 from workers.finetuning.job import BadJob, Job, Stopped
 from workers.finetuning.packing import Encoded, encode
+from workers.finetuning.passes import Passes
 from workers.finetuning.perplexity import mean_loss
 from workers.finetuning.progress import Reporter
 from workers.finetuning.records import Losses, write_report
-from workers.finetuning.rows import Rows
 
 log = structlog.get_logger()
 
@@ -97,16 +97,17 @@ class Training:
         train, held = (encode(rows[name], self._learner.tokenizer, job.context) for name in ("train", "held"))
         for name, encoded in ((job.train, train), (job.held_out, held)):
             _check(name, encoded, job.context)
-        self._rows = Rows(train.examples, device)
         self._held = schedule.held_out_part(held.examples, job.held_out_tokens)
         self._left_out = train.too_long
         self._steps = schedule.steps(train.examples, job, device.type, self.accelerator.num_processes)
-        adapting.save_memory(self._learner, job, schedule.longest(self._steps, train.examples), device, self._compute)
         self._trained = list(self._learner.trained.values())
         optimiser = torch.optim.AdamW(self._trained, lr=job.learning_rate, weight_decay=0.0, fused=True)
         self._objective, self._optimiser = self.accelerator.prepare(self._learner.objective, optimiser)
         if self.accelerator.num_processes == 1:
             self._objective = self._learner.objective
+        self._passes = Passes(
+            self._learner, self._objective, job, self._steps, train.examples, self.accelerator, self._compute
+        )
         self._names = list(self._learner.trained)
 
     def _resume(self) -> bool:
@@ -129,9 +130,9 @@ class Training:
         self._expected = Estimate.read(self.folder)
         if self._expected is None:
             self._expected = estimate(
-                self._steps, self.job, partial(self._backward, weight=0.0), self._held_out_pass, self.accelerator
+                self._steps, self.job, partial(self._passes, weight=0.0), self._held_out_pass, self.accelerator
             )
-            self._optimiser.zero_grad()
+            self._passes.zero(self._optimiser)
             if self._writes:
                 self._expected.write(self.folder)
         self._steps = self._steps[: self._expected.steps]
@@ -155,13 +156,13 @@ class Training:
         loss = torch.zeros((), device=self.accelerator.device)
         for place, pack in enumerate(mine):
             last = place == len(mine) - 1
-            loss += self._backward(pack, step.counted, 1.0, sync=last)
+            loss += self._passes(pack, step.counted, sync=last)
             if self.accelerator.num_processes == 1 and not last and self.stop():
                 torch.set_rng_state(random)  # the step is made anew
                 self._give_way()
         self._update()
         if self.now.step + 1 < len(self._steps):
-            self._rows.prepare(self._steps[self.now.step + 1].rows[self.accelerator.process_index][0])
+            self._passes.prepare(self._steps[self.now.step + 1].rows[self.accelerator.process_index][0])
         self._loss = self._finite(float(self.accelerator.reduce(loss, "sum")))
         self.now.step += 1
         self.now.tokens += step.tokens
@@ -172,17 +173,6 @@ class Training:
             self._save()
         if self._asked_to_stop():
             self._give_way()
-
-    def _backward(self, pack: tuple[int, ...], counted: int, weight: float = 1.0, *, sync: bool = True) -> Tensor:
-        """The gradients of one row are added; returns its part of the step's mean loss: (). An empty row of one of
-        several processes takes part with a gradient of nothing."""
-        batch = self._rows(pack)
-        many = self.accelerator.num_processes  # whose gradients are averaged
-        with nullcontext() if sync or many == 1 else self.accelerator.no_sync(self._objective):
-            with self._compute():
-                loss: Tensor = self._objective(batch) * ((weight if pack else 0.0) / counted)
-            (loss * many).backward()
-        return loss.detach()
 
     def _finite(self, loss: float) -> float:
         """Looked at when the step is made, so that no GPU waits; of weights gone wrong nothing is kept."""
@@ -196,7 +186,7 @@ class Training:
     def _update(self) -> None:
         torch.nn.utils.clip_grad_norm_(self._trained, CLIP)
         self._optimiser.step()
-        self._optimiser.zero_grad()
+        self._passes.zero(self._optimiser)
 
     def _told(self, speed: float) -> None:
         now, steps = self.now, len(self._steps)
@@ -266,7 +256,7 @@ class Training:
         return bool(self.accelerator.reduce(asked, "sum") > 0)
 
     def _give_way(self) -> None:
-        self._optimiser.zero_grad()
+        self._passes.zero(self._optimiser)
         self._save()
         raise Stopped("The job was asked to stop; started again, it goes on from its checkpoint.")
 

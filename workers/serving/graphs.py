@@ -39,6 +39,7 @@ class Recorded:
     table: Tensor
     logits: Tensor  # (S, V)
     adapter: Adapter | None
+    work: Callable[[], Tensor]  # holds the tensors that the graph reads
 
 
 class Graphs:
@@ -98,7 +99,7 @@ class Graphs:
         # Other threads may use the GPU meanwhile: an adapter is being loaded, say.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             logits = run()
-        return Recorded(graph, table, logits, adapter)
+        return Recorded(graph, table, logits, adapter, run)
 
     def work(self, rows: int, length: int, adapter: Adapter | None) -> tuple[Tensor, Callable[[], Tensor]]:
         """What is recorded: a pass over a table (3, S) that may be filled anew, and that table."""
