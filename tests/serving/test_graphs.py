@@ -55,6 +55,7 @@ def requests(name: str | None) -> list[Request]:
 async def answers(model: LanguageModel, folder: Path | None, graphs: bool) -> list[Said]:
     async with running(model, slots=3, context=256) as engine:
         engine._batch.graphs.usable = graphs
+        engine._batch.pause = 3 if graphs else 0
         if folder is not None:
             await engine.load_adapter("ours", folder)
         asked = requests(None if folder is None else "ours")

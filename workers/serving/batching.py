@@ -27,6 +27,7 @@ from workers.serving.text import Reader, Stops
 
 STRETCH, GPU_STRETCH = 128, 2_048  # tokens of prompts in one pass while rows are writing
 BURST, GPU_BURST = 512, 8_192  # and while none is
+GPU_PAUSE = 4  # passes on a GPU after which prompts are read again while rows are writing: until then they are graphs
 
 
 @dataclass(slots=True, eq=False, repr=False)  # a row's text belongs in no log
@@ -89,6 +90,8 @@ class Batch:
         self.graphs = Graphs(model, self.slots, self.sides)
         gpu = model.device.type == "cuda"
         self._stretch, self._burst = (GPU_STRETCH, GPU_BURST) if gpu else (STRETCH, BURST)
+        self.pause = GPU_PAUSE if gpu else 0
+        self._unread = 0  # passes since prompts were read
         self.rows: list[Row] = []  # in order of arrival
         self.free = sorted(range(slots), reverse=True)  # the lowest is taken first: passes look at slots from 0 on
         self.counts: Counter[str] = Counter()
@@ -138,7 +141,9 @@ class Batch:
 
     def _plan(self) -> list[tuple[Row, int]]:
         """Rows and how many of their tokens."""
-        budget = self._stretch if any(row.writing for row in self.rows) else self._burst
+        budget = self._burst
+        if any(row.writing for row in self.rows):
+            budget = self._stretch if self._unread >= self.pause else 0
         plan: list[tuple[Row, int]] = []
         reading: set[Hashable] = set()
         for row in self.rows:
@@ -157,6 +162,7 @@ class Batch:
                 count = max((row.done + count) // BLOCK * BLOCK - row.done, 1)
             budget -= count
             plan.append((row, count))
+        self._unread = 0 if reading else self._unread + 1
         return plan
 
     def _reuse(self, row: Row) -> None:
