@@ -25,6 +25,17 @@ def test_the_arithmetic_is_right(table: str) -> None:
     assert [f"**{total:.2f}**" for total in totals] == rows[-1][1:]
 
 
+def test_the_sums_are_told_where_costs_are_told() -> None:
+    page = (FOLDER.parents[1] / "docs/costs.md").read_text("utf-8")
+    for cloud, table in zip(("AWS", "Azure"), TABLES, strict=True):
+        sums = re.findall(r"\*\*([\d.]+)\*\*", table.strip().splitlines()[-1])
+        told = re.search(rf"(?m)^\| {cloud} \| (.+) \|$", page)
+        assert told is not None
+        assert told[1].split(" | ") == sums
+    assert re.search(r"list prices .+ \d{1,2} \w+ 20\d\d", page)
+    assert re.search(r"list prices .+\n?.*\d{1,2} \w+ 20\d\d", PAGE)
+
+
 def test_there_is_one_for_each_cloud() -> None:
     assert len(TABLES) == 2
     for product, result in re.findall(r"((?:[\d.]+ × )+730) = (\d+\.\d\d)", PAGE):
