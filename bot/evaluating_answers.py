@@ -52,10 +52,12 @@ async def measure_answers(settings: Settings, database: str, wanted: AnswersWant
     from assistant.answering.outcomes import Outcome
     from assistant.evaluation import answers
     from assistant.evaluation.judge import METRICS as JUDGED
-    from assistant.evaluation.judge import judge
+    from assistant.evaluation.judge import check, judge
     from assistant.evaluation.results import Measured
     from assistant.evaluation.support import CheckedSupport
 
+    if wanted.judge:
+        check(settings)
     cases = wanted.cases()
     began = time.monotonic()
     about: dict[str, Any] = {"at_once": wanted.at_once}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two test processes, and theirs, share two cores
+
 import shutil
 import tempfile
 import uuid

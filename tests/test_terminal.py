@@ -1,4 +1,4 @@
-"""The command as people run it: a process, its streams, its exit code."""
+"""The command as people run it: a process, its streams, its exit code; what it says beyond that, without a process."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 
 from bot.later import Entry, Later
 from bot.terminal import COMMANDS, app
+from tests.inside import Ended
+from tests.inside import almanac as inside_almanac
 
 ALMANAC = [sys.executable, "-m", "bot.terminal"]
 
@@ -33,6 +35,10 @@ def almanac(*arguments: str, home: Path, **environment: str) -> subprocess.Compl
     )
 
 
+def inside(*arguments: str, home: Path, given: str | None = None, **environment: str) -> Ended:
+    return inside_almanac(*arguments, cwd=home.parent, given=given, ALMANAC_HOME=str(home), **environment)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pages, one of them broken."""
@@ -42,31 +48,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "After that, ask the payments team to roll forward.\n"
     )
     (folder / "oncall.md").write_text("# On call\n\nThe payments rotation is led by Tomasz Wierzbicki.\n")
+    (folder / "gone.md").write_text("# Later\n\nA page that will go.\n")
     (folder / "empty.md").write_bytes(b"")
     return folder
 
 
 @pytest.fixture(scope="module")
 def home(folder: Path, home: Path) -> Path:
-    """A home whose index holds the pages; ingested by the command itself."""
+    """A home whose index holds the pages; ingested by the command itself, and once more when a page was deleted."""
     own = home / "terminal" / ".almanac"
     own.mkdir(parents=True)
     result = almanac("ingest", str(folder), "--json", home=own)
     assert result.returncode == 0, result.stderr
     document = json.loads(result.stdout)
-    assert document["documents"] == {"added": 2, "updated": 0, "unchanged": 0, "removed": 0}
+    assert document["documents"] == {"added": 3, "updated": 0, "unchanged": 0, "removed": 0}
     assert document["failed"] == [{"path": "empty.md", "reason": "the file is empty"}]
-    assert document["chunks"] == 2
+    assert document["chunks"] == 3
+    (folder / "gone.md").unlink()
+    document = json.loads(inside("ingest", str(folder), "--json", home=own).stdout)
+    assert document["documents"] == {"added": 0, "updated": 0, "unchanged": 2, "removed": 1}
     return own
-
-
-def test_a_second_ingest_finds_nothing_new_and_a_deleted_page_leaves(home: Path, folder: Path) -> None:
-    page = folder / "later.md"
-    page.write_text("# Later\n\nA page that will go.\n")
-    assert json.loads(almanac("ingest", str(folder), "--json", home=home).stdout)["added"] == 1
-    page.unlink()
-    document = json.loads(almanac("ingest", str(folder), "--json", home=home).stdout)
-    assert (document["added"], document["unchanged"], document["removed"]) == (0, 2, 1)
 
 
 def test_ask_prints_one_document_with_a_cited_answer(home: Path) -> None:
@@ -135,14 +136,14 @@ def test_ask_in_a_format_prints_the_value_alone(
     file.write_text(json.dumps(SCHEMA))
     asked = ("ask", "How do I roll back payments, and within how many minutes?", "--format", str(file))
     value = {"minutes": 45, "command": "ferry rollback payments"}
-    result = almanac(*asked, home=home, **filling(value))
+    result = inside(*asked, home=home, **filling(value))
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout) == value
-    whole = almanac(*asked, "--json", home=home, **filling(value))
+    whole = inside(*asked, "--json", home=home, **filling(value))
     answer = json.loads(whole.stdout)
     assert (answer["outcome"], answer["value"]) == ("answered", value)
     assert "rollback.md" in [citation["external_id"] for citation in answer["citations"]]
-    wrong = almanac(*asked, home=home, **filling({"minutes": 44}))
+    wrong = inside(*asked, home=home, **filling({"minutes": 44}))
     assert (wrong.returncode, wrong.stdout) == (1, "")
     assert "none that supports an answer" in wrong.stderr
     assert "rollback.md" in wrong.stderr
@@ -156,30 +157,30 @@ def test_a_format_needs_a_model_and_a_schema(home: Path, tmp_path: Path) -> None
         ("[]", "The format must be a JSON schema: an object."),
     ):
         file.write_text(written)
-        result = almanac("ask", "How do I roll back payments?", "--format", str(file), home=home)
+        result = inside("ask", "How do I roll back payments?", "--format", str(file), home=home)
         assert (result.returncode, result.stdout) == (1, "")
         assert sentence in " ".join(result.stderr.split())
-    missing = almanac("ask", "How?", "--format", str(tmp_path / "none.json"), home=home)
+    missing = inside("ask", "How?", "--format", str(tmp_path / "none.json"), home=home)
     assert (missing.returncode, missing.stdout) == (1, "")
     assert "cannot be read" in missing.stderr
 
 
 def test_ask_shows_a_person_the_answer_and_its_source(home: Path) -> None:
-    result = almanac("ask", "Who leads the payments rotation?", home=home)
+    result = inside("ask", "Who leads the payments rotation?", home=home)
     assert result.returncode == 0, result.stderr
     assert "Tomasz Wierzbicki" in result.stdout
     assert "oncall.md" in result.stdout
 
 
 def test_what_is_not_there_is_refused_with_the_nearest_pages(home: Path) -> None:
-    answer = json.loads(almanac("ask", "What is the capital of Mongolia?", "--json", home=home).stdout)
+    answer = json.loads(inside("ask", "What is the capital of Mongolia?", "--json", home=home).stdout)
     assert answer["outcome"] == "not_in_documents"
     assert answer["citations"] == []
     assert len(answer["nearest"]) == 2
 
 
 def test_search_names_both_ranks(home: Path) -> None:
-    document = json.loads(almanac("search", "roll back payments", "-k", "1", "--json", home=home).stdout)
+    document = json.loads(inside("search", "roll back payments", "-k", "1", "--json", home=home).stdout)
     (hit,) = document["hits"]
     assert hit["external_id"] == "rollback.md"
     assert (hit["bm25_rank"], hit["vector_rank"]) == (1, 1)
@@ -191,34 +192,28 @@ def test_filters_are_options_or_stand_in_the_words(home: Path) -> None:
         ["roll back payments title:rolling"],
         ["roll back payments", "--title", "rolling", "--after", "2000"],
     ):
-        document = json.loads(almanac("search", *arguments, "--json", home=home).stdout)
+        document = json.loads(inside("search", *arguments, "--json", home=home).stdout)
         assert {hit["external_id"] for hit in document["hits"]} == {"rollback.md"}
         assert document["note"].startswith("Filtered: title rolling")
-    shown = almanac("search", "payments", "--before", "2000", home=home)
+    shown = inside("search", "payments", "--before", "2000", home=home)
     assert "Nothing was found with the filters: before 2000-01-01." in shown.stdout
-    asked = almanac("ask", "Who leads the payments rotation?", "--title", "call", home=home)
+    asked = inside("ask", "Who leads the payments rotation?", "--title", "call", home=home)
     assert "Filtered: title call" in asked.stdout
 
 
 def test_chat_reads_questions_and_remembers_the_conversation(home: Path) -> None:
-    result = subprocess.run(
-        [*ALMANAC, "chat", "--json"],
-        env=os.environ | {"ALMANAC_HOME": str(home)},
-        input="How do I roll back payments?\nwho do I ask after that?\n",
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    asked = "How do I roll back payments?\nwho do I ask after that?\n"
+    result = inside("chat", "--json", home=home, given=asked)
     first, second = json.loads(result.stdout)["turns"]
     assert first["outcome"] == "answered"
     assert "ask the payments team" in second["text"]
 
 
 def test_status_and_check_tell_the_truth(home: Path) -> None:
-    status = json.loads(almanac("status", "--json", home=home).stdout)
+    status = json.loads(inside("status", "--json", home=home).stdout)
     assert (status["documents"], status["chunks"], status["failures"], status["running"]) == (2, 2, 1, None)
     assert status["runs"][0]["state"] == "succeeded"
-    checked = almanac("check", "--json", home=home)
+    checked = inside("check", "--json", home=home)
     assert checked.returncode == 0, checked.stdout
     assert {check["name"] for check in json.loads(checked.stdout)["checks"]} == {
         "settings", "database", "queue", "embedding model", "language model", "tools",
@@ -227,7 +222,7 @@ def test_status_and_check_tell_the_truth(home: Path) -> None:
 
 def test_check_fails_for_a_model_that_is_away(home: Path) -> None:
     away = {"ALMANAC_LLM_BASE_URL": "http://127.0.0.1:9/v1", "ALMANAC_LLM_MODEL": "none"}
-    checked = almanac("check", "--json", home=home, **away)
+    checked = inside("check", "--json", home=home, **away)
     assert checked.returncode == 1
     document = json.loads(checked.stdout)
     assert [check["name"] for check in document["checks"] if not check["ok"]] == ["language model"]

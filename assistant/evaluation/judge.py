@@ -57,12 +57,17 @@ def available() -> bool:
     return importlib.util.find_spec("deepeval") is not None
 
 
-async def judge(settings: Settings, asked: Sequence[Asked], tell: Tell = silently) -> Judged:
-    """The same answers with what the judge says of each; a judgement that fails leaves its metric out."""
+def check(settings: Settings) -> None:
+    """Raises ``NoJudge`` where nobody could judge: to be asked before minutes of work rather than after."""
     if not settings.has_model:
         raise NoJudge("The judge is the configured language model, and ALMANAC_LLM_MODEL names none.")
     if not available():
         raise NoJudge(MISSING)
+
+
+async def judge(settings: Settings, asked: Sequence[Asked], tell: Tell = silently) -> Judged:
+    """The same answers with what the judge says of each; a judgement that fails leaves its metric out."""
+    check(settings)
     os.environ.update(_QUIET)
     endpoint = Endpoint(settings)
     spent: list[Usage] = []

@@ -25,7 +25,9 @@ from assistant.settings import load_settings
 from bot import evaluating_suites
 from bot.evaluating import app
 from bot.evaluating_runs import Ends, MayCompare
+from tests import inside
 from tests.core.test_eval_retrieval import schemas
+from tests.inside import Ended
 
 COMMAND = [sys.executable, "-m", "bot.terminal", "eval"]
 TASKS = [
@@ -42,9 +44,15 @@ TASKS = [
 ]  # fmt: skip
 
 
-def almanac(database_url: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def process(database_url: str, home: Path, *arguments: str) -> Ended:
+    """As people run it; below, what does the same without the seconds that a process takes to load its libraries."""
     environment = os.environ | {"ALMANAC_DATABASE_URL": database_url, "ALMANAC_HOME": str(home), "COLUMNS": "150"}
     return subprocess.run([*COMMAND, *arguments], env=environment, capture_output=True, text=True, timeout=400)
+
+
+def almanac(database_url: str, home: Path, *arguments: str) -> Ended:
+    given = {"ALMANAC_DATABASE_URL": database_url, "ALMANAC_HOME": str(home), "COLUMNS": "150"}
+    return inside.almanac("eval", *arguments, cwd=home.parent, **given)
 
 
 # Runs
@@ -82,7 +90,7 @@ def test_a_run_is_kept_accepted_compared_and_fails_by_what_it_lost(database_url:
         case["counts"]["route_none"] = [1, 1]
         case["counts"]["route_choice"] = [1, 1]
     better.write_text(json.dumps(document))
-    lost = almanac(database_url, home, "tools", str(tasks), "--compare", str(better), "--max-loss", "0.02")
+    lost = process(database_url, home, "tools", str(tasks), "--compare", str(better), "--max-loss", "0.02")
     assert lost.returncode == 1
     assert lost.stderr.strip().splitlines()[-1].startswith("tools: ")
     assert "which is more than the 0.02 that may be lost" in lost.stderr
@@ -249,7 +257,7 @@ async def test_open_questions_name_nobody_and_leave_private_ones_out(
         assert (found[0].up, found[0].down, found[0].cited) == (1, 2, ("a.md", "b.md"))
         assert "Old?" in [one.question for one in await evaluations.open_questions(session, None)]
     path = tmp_path / "cases.jsonl"
-    ran = almanac(database_url, tmp_path / "home", "collect", "--since", "30d", str(path), "--json")
+    ran = process(database_url, tmp_path / "home", "collect", "--since", "30d", str(path), "--json")
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout) == {"file": str(path), "found": 3, "added": 3}
     rows = [json.loads(line) for line in path.read_text().split("\n") if line]
