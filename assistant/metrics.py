@@ -98,8 +98,11 @@ class Metrics:
         """A rate does not see the first of what was not there before: what alerts rest on is there from the start."""
         for platform in PLATFORMS:
             self.in_flight.labels(platform)
+            self.first_token.labels(platform)
             for outcome in Outcome:
                 self.answers.labels(platform, outcome.value)
+        for stage in ("search", "total"):
+            self.stage_seconds.labels(stage)
         for cap in ("answer", "person", "channel", "day", "month"):
             self.cap_refusals.labels(cap)
         for result in ("hit", "miss"):
