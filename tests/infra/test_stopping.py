@@ -114,8 +114,8 @@ async def place(
     async with SlackDouble().running() as slack:
         said = settings_of("bot", database_url, redis_url, home) | {
             "TMPDIR": str(home), "ALMANAC_LLM_BASE_URL": model.url, "ALMANAC_LLM_MODEL": "m",
-            "ALMANAC_LLM_API_KEY": "k", "ALMANAC_LLM_TIMEOUT": "90", "SLACK_BOT_TOKEN": BOT_TOKEN, "SLACK_SIGNING_SECRET": SECRET,
-            "SLACK_API_BASE_URL": slack.base_url,
+            "ALMANAC_LLM_API_KEY": "k", "ALMANAC_LLM_TIMEOUT": "90", "SLACK_BOT_TOKEN": BOT_TOKEN,
+            "SLACK_SIGNING_SECRET": SECRET, "SLACK_API_BASE_URL": slack.base_url,
         }  # fmt: skip
         yield Place(said, home, slack)
 
