@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 LEARN := $(VENV)/.learn
+AUDIT := .audit
 
-.PHONY: install learn run test lint bench lock clean
+.PHONY: install learn run test lint audit audit-packages bench lock clean
 
 install: $(STAMP)
 
@@ -28,14 +29,32 @@ run: install
 
 test: install learn
 	$(BIN)/python -m tests.browser
-	$(BIN)/python -m pytest --ignore tests/ml --numprocesses 2
-	$(BIN)/python -m pytest tests/ml --numprocesses 2
+	$(BIN)/python -m pytest --ignore tests/ml --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest tests/ml --numprocesses 2 --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Static analysis, the workflows, secrets; its tools have an environment of their own. All of it runs without a network.
+audit: install $(AUDIT)/.installed
+	$(BIN)/python -P infra/audit/keys.py
+	$(AUDIT)/bin/bandit --quiet --recursive --configfile infra/audit/bandit.yaml assistant bot workers migrations infra
+	$(AUDIT)/bin/semgrep scan --config infra/audit/semgrep.yaml --error --quiet --metrics off --disable-version-check \
+		--include '/assistant/**' --include '/bot/**' --include '/workers/**' --include '/migrations/**' --include '/infra/**' .
+	$(BIN)/python -m pytest --quiet tests/security/test_audit.py
+	$(AUDIT)/bin/zizmor --offline --quiet .github/workflows
+
+# Known holes of the locked packages, as the Python Packaging Advisory Database has them: needs a way to pypi.org.
+audit-packages: $(AUDIT)/.installed
+	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement requirements.lock --requirement requirements-learn.lock
+
+$(AUDIT)/.installed: infra/audit/tools.txt
+	$(PYTHON) -m venv --clear $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --requirement infra/audit/tools.txt
+	@touch $@
 
 bench: install learn
 	$(BIN)/python -m bench
