@@ -26,7 +26,7 @@ from assistant.database.session import create_engine, create_reading_engine
 from assistant.errors import DatabaseUnavailable, QueueUnavailable
 from assistant.queue import QUEUE, RunQueue, connect, redis_settings
 from tests.conftest import fresh_database
-from tests.infra.files import ROOT
+from tests.infra.files import INFRA, ROOT, environment
 from tests.infra.tls import Authority, Door, door
 
 
@@ -78,13 +78,13 @@ async def test_engines_take_no_other(database_url: str, ours: Authority, others:
             await backup.back_up(through(database_url, entry.port, ours), ours.folder / "kept")
 
 
-def almanac(url: str, home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {
+def almanac(url: str, home: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    said = {
         "PATH": os.environ["PATH"], "HOME": str(home), "ALMANAC_HOME": str(home), "PYTHONPATH": str(ROOT),
-        "ALMANAC_DATABASE_URL": url,
+        "ALMANAC_DATABASE_URL": url, **more,
     }  # fmt: skip
     command = [sys.executable, "-m", "bot.terminal", *words]
-    return subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, env=said, cwd=home, capture_output=True, text=True, timeout=120, check=False)
 
 
 async def test_migrations_run_by_tls_as_the_job_runs_them(
@@ -99,6 +99,27 @@ async def test_migrations_run_by_tls_as_the_job_runs_them(
             refused = await asyncio.to_thread(almanac, through(empty, entry.port, others), tmp_path, "migrate")
             assert refused.returncode == 1
             assert "Traceback" not in refused.stderr
+
+
+async def test_the_systems_authorities_are_those_that_the_images_name(
+    database_url: str, ours: Authority, others: Authority, tmp_path: Path
+) -> None:
+    """As on Azure: ``sslrootcert=system`` is what SSL_CERT_FILE names, also to the libpq that psycopg brings along."""
+    file = environment("bot")["SSL_CERT_FILE"]
+    assert file == environment("worker")["SSL_CERT_FILE"] == "/etc/ssl/certs/ca-certificates.crt"
+    azure = (INFRA / "terraform/azure/variables.tf").read_text()
+    assert 'default     = "sslmode=verify-full&sslrootcert=system"' in azure
+    async with postgres(database_url, ours.sign("localhost")) as entry:
+        url = through(database_url, entry.port, ours).partition("sslrootcert=")[0] + "sslrootcert=system"
+        done = {
+            name: await asyncio.to_thread(almanac, url, tmp_path, *words, SSL_CERT_FILE=str(authority.file))
+            for name, authority, words in (
+                ("migrated", ours, ("migrate",)), ("refused", others, ("migrate",)),
+                ("kept", ours, ("backup", str(tmp_path / "kept"))),
+            )
+        }  # fmt: skip
+    assert [it.returncode for it in done.values()] == [0, 1, 0], done
+    assert (tmp_path / "kept").stat().st_size > 0
 
 
 async def test_a_backup_goes_out_and_comes_back_by_tls(

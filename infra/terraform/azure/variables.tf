@@ -123,9 +123,9 @@ variable "admin_group_ids" {
 }
 
 variable "database_parameters" {
-  description = "libpq's parameters in the database's URLs; the certificates are those of Debian, which the images have."
+  description = "libpq's parameters in the database's URLs; the authorities are those of the system that asks, ours or KEDA's."
   type        = string
-  default     = "sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt"
+  default     = "sslmode=verify-full&sslrootcert=system"
 
   validation {
     condition     = can(regex("sslmode=(require|verify-ca|verify-full)", var.database_parameters))
