@@ -23,6 +23,7 @@ from infra.release import build
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("assistant", "bot", "workers", "migrations")
+PICKLES = frozenset({"pickle", "cPickle", "marshal", "shelve", "dill", "joblib"})
 LOCKS = ("requirements.lock", "requirements-learn.lock")
 
 
@@ -79,11 +80,10 @@ def test_llm03_nothing_is_unpickled_and_no_model_brings_code() -> None:
     wrong = []
     for name, tree in modules():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                names = {alias.name for alias in node.names} | {getattr(node, "module", "") or ""}
-                wrong += [
-                    f"{name}: {it}" for it in names & {"pickle", "marshal", "shelve", "dill", "joblib", "cPickle"}
-                ]
+            if isinstance(node, ast.Import):
+                wrong += [f"{name}: {alias.name}" for alias in node.names if alias.name in PICKLES]
+            if isinstance(node, ast.ImportFrom) and node.module in PICKLES:
+                wrong.append(f"{name}: {node.module}")
             if not isinstance(node, ast.Call):
                 continue
             called = ast.unparse(node.func)
@@ -139,7 +139,8 @@ def test_llm03_an_almanac_of_the_wheel_alone_finds_its_parts(built: dict[str, by
     with zipfile.ZipFile(tmp_path / wheel) as archive:
         archive.extractall(tmp_path / "installed")
     asked = (
-        "import sys, pathlib; here = sys.argv[1]; sys.meta_path = [f for f in sys.meta_path if 'ditable' not in str(f)];"
+        "import sys, pathlib; here = sys.argv[1];"
+        "sys.meta_path = [it for it in sys.meta_path if 'ditable' not in str(it)];"
         "sys.path.insert(0, here); import bot.terminal, assistant.database.migrate as m, assistant.strings as s;"
         "from bot.web.assets import Assets; from assistant.guardrails import injection; import json;"
         "assert all(pathlib.Path(x.__file__).is_relative_to(here) for x in (bot.terminal, m, s, injection));"
