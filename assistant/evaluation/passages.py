@@ -5,7 +5,6 @@ For measuring what votes change on thousands of questions: the passages' words, 
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -63,12 +62,11 @@ class Encoded:
         return np.stack([self._known[text][0] for text in texts]), [self._known[text][1] for text in texts]
 
     async def questions(self, texts: Sequence[str]) -> list[Question]:
-        new = sorted({text for text in texts if text not in self._asked}, key=lambda text: (len(text), text))
-        for start in range(0, len(new), BLOCK):
-            block = new[start : start + BLOCK]
-            found = await asyncio.gather(*(ask(self._embedder, text) for text in block))
-            self._asked.update(zip(block, found, strict=True))
-            self._done(len(block))
+        """Embedded one at a time: a vector is rounded as its batch is, and which questions share one is chance."""
+        for text in dict.fromkeys(texts):
+            if text not in self._asked:
+                self._asked[text] = await ask(self._embedder, text)
+                self._done(1)
         return [self._asked[text] for text in texts]
 
 

@@ -117,3 +117,22 @@ def test_real_pairs_and_ratings_are_read() -> None:
     assert len(part.pairs) == 1_175
     assert len(part.rated) > 1_000
     assert all(vote.better.title for vote in part.pairs)
+
+
+class Crowded(Words):
+    """Rounds a question's vector as those that are embedded at the same time let it, as bfloat16 does."""
+
+    waiting = 0
+
+    async def embed_query(self, text: str) -> npt.NDArray[np.float32]:
+        self.waiting += 1
+        await asyncio.sleep(0)
+        vector = await super().embed_query(text)
+        crowd, self.waiting = self.waiting, self.waiting - 1
+        return vector.round(3) if crowd > 1 else vector
+
+
+async def test_a_questions_vector_does_not_depend_on_what_else_is_asked() -> None:
+    alone = await Encoded(Crowded()).questions(TOPICS[:1])
+    beside = await Encoded(Crowded()).questions(TOPICS)
+    assert (alone[0].vector == beside[0].vector).all()
