@@ -79,7 +79,7 @@ REWRITE_CHARACTERS = 500  # of a turn
 
 PASSAGE_CHARACTERS = 2_000
 TURN_CHARACTERS = 1_000
-_MARKS = re.compile(r"<(?=\s*/?\s*(?:passage|result)\b)", re.IGNORECASE)
+_MARKS = re.compile(r"<(?=\s*+(?:/\s*+)?(?:passage|result)\b)", re.IGNORECASE)
 PERSONA_CHARACTERS = 500
 
 

@@ -35,10 +35,10 @@ _LOOK_ALIKES = str.maketrans(
 )
 _MIXED = re.compile(r"\b(?=\w*[a-zA-Z])(?=\w*[\u0370-\u03ff\u0400-\u052f\u0251\u0261\u0131\u2113\u217c])\w+\b")
 _STYLED = re.compile("[\u1d00-\u1d7f\u2100-\u214f\u2460-\u24ff\uff01-\uff5e\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff]")
-_SPELLED = re.compile(r"(?<![\w])(?:\w[ .\-_*|/·•~+]{1,3}){4,}\w(?![\w])")
+_SPELLED = re.compile(r"(?<![\w])(?:\w[ .\-_*|/·•~+]{1,3}){4,300}\w(?![\w])")
 _BASE64 = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{20,}={0,2}(?![\w+/=])")
 _HEX = re.compile(r"(?<![0-9A-Fa-f])(?:(?:0x|\\x)?[0-9A-Fa-f]{2}[ ,:]?){12,}(?![0-9A-Fa-f])")
-_PERCENT = re.compile(r"[\w.+~-]*(?:%[0-9A-Fa-f]{2}[\w.+~-]*){2,}")
+_PERCENT = re.compile(r"(?<![\w.+~-])[\w.+~-]*+(?:%[0-9A-Fa-f]{2}[\w.+~-]*+){2,}+")
 _ESCAPES = re.compile(r"(?:\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}){4,}")
 _LEET_WORD = re.compile(
     r"(?<![\w@$!|])(?=[0-9@$!|]*[A-Za-z])(?=[A-Za-z@$!|]*[0134578@$!|])[A-Za-z0-9@$!|]{2,30}(?![\w@$!|])"

@@ -21,7 +21,7 @@ _TEXT = r"(?:[^\[\]\\]|\\.|\[(?:[^\[\]\\]|\\.|\[[^\[\]]*\])*\])*"
 _TARGET = r"<[^<>\n]*>|(?:[^\s()\\]|\\.|\((?:[^\s()\\]|\\.)*\))*"
 _ELEMENT = re.compile(
     rf"""(?P<fence>^[ ]{{0,3}}(?P<ticks>`{{3,}}|~{{3,}})[^\n]*(?:\n.*?(?:(?P=ticks)[`~]*|\Z)|\Z))
-    |(?P<code>(?<!`)(?P<tick>`+)(?!`)(?:.|\n(?!\n))+?(?<!`)(?P=tick)(?!`))
+    |(?P<code>(?<!`)(?P<tick>`+)(?!`).+?(?<!`)(?P=tick)(?!`))
     |(?P<comment><!--.*?(?:-->|\Z))
     |(?P<definition>^[ ]{{0,3}}\[(?P<label>[^\]\n]+)\]:[ \t]*\n?[ \t]*<?(?P<defined>[^\s<>]+)>?[^\n]*\n?)
     |(?P<link>(?P<bang>!?)\[(?P<words>{_TEXT})\]\(\s*(?P<target>{_TARGET})(?:\s+(?:"[^"]*"|'[^']*'|\([^()]*\)))?\s*\))
@@ -39,7 +39,7 @@ _ACTIVE = frozenset(
     "a img iframe frame script style object embed form input button link meta svg video audio source base area map "
     "body html head math picture track portal applet".split()
 )
-_TRAILING = re.compile(r"[.,;:!?)\]*_~'\"”]+$")
+_TRAILING = re.compile(r"(?<![.,;:!?)\]*_~'\"”])[.,;:!?)\]*_~'\"”]+$")
 _NOT_A_SCHEME = re.compile(r"(?i)^(?:data|file|tel|intent):(?![\w+/-]*[/;,+\d]).*")
 
 
@@ -167,9 +167,10 @@ def _inert(address: str, policy: Policy) -> str:
 
 
 # What a later piece may go on with: an open bracket, angle, code or comment; digits that are being written; a key.
+# Nothing here may be read in two ways (``++``, ``*+``): what models write would else decide how long we think about it.
 _OPEN = (
-    re.compile(r"!?\[(?:[^\[\]]|\[[^\[\]]*\]?)*\Z"),
-    re.compile(r"!?\[(?:[^\[\]]|\[[^\[\]]*\])*\](?:\((?:[^()]|\([^()]*\)?)*)?\Z"),
+    re.compile(r"!?\[(?:[^\[\]]++|\[[^\[\]]*+\]?+)*+\Z"),
+    re.compile(r"!?\[(?:[^\[\]]++|\[[^\[\]]*+\])*+\](?:\((?:[^()]++|\([^()]*+\)?+)*+)?\Z"),
     re.compile(r"^[ ]{0,3}\[[^\]\n]+\]:[^\n]*(?:\n[ \t]*)?\Z", re.MULTILINE),
     re.compile(r"<(?![\s=\d])[^<>]{0,1000}\Z"),
     re.compile(r"(?<!`)`+(?!`)[^`\n]*\Z"),
@@ -179,10 +180,10 @@ _OPEN = (
     re.compile(
         r"(?i)(?:pass\w*|pwd|secret|token|key|credential\w*|kennwort|bearer|basic|licen[cs]e|passport|nhs|pesel|bsn|tax|phone|tel|call\w*|mobile)[^\n]{0,60}\Z"
     ),
-    re.compile(r"\S+\Z"),
+    re.compile(r"(?<!\S)\S+\Z"),
 )
 _CODE = re.compile(
-    r"^ {0,3}(`{3,}|~{3,})[^\n]*\n.*?\1[`~]*|(?<!`)(`+)(?!`)(?:.|\n(?!\n))+?(?<!`)\2(?!`)", re.DOTALL | re.MULTILINE
+    r"^ {0,3}(`{3,}|~{3,})[^\n]*\n.*?\1[`~]*|(?<!`)(`+)(?!`).+?(?<!`)\2(?!`)", re.DOTALL | re.MULTILINE
 )
 LONGEST_HELD = 2_000  # characters; an open construct that is longer is none
 

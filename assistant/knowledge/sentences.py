@@ -15,7 +15,8 @@ _ABBREVIATIONS = frozenset(
 )
 # Words as well as abbreviations: "no." ends a sentence unless a number follows.
 _BEFORE_NUMBERS = frozenset("no nos p pp ch fig figs st nr min max mar".split())
-_END = re.compile(r"[.!?…]+[\"'”’»)\]*_]*(?=\s)|[。！？][”』」）]*|\n+")
+# Each run of marks is looked at once, from its beginning: a file of nothing but full stops must not take days.
+_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]*_]*+(?=\s)|[。！？][”』」）]*|\n+")
 _CODE_SPAN = re.compile(r"`[^`\n]+`")
 _LAST_WORD = re.compile(r"[^\s(\[\"'“‘]+$")
 _ITEM = re.compile(r"( *)(?:[-*•] |(\d{1,9}[.)] ))")

@@ -25,7 +25,7 @@ SHRINKAGE = 1.0  # near votes that say nothing, added to those there are
 ALIKE = 0.5  # of the shorter passage's words: so much shared is the same passage, cut otherwise
 LEAST = 5  # words of a sentence that tells one passage from another
 _WORDS = re.compile(r"\w+")
-_SENTENCES = re.compile(r"[.!?]+(?=\s)|\n{2,}|[。！？]")
+_SENTENCES = re.compile(r"(?<![.!?])[.!?]++(?=\s)|\n{2,}|[。！？]")
 
 
 @lru_cache(maxsize=4_096)

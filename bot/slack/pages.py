@@ -19,7 +19,7 @@ BLOCK_CHARS = 5_000  # code and tables that begin after this begin in the next m
 TABLE_ROWS, TABLE_COLUMNS, TABLE_CHARS = 100, 20, 9_500  # Slack: 100, 20, 10,000
 
 _FENCE = re.compile(r"^\s{0,3}(`{3,}|~{3,})(.*)$")
-_DELIMITER_ROW = re.compile(r"^\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*$")
+_DELIMITER_ROW = re.compile(r"^\s*+(?:\|\s*+)?:?-++:?\s*+(?:\|\s*+:?-++:?\s*+)*+(?:\|\s*+)?$")
 
 
 def pages(text: str, limit: int = PAGE_CHARS) -> list[str]:

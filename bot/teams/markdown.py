@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from assistant.strings import say
 
 FENCE = re.compile(r"^\s{0,3}(```|~~~)")
-HEADING = re.compile(r"^\s{0,3}#{1,6}\s+(.*?)\s*#*\s*$")
-RULE = re.compile(r"^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$")
+HEADING = re.compile(r"^\s{0,3}#{1,6}\s++(.*?)\s*+(?:#++\s*+)?$")
+RULE = re.compile(r"^\s*+(?:\|\s*+)?:?-++:?\s*+(?:\|\s*+:?-++:?\s*+)*+(?:\|\s*+)?$")
 CODE = re.compile(r"(`[^`\n]+`)")
 DEFINITION = re.compile(r"^(\s{0,3}\[[^\]]+\]):")
 LINK = re.compile(
@@ -23,8 +23,8 @@ LINK = re.compile(
 )
 UNSAFE_LINK = re.compile(r"\]\((?!\s*https?://)", re.IGNORECASE)
 USERINFO = re.compile(r"(https?://)[^\s/@()\[\]]*@", re.IGNORECASE)
-ADDRESS = re.compile(r"(?:https?://)?((?:[\w-]+\.)+[a-z]{2,})(?![\w.-])", re.IGNORECASE)
-BARE_ITEM = re.compile(r"^\s*(?:\d+[.)]|[-*+])?\s*$")
+ADDRESS = re.compile(r"(?:https?://|(?<![\w-]))((?:[\w-]++\.)+[a-z]{2,}+)(?![\w.-])", re.IGNORECASE)
+BARE_ITEM = re.compile(r"^\s*+(?:(?:\d++[.)]|[-*+])\s*+)?$")
 OPEN_CELL = re.compile(r"(?<!\\)\|")
 # what looks like an address and is a file
 FILES = frozenset(
