@@ -209,7 +209,9 @@ step_images() {
       echo "$image is there." >&2
       continue
     fi
-    docker buildx build --platform linux/amd64 --file "$here/Dockerfile" --target "$target" --sbom=true \
+    # SBOM and provenance are more than the builder can that Docker brings.
+    docker buildx inspect almanac > /dev/null 2>&1 || docker buildx create --name almanac --driver docker-container
+    docker buildx build --builder almanac --platform linux/amd64 --file "$here/Dockerfile" --target "$target" --sbom=true \
       --provenance=mode=max --build-arg VERSION="$version" --tag "$image" --push "$here/.."
   done
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import runpy
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -49,18 +50,18 @@ async def prometheus(folder: Path, target: str) -> AsyncIterator[str]:
 class Seen:
     def __init__(self, client: aiohttp.ClientSession, url: str) -> None:
         self._client = client
-        self._url = url
+        self.url = url
 
     async def query(self, expr: str) -> list[dict[str, Any]]:
         said = {"query": expr.replace("$__rate_interval", "30s")}
-        async with self._client.get(f"{self._url}/api/v1/query", params=said) as response:
+        async with self._client.get(f"{self.url}/api/v1/query", params=said) as response:
             body = await response.json()
             assert body["status"] == "success", (expr, body)
             found: list[dict[str, Any]] = body["data"]["result"]
             return found
 
     async def rules(self) -> list[dict[str, Any]]:
-        async with self._client.get(f"{self._url}/api/v1/rules") as response:
+        async with self._client.get(f"{self.url}/api/v1/rules") as response:
             body = await response.json()
             return [rule for group in body["data"]["groups"] for rule in group["rules"]]
 
@@ -103,6 +104,9 @@ async def test_the_dashboard_shows_what_happened(
                   "Waiting", "Oldest", "Index", "Spent"):  # fmt: skip
         assert shown[title], title
     assert {it["metric"]["platform"] for it in shown["In flight"]} >= {"slack", "teams", "web", "mcp", "terminal"}
+    draw = runpy.run_path(str(INFRA / "grafana/draw.py"))["picture"]
+    drawn = await asyncio.to_thread(draw, prometheus_.url, 1.0)
+    assert {"Questions by outcome", "In flight"} <= {axes.get_title(loc="left") for axes in drawn.axes}
     rules = {rule["name"]: rule for rule in await prometheus_.rules()}
     assert set(rules) == set(ALERTS) | set(RECORDED)
     assert {"ok"} <= {rule["health"] for rule in rules.values()} <= {"ok", "unknown"}  # not evaluated yet

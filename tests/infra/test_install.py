@@ -88,7 +88,7 @@ def test_one_command_does_all_of_it_in_order(whole: Whole) -> None:
 
 
 def test_images_and_settings_are_those_that_were_asked_for(whole: Whole) -> None:
-    pushed = [re.search(r"--target (\S+) .*--tag (\S+)", call.line) for call in whole.called("docker buildx")]
+    pushed = [re.search(r"--target (\S+) .*--tag (\S+)", call.line) for call in whole.called("docker buildx build")]
     assert [it and it[1] for it in pushed] == list(OURS)
     assert all(it and it[2].endswith(f"/almanac/{it[1]}:1.2.3") for it in pushed)
     overlay = whole.desk.infra / "kubernetes/overlays" / whole.desk.cloud

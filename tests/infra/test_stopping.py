@@ -29,7 +29,7 @@ from assistant.knowledge.embedding import TransformerEmbedder
 from tests.infra.files import COMPOSE
 from tests.infra.overlays import named, overlay
 from tests.infra.test_containers import settings_of
-from tests.slack.double import BOT_TOKEN, SECRET, SlackDouble, send_event
+from tests.slack.double import BOT_TOKEN, SECRET, SlackDouble, deliver
 from tests.slack.world import QUESTION, ROLLBACK, index
 from tests.web.client import events
 
@@ -171,7 +171,7 @@ async def test_told_to_stop_it_answers_what_it_has_taken_and_ends_with_0(
     async with aiohttp.ClientSession() as client, bot(place.settings, place.home) as (process, url):
         asking = [asyncio.create_task(asked(client, url, token)) for _ in range(PAGE)]
         for n in range(CHAT):
-            assert await send_event(f"{url}/slack/events", slack.mention(f"{QUESTION} ({n})")) == 200  # acknowledged
+            assert await deliver(f"{url}/slack/events", slack.mention(f"{QUESTION} ({n})")) >= 1  # acknowledged
         async with asyncio.timeout(SECONDS):
             while await in_flight(client, url) < PAGE + CHAT or model.asked < PAGE + CHAT:
                 await asyncio.sleep(0.05)
@@ -207,7 +207,7 @@ async def test_what_takes_too_long_is_left_for_another_and_it_ends_with_0_all_th
     """An answer that would take a minute: its event stays open, held by nobody, and the bot is gone in time."""
     model.seconds = 8.0
     async with aiohttp.ClientSession() as client, bot(place.settings, place.home) as (process, url):
-        assert await send_event(f"{url}/slack/events", place.slack.mention(QUESTION)) == 200
+        assert await deliver(f"{url}/slack/events", place.slack.mention(QUESTION)) >= 1
         async with asyncio.timeout(SECONDS):
             while model.asked < 1:
                 await asyncio.sleep(0.05)
