@@ -243,3 +243,17 @@ def test_a_hole_can_be_reported() -> None:
     said = (ROOT / "SECURITY.md").read_text("utf-8")
     assert "Report a vulnerability" in said
     assert "docs/security.md" in said
+
+
+def test_the_threat_model_names_what_there_is() -> None:
+    """Each file that docs/security.md rests on is there, and each entry of OWASP's list has tests with its name."""
+    said = (ROOT / "docs" / "security.md").read_text("utf-8")
+    for named in set(re.findall(r"`((?:tests|infra|docs)/[\w./-]+)`|\]\(\.\./([\w./-]+)\)", said)):
+        path = next(filter(None, named))
+        assert (ROOT / path).exists(), path
+    here = "\n".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    for name in set(re.findall(r"`(test_\w+\.py)", said)):
+        assert (Path(__file__).parent / name).exists(), name
+    for number in range(1, 11):
+        assert f"def test_llm{number:02}_" in here, number
+        assert f"| LLM{number:02} " in said, number
