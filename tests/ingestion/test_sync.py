@@ -60,7 +60,7 @@ async def test_what_is_unchanged_is_neither_read_nor_embedded_again(
     assert await desk.sync(source) == {"added": 250}
     calls = desk.embedder.calls
 
-    def read(path: Path, max_bytes: int) -> Any:
+    def read(path: Path, max_bytes: int, within: Path | None) -> Any:
         raise AssertionError(f"{path} was read")
 
     monkeypatch.setattr(folder, "read", read)
@@ -109,9 +109,9 @@ async def test_a_run_goes_on_where_it_was(desk: Station, tmp_path: Path, monkeyp
     loaded: list[str] = []
     real = folder.read
 
-    def read(path: Path, max_bytes: int) -> Any:
+    def read(path: Path, max_bytes: int, within: Path | None) -> Any:
         loaded.append(path.name)
-        return real(path, max_bytes)
+        return real(path, max_bytes, within)
 
     monkeypatch.setattr(folder, "read", read)
     run = await desk.work(run_id)
