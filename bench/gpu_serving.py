@@ -37,9 +37,12 @@ async def load_steps(model: Path, done: Callable[[Any], None]) -> dict[str, Any]
         engine = Engine(base if graphs else load(model), slots=SLOTS, waiting=SLOTS)
         await engine.start()
         engine._batch.graphs.usable = graphs
-        found[f"{name}, first requests"] = await _recorded(engine, asked[-2 * SLOTS :])
+        if graphs:
+            found["seconds of recording"] = await _recorded(engine, asked[-2 * SLOTS :])
+        else:
+            await ask(engine, asked[-1], 4)
         found[name], place = [], 0
-        for clients in CLIENTS:
+        for clients in CLIENTS if graphs else (CLIENTS[0], CLIENTS[-1]):
             count = min(6 * clients, 160) if clients > 1 else 8
             some = asked[place : place + count]
             place += count

@@ -12,14 +12,16 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy
 
+from assistant.settings import Settings
 from tests.finetuning.tiny import save_tiny_model
-from workers.finetuning import attention, objective, packing, schedule
+from workers.finetuning import adapting, attention, objective, packing, schedule
 from workers.finetuning.attention import use_packed
 from workers.finetuning.fast import speed_up
-from workers.finetuning.job import Job
+from workers.finetuning.job import BadJob, Job
 from workers.finetuning.objective import Objective
 from workers.finetuning.packing import IGNORED, BadRow, Example, conversation, document, encode, packed, packs
 from workers.finetuning.perplexity import perplexity
+from workers.finetuning.preparing import as_served
 from workers.language_model import LanguageModel, load
 
 # peft asks transformers for a property that was renamed
@@ -234,3 +236,23 @@ def test_perplexity_is_that_of_transformers_and_leaves_the_model_as_it_was(tiny:
     assert perplexity(model, tiny.tokenizer, rows) == pytest.approx(math.exp(wanted), rel=1e-5)
     assert model.get_base_model().config._attn_implementation == "sdpa"
     assert packing.packed(examples).counted == sum(example.counted for example in examples)
+
+
+def test_four_bits_need_what_a_cpu_has_not(tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job(model=str(tiny.folder), base="tiny", precision="4bit")
+    with pytest.raises(BadJob, match="needs a GPU"):
+        adapting.learner(job, torch.device("cpu"))
+    monkeypatch.setattr(adapting.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(BadJob, match="pip install bitsandbytes"):
+        adapting.four_bits(torch.device("cuda"))
+    with pytest.raises(BadJob, match="method must be lora"):
+        Job(model="m", base="b", precision="4bit", method="full")
+    assert as_served(Settings(serve_quantisation="4bit")) == {"precision": "4bit"}
+    assert as_served(Settings()) == {}
+
+
+def test_a_gpu_takes_larger_steps_where_there_is_much_to_train_on() -> None:
+    job = Job(model="m", base="b")
+    assert [schedule.step_tokens(job, "cpu", total) for total in (10_000, 10**6, 10**8)] == [2_048] * 3
+    assert [schedule.step_tokens(job, "cuda", total) for total in (10_000, 10**6, 10**8)] == [2_048, 7_812, 16_384]
+    assert schedule.step_tokens(Job(model="m", base="b", step_tokens=512), "cuda", 10**8) == 512

@@ -81,9 +81,9 @@ def learner(job: Job, device: torch.device) -> Learner:
 def four_bits(device: torch.device) -> Any:
     """How the frozen weights are narrowed to NF4 while they are read (QLoRA). Raises BadJob where they cannot be."""
     if device.type != "cuda":
-        raise BadJob("precision 4bit needs a GPU; leave it out on a CPU.")
+        raise BadJob("Training over a base in 4bit (the job's precision, or ALMANAC_SERVE_QUANTISATION) needs a GPU.")
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise BadJob("precision 4bit needs the package bitsandbytes: pip install bitsandbytes.")
+        raise BadJob("Training over a base in 4bit needs the package bitsandbytes: pip install bitsandbytes.")
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(  # type: ignore[no-untyped-call]

@@ -85,9 +85,14 @@ async def prepare(services: Services, registry: Registry, wanted: Wanted, folder
     else:
         job = Job(
             model=str(model), base=base, train="train.jsonl", held_out="held_out.jsonl", time_limit=limit,
-            **wanted.hyper,
+            **{**as_served(settings), **wanted.hyper},
         )  # fmt: skip
         job.write(folder)
+
+
+def as_served(settings: Settings) -> dict[str, Any]:
+    """Over a base that is served in 4 bits it is trained in 4 bits: an adapter meets the weights it was made for."""
+    return {"precision": "4bit"} if settings.serve_quantisation == "4bit" else {}
 
 
 async def _rows(services: Services, wanted: Wanted, folder: Path) -> None:
