@@ -12,14 +12,15 @@ from bench.world import DATA
 # These load what the others need not, or start servers of their own.
 APART = {
     "routing": (), "guarding": (), "cache": ("--shared", str(DATA)), "spending": (), "preferences": (), "best_of": (),
-    "finetuning": (), "dpo": (), "serving": (), "chaos": (),
+    "finetuning": (), "dpo": (), "serving": (), "chaos": (), "lessons": (),
 }  # fmt: skip
 
 
 def main() -> None:
     if not DATA.is_dir():
         raise SystemExit(f"There is no evaluation data at {DATA}; set ALMANAC_DATA.")
-    answers.report(asyncio.run(answers.measure()))
+    answered = asyncio.run(answers.measure())
+    answers.report(answered)
     for name in ("scifact", "feedbackqa", "mtrag_cloud"):
         retrieval.report(name, asyncio.run(retrieval.measure(name)))
     followups.report(asyncio.run(followups.measure()))
@@ -36,6 +37,8 @@ def main() -> None:
     kills.report(kills.measure())
     for name, arguments in APART.items():
         subprocess.run([sys.executable, "-m", f"bench.{name}", *arguments], check=True)
+    if found := answers.short(answered):  # said last, so that it stands where people look
+        raise SystemExit("\n".join(found))
 
 
 if __name__ == "__main__":

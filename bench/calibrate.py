@@ -77,7 +77,7 @@ def draw(groups: dict[str, list[Asked]], path: Path) -> None:
 
 
 def main() -> None:
-    results = asyncio.run(measure())
+    results = asyncio.run(measure(weigh=True))
     dev = [one for asked in results.values() for one in asked if one.row["split"] == "dev"]
     bias, weights = fit(*features(dev))
     names = [field.name for field in fields(Evidence)]

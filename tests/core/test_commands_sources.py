@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from sqlalchemy import select, update
 from typer.testing import CliRunner
 
@@ -19,7 +18,7 @@ from assistant.database import audit, documents, failures, runs, sources
 from assistant.database.session import Sessions, create_engine, create_sessions
 from assistant.database.tables import Run, Source
 from assistant.errors import AlmanacError
-from bot import administration
+from bot.terminal import app
 from tests.core.parts import Page, WordEmbedder, shelve
 from tests.core.test_commands import Desk
 
@@ -133,11 +132,9 @@ class Terminal:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._app = typer.Typer()
-        administration.mount(self._app)
 
     def __call__(self, *arguments: str) -> Any:
-        result = CliRunner().invoke(self._app, list(arguments))
+        result = CliRunner().invoke(app, list(arguments))
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert result.exit_code == 0, result.output
