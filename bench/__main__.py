@@ -13,6 +13,7 @@ from bench.world import DATA
 APART = {
     "routing": (), "guarding": (), "cache": ("--shared", str(DATA)), "spending": (), "preferences": (), "best_of": (),
     "finetuning": (), "dpo": (), "serving": (), "chaos": (), "lessons": (),
+    "permissions": (),
 }  # fmt: skip
 
 

@@ -6,7 +6,6 @@ import inspect
 import logging
 import random
 from collections.abc import AsyncIterator
-from typing import Any
 
 import psycopg
 import pytest
@@ -14,8 +13,6 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from assistant.answering.answer import Answering
-from assistant.answering.messages import Answer, Done, Question
 from assistant.answering.outcomes import Outcome
 from assistant.database import documents, groups, passages
 from assistant.database.conditions import look_up
@@ -24,12 +21,10 @@ from assistant.errors import DatabaseUnavailable
 from assistant.knowledge.audience import EVERYONE, Audience
 from assistant.knowledge.filters import FilterError, Filters
 from assistant.knowledge.search import Searcher
-from assistant.models.extractive import ExtractiveModel
 from assistant.services import check_reader
-from assistant.telemetry import Metrics
-from tests.core.parts import FakeModel, Page, WordEmbedder, document_ids, shelve
+from tests.core.parts import Page, document_ids, shelve
+from tests.core.worlds import EMBEDDER, PEOPLE, World, watched
 
-EMBEDDER = WordEmbedder()
 CHANNEL = Audience.everyone()
 ANNA = Audience(frozenset({EVERYONE, "user:email:anna@example.com"}))
 OPEN = Page("open.md", "Ferry guide", ("The ferry leaves at nine from pier three.",), url="https://docs.example/open")
@@ -196,116 +191,20 @@ async def test_the_readers_are_counted_with_every_change(sessions: Sessions) -> 
 
 # --- worlds of random people, groups and pages
 
-WORDS = "deploy rollback ferry ledger queue cache disk token alert shift backup invoice node pager release".split()
-PEOPLE = [f"user:email:{name}@example.com" for name in ("anna", "ben", "cleo", "dan")]
-GROUPS = ["group:confluence:x", "group:confluence:y"]
 
-
-class World:
-    """Pages whose every text names its page by a word of its own, so that any trace of it can be told."""
-
-    def __init__(self, seed: int, sessions: Sessions, reading: Sessions) -> None:
-        self.random = random.Random(seed)
-        self.sessions = sessions
-        self.reading = reading
-        self.readers: dict[str, set[str]] = {}
-        self.members: dict[str, set[str]] = {}
-        self.source_id = 0
-
-    def page(self, mark: str) -> Page:
-        words = " ".join(self.random.choices(WORDS, k=self.random.randint(4, 12)))
-        readers = self.random.sample([EVERYONE, *PEOPLE, *GROUPS], self.random.randint(1, 2))
-        self.readers[mark] = set(readers)
-        texts = (f"The {words} of {mark}.", f"{mark} {self.random.choice(WORDS)} always.")
-        return Page(mark, f"Title {mark}", texts, tuple(readers), f"https://docs.example/{mark}")
-
-    async def fill(self, number: int) -> None:
-        pages = [self.page(f"mark{n:03d}x") for n in range(number)]
-        self.source_id = await shelve(self.sessions, EMBEDDER, *pages)
-        await self.regroup()
-
-    async def regroup(self) -> None:
-        self.members = {group: set(self.random.sample(PEOPLE, self.random.randint(0, 3))) for group in GROUPS}
-        async with self.sessions.begin() as session:
-            await session.execute(text("DELETE FROM group_members"))
-            for group, members in self.members.items():
-                for member in members:
-                    await session.execute(
-                        text("INSERT INTO group_members VALUES (:source, :group, :member)"),
-                        {"source": self.source_id, "group": group, "member": member},
-                    )
-
-    async def revoke(self) -> None:
-        """One page is deleted, or gets other readers."""
-        mark = self.random.choice(sorted(self.readers))
-        number = (await document_ids(self.sessions, self.source_id))[mark]
-        async with self.sessions.begin() as session:
-            if self.random.random() < 0.3:
-                await documents.remove(session, [number])
-                del self.readers[mark]
-            else:
-                self.readers[mark] = set(self.random.sample([EVERYONE, *PEOPLE, *GROUPS], 1))
-                await documents.update_access(session, number, sorted(self.readers[mark]), None, None)
-
-    def visible(self, principals: frozenset[str]) -> set[str]:
-        """By the rules alone, beside any SQL."""
-        mine = principals | {group for group, members in self.members.items() if members & principals}
-        return {mark for mark, readers in self.readers.items() if readers & mine}
-
-
-def traces(world: World, *shown: object) -> set[str]:
-    everything = " ".join(map(repr, shown))
-    return {mark for mark in (f"mark{n:03d}x" for n in range(100)) if mark in everything}
-
-
-async def asked(answering: Answering, question: Question) -> tuple[Answer, list[Any]]:
-    events = [event async for event in answering.ask(question)]
-    done = events[-1]
-    assert isinstance(done, Done)
-    return done.answer, events
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_no_trace_of_a_page_reaches_whoever_may_not_read_it(
-    sessions: Sessions,
-    reading: Sessions,
-    seed: int,
-    caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
+    sessions: Sessions, reading: Sessions, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    world = World(seed, sessions, reading)
+    world = World(1, sessions, reading)
     await world.fill(30)
-    random_ = world.random
-    searcher = Searcher(reading, EMBEDDER)
-    outcomes = set()
-    for round_ in range(20):
-        who = Audience(frozenset(random_.sample([EVERYONE, *PEOPLE], random_.randint(1, 2))))
-        words = " ".join([*random_.sample(WORDS, 2), random_.choice([f"mark{random_.randint(0, 29):03d}x", "of"])])
-        async with sessions() as session:
-            whole = await groups.with_groups(session, who)
-        may = world.visible(who.principals)
-        hits = (await searcher.search(words, audience=whole, limit=100)).hits
-        assert {hit.external_id for hit in hits} == may
-        model = random_.choice([ExtractiveModel(EMBEDDER), FakeModel("So [1] and [2]."), FakeModel(error=ValueError())])
-        answering = Answering(sessions, searcher, model, metrics := Metrics(), max_chars=200, timeout=20)
-        caplog.clear()
-        capsys.readouterr()
-        answer, events = await asked(answering, Question(words, "u", who, "web", f"{seed}-{round_}"))
-        outcomes.add(answer.outcome)
-        async with sessions() as session:
-            stored = (await session.execute(text(
-                "SELECT text, citations, nearest, retrieval, reference, timings_ms FROM answers WHERE id = :id"),
-                {"id": answer.id})).one()  # fmt: skip
+
+    def shown() -> list[str]:
         logged = [*caplog.messages, *capsys.readouterr()]
-        told = [
-            tuple(stored),
-            events,
-            [sample.labels for family in metrics.registry.collect() for sample in family.samples],
-        ]
-        assert traces(world, *told, *logged) - may - traces(world, words) == set()
-        await (world.revoke() if random_.random() < 0.6 else world.regroup())
-    assert {Outcome.ANSWERED, Outcome.FAILED} <= outcomes
+        caplog.clear()
+        return logged
+
+    assert {Outcome.ANSWERED, Outcome.FAILED} <= await watched(world, 20, shown)
 
 
 @pytest.mark.parametrize("seed", [4, 5])

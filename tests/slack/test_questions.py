@@ -223,4 +223,5 @@ async def test_no_call_is_made_before_the_first_question(slack: SlackDouble, bot
     assert slack.calls == []
     await send_event(bot.url, slack.mention(QUESTION))
     await slack.until(1)
-    assert [method for method, _ in slack.calls] == ["users.info", "chat.postMessage"]
+    called = [method for method, _ in slack.calls if method != "assistant.threads.setStatus"]  # where it takes long
+    assert called == ["users.info", "chat.postMessage"]
