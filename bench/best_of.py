@@ -101,7 +101,7 @@ def main(count: int, of: int, reward: Reward) -> dict[str, Any]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--questions", type=int, default=40)
+    parser.add_argument("--questions", type=int, default=12)
     parser.add_argument("--count", type=int, default=4)
     parser.add_argument("--reward", type=Path)
     given = parser.parse_args()
