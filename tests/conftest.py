@@ -7,15 +7,18 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two test processes, and theirs, share two cores
 
+import logging
 import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from assistant.database.migrate import upgrade
@@ -36,6 +39,28 @@ def clean_environment() -> Iterator[None]:
             if name.startswith(("ALMANAC_", "SLACK_", "Microsoft", "OTEL_")) and name != "ALMANAC_DATA":
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """A command that a test runs in this process sets up logs of its own; the next test has its own again."""
+    kept = structlog.get_config() if structlog.is_configured() else None
+    level, configure = logging.root.level, structlog.configure
+
+    def forgetting(**given: Any) -> None:  # else a logger keeps what was set up when it first spoke
+        configure(**{**given, "cache_logger_on_first_use": False})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structlog, "configure", forgetting)
+        yield
+    if kept is None:
+        structlog.reset_defaults()
+    else:
+        structlog.configure(**kept)
+    logging.root.setLevel(level)
+    for handler in logging.root.handlers[:]:
+        if isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter):
+            logging.root.removeHandler(handler)
 
 
 def in_memory() -> str | None:
