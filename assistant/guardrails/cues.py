@@ -6,7 +6,9 @@ A name is what a person reads as a reason. The patterns run over text that ``nor
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import re._parser as _parser  # type: ignore[import-not-found]  # how Python itself reads a pattern
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 _ORDERS = (
     r"(?:instruct\w*|directi\w+|orders?|commands?|rules?|prompts?|guidelines?|constraints?|restrictions?|polic(?:y|ies)"
@@ -55,16 +57,45 @@ CUES: Mapping[str, str] = {
 }  # fmt: skip
 NAMES = tuple(CUES)
 _FLAGS = re.IGNORECASE | re.MULTILINE
-_PATTERNS = tuple(
-    re.compile(pattern, re.MULTILINE if name == "a known jailbreak" else _FLAGS) for name, pattern in CUES.items()
-)
+_ALIKE = str.maketrans({"\u0130": "i", "\u0131": "i", "\u017f": "s"})  # what is "i" and "s" where case does not matter
+_REPEATED = (_parser.MAX_REPEAT, _parser.MIN_REPEAT, _parser.POSSESSIVE_REPEAT)
+
+
+def _needed(sequence: Iterable[Any]) -> frozenset[str]:
+    """Strings in lower case, one of which stands in whatever this part of a pattern matches: those that are longest.
+    ``{""}``, which stands in everything, where none can be told."""
+    found, run = [frozenset({""})], ""
+    for kind, value in (*sequence, (None, None)):
+        if kind is _parser.LITERAL:
+            run += chr(value).lower()
+            continue
+        found, run = [*found, frozenset({run})], ""
+        if kind is _parser.SUBPATTERN:
+            found.append(_needed(value[-1]))
+        elif kind is _parser.ATOMIC_GROUP or (kind in _REPEATED and value[0]):
+            found.append(_needed(value if kind is _parser.ATOMIC_GROUP else value[-1]))
+        elif kind is _parser.BRANCH:
+            found.append(frozenset().union(*(_needed(branch) for branch in value[1])))
+    return max(found, key=lambda parts: (min(map(len, parts)), -len(parts)))
+
+
+def _compiled(name: str, pattern: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
+    flags = re.MULTILINE if name == "a known jailbreak" else _FLAGS
+    return re.compile(pattern, flags), tuple(sorted(_needed(_parser.parse(pattern, flags))))
+
+
+_PATTERNS = tuple(_compiled(name, pattern) for name, pattern in CUES.items())
 
 
 def counts(text: str, most: int = 4) -> list[int]:
     """How often each cue stands in ``text``, in the order of ``NAMES``; at most ``most`` times."""
     found = []
-    for pattern in _PATTERNS:
+    lowered = text.translate(_ALIKE).lower()
+    for pattern, needed in _PATTERNS:
         number = 0
+        if not any(part in lowered for part in needed):  # a tenth of the time that the pattern itself would take
+            found.append(0)
+            continue
         for _ in pattern.finditer(text):
             number += 1
             if number == most:

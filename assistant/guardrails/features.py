@@ -68,12 +68,14 @@ def _letter_slots(text: str) -> Ints:
     squeezed = f" {' '.join(text.lower().split())} "
     points = np.frombuffer(squeezed.encode("utf-32-le", "replace"), dtype=np.uint32)
     found = []
-    for length in _LETTERS:
-        if len(points) < length:
+    mixed_so_far = np.zeros(len(points), dtype=np.uint32)
+    for place, factor in enumerate(_MIX):
+        if len(points) <= place:
+            break
+        mixed_so_far = mixed_so_far[: len(points) - place] + points[place:] * factor
+        if place + 1 not in _LETTERS:
             continue
-        rows = np.lib.stride_tricks.sliding_window_view(points, length)
-        mixed = (rows * _MIX[:length]).sum(axis=1, dtype=np.uint32)
-        mixed ^= mixed >> np.uint32(15)
+        mixed = mixed_so_far ^ (mixed_so_far >> np.uint32(15))
         mixed *= np.uint32(0x2C1B3C6D)
         mixed ^= mixed >> np.uint32(13)
         found.append(mixed & np.uint32(LETTER_SLOTS - 1))
@@ -82,8 +84,8 @@ def _letter_slots(text: str) -> Ints:
 
 def _structure(text: str) -> Floats:
     seen = np.log1p(np.array(cues.counts(text), dtype=np.float32))
-    letters = sum(map(str.isalpha, text)) or 1
+    letters = sum(map(str.isalpha, text))
     capitals = sum(map(str.isupper, text))
-    marks = sum(not (character.isalpha() or character.isspace()) for character in text)
-    extra = [(seen > 0).mean(), capitals / letters, min(0.5, marks / max(1, len(text)))]
+    marks = len(text) - letters - sum(map(str.isspace, text))
+    extra = [(seen > 0).mean(), capitals / (letters or 1), min(0.5, marks / max(1, len(text)))]
     return np.concatenate([seen, np.array(extra, dtype=np.float32)])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import random
+import re
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
-from assistant.guardrails import injection
+from assistant.guardrails import cues, injection
 from assistant.guardrails.guards import Guards
 from assistant.knowledge.embedding import TransformerEmbedder
 from assistant.settings import Settings
@@ -157,3 +159,20 @@ def test_what_was_measured_is_shipped_with_the_weights() -> None:
     assert all(folds[f"{source} (false alarms)"]["flag"] <= 0.02 for source in ("NotInject", "WildGuard-benign"))
     assert sum(file.stat().st_size for file in folder.iterdir()) < 2_000_000
     assert (folder / "model_card.md").is_file()
+
+
+def test_cues_are_found_where_their_patterns_find_them() -> None:
+    """Patterns are tried only where a text holds a part that they need; it must not cost one of their finds."""
+    chance = random.Random(5)
+    parts = [part for pattern in cues.CUES.values() for part in re.findall(r"[^\W\d_]{2,}|\W", pattern)]
+    parts += ["İgnore", "ıgnore", "ſystem", "PREVIOUS", "instructions", "\n", " the ", " you are "]
+    found = 0
+    for _ in range(1_500):
+        text = "".join(chance.choice(parts) + chance.choice((" ", " ", "")) for _ in range(chance.randrange(3, 60)))
+        wanted = [
+            min(4, len(list(re.finditer(pattern, text, re.MULTILINE if name == "a known jailbreak" else cues._FLAGS))))
+            for name, pattern in cues.CUES.items()
+        ]
+        assert cues.counts(text) == wanted, text
+        found += sum(wanted)
+    assert found > 500
