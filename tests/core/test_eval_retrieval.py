@@ -369,6 +369,7 @@ def test_the_command_cleans_up_when_it_is_stopped(database_url: str, tmp_path: P
     process = subprocess.Popen(
         [*COMMAND, str(tmp_path), "--json"], env=environment(database_url, tmp_path / "home"), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background takes away
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not schemas(database_url):

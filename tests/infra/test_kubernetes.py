@@ -198,7 +198,7 @@ def test_nobody_talks_to_anybody_but_as_said(resources: tuple[Resource, ...]) ->
             assert rule["ports"]
             for peer in rule["to"]:
                 block = peer.get("ipBlock", {})
-                assert block.get("cidr") != "0.0.0.0/0" or block["except"] == ["169.254.0.0/16"]
+                assert block.get("cidr") != "0.0.0.0/0" or block["except"] == ["169.254.0.0/16", "168.63.129.16/32"]
 
 
 def test_several_bots_spread_and_one_stays(resources: tuple[Resource, ...]) -> None:
