@@ -182,9 +182,7 @@ _OPEN = (
     ),
     re.compile(r"(?<!\S)\S+\Z"),
 )
-_CODE = re.compile(
-    r"^ {0,3}(`{3,}|~{3,})[^\n]*\n.*?\1[`~]*|(?<!`)(`+)(?!`).+?(?<!`)\2(?!`)", re.DOTALL | re.MULTILINE
-)
+_CODE = re.compile(r"^ {0,3}(`{3,}|~{3,})[^\n]*\n.*?\1[`~]*|(?<!`)(`+)(?!`).+?(?<!`)\2(?!`)", re.DOTALL | re.MULTILINE)
 LONGEST_HELD = 2_000  # characters; an open construct that is longer is none
 
 
