@@ -138,7 +138,7 @@ async def test_a_gap_becomes_cases_without_what_identifies_a_person(
     texts = " ".join(case["question"] for case in cases)
     assert "ada@example.com" not in texts
     assert "EMAIL" in texts
-    for wrong in ([], ["x"], "all", ids * 400):
+    for wrong in ([], ["x"], "all", (ids * 400)[:20_000]):
         async with await post(browser_like, month, "gaps/cases", {"answers": wrong}) as response:
             assert response.status in (400, 413)
 
