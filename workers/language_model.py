@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from assistant.errors import SettingsError
+from assistant.knowledge.loading import LOADING
 from assistant.settings import Settings, load_settings
 from workers import gguf_llama
 
@@ -78,7 +79,7 @@ def load(
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     kind = dtype or (torch.bfloat16 if place.type == "cuda" else torch.float32)
     narrowed = {} if quantisation is None else {"quantization_config": quantisation, "device_map": {"": place}}
-    with without_progress():
+    with LOADING, without_progress():
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(
                 str(folder), dtype=kind, local_files_only=True, **narrowed

@@ -31,6 +31,7 @@ from assistant.knowledge.embedder_port import Embedder as Embedder
 from assistant.knowledge.embedder_port import Question
 from assistant.knowledge.embedder_port import Vectors as Vectors
 from assistant.knowledge.encoder import Encoder, as_one_call, padded, padded_length
+from assistant.knowledge.loading import LOADING
 
 log = structlog.get_logger()
 
@@ -218,7 +219,9 @@ class TransformerEmbedder:
         transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
         torch.set_num_threads(1)  # of each of our threads
-        model = SentenceTransformer(str(self._path), device="cpu", local_files_only=True).to(torch.bfloat16)
+        with LOADING:
+            model = SentenceTransformer(str(self._path), device="cpu", local_files_only=True)
+        model = model.to(torch.bfloat16)
         dimensions = int(model.get_embedding_dimension() or 0)
         if self.dimensions not in (0, dimensions):
             raise SettingsError(

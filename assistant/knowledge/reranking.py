@@ -20,6 +20,7 @@ from typing import Any
 import structlog
 
 from assistant.errors import SettingsError
+from assistant.knowledge.loading import LOADING
 
 log = structlog.get_logger()
 
@@ -72,7 +73,8 @@ class Reranker:
         logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
         torch.set_num_threads(1)  # of this thread
         try:
-            model = CrossEncoder(str(self._folder), device="cpu", local_files_only=True)
+            with LOADING:
+                model = CrossEncoder(str(self._folder), device="cpu", local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
             raise SettingsError(
                 f"ALMANAC_RERANKER is wrong: {self._folder} holds no cross-encoder ({type(error).__name__})."

@@ -1,0 +1,20 @@
+"""Models that are loaded by several threads at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from transformers import PreTrainedModel
+
+from assistant.knowledge.embedding import TransformerEmbedder
+
+
+async def test_models_loaded_at_the_same_time_leave_transformers_as_it_was() -> None:
+    before = PreTrainedModel.tie_weights
+    embedders = [TransformerEmbedder(None, threads=1) for _ in range(4)]
+    try:
+        await asyncio.gather(*(embedder.load() for embedder in embedders))
+        assert PreTrainedModel.tie_weights is before
+    finally:
+        for embedder in embedders:
+            await embedder.close()
