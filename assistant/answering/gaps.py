@@ -6,15 +6,16 @@ questions that are like no other stay alone. A cluster is called by its most cen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from assistant.database.insights import Unanswered
-from assistant.knowledge.embedding import Embedder
+from assistant.knowledge.embedding import Vectors
 
+Embed = Callable[[Sequence[str]], Awaitable[Vectors]]  # texts to vectors of length 1, shape (texts, dimensions)
 NEAR = 0.45  # cosine distance within which two clusters, on average, ask for the same
 
 
@@ -26,11 +27,11 @@ class Gap:
     questions: tuple[Unanswered, ...]
 
 
-async def gaps(embedder: Embedder, open_questions: Sequence[Unanswered]) -> list[Gap]:
+async def gaps(embed: Embed, open_questions: Sequence[Unanswered]) -> list[Gap]:
     """The gaps, the one with most questions first, then the one asked about last."""
     if not open_questions:
         return []
-    vectors = np.asarray(await embedder.embed([question.question for question in open_questions]), np.float32)
+    vectors = np.asarray(await embed([question.question for question in open_questions]), np.float32)
     labels = clusters(vectors)
     found = []
     for label in range(int(labels.max()) + 1):

@@ -1,4 +1,5 @@
-"""Vectors of sentences that come again: those of the passages that answers are made of and checked against.
+"""Vectors of sentences that come again: those of the passages that answers are made of and checked against, and the
+questions that the documents left open.
 
 The passages that people ask about are few beside all that are kept, and each is cut into the same sentences for every
 question. Embedding them anew was most of what an answer cost.

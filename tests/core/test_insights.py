@@ -119,8 +119,8 @@ async def test_gaps_put_together_what_asks_for_the_same(sessions: Sessions, embe
     for question in (*same, "What is on the canteen's menu today?", "Who won the football match?"):
         await keep(sessions, question, Outcome.NOT_IN_DOCUMENTS)
     async with sessions() as session:
-        found = await gaps(embedder, await insights.unanswered(session, SINCE))
+        found = await gaps(embedder.embed, await insights.unanswered(session, SINCE))
     assert [len(gap.questions) for gap in found] == [3, 1, 1]
     assert {it.question for it in found[0].questions} == set(same)
     assert found[0].name in same
-    assert await gaps(embedder, []) == []
+    assert await gaps(embedder.embed, []) == []
