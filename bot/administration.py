@@ -25,11 +25,10 @@ from bot import administration_work as common
 from bot import console as show
 from bot.administration_tables import show_failures, show_runs, show_sources
 from bot.backend import command_settings, open_sessions
+from bot.flags import JsonFlag, YesFlag
 
 sources_app = typer.Typer(help="Where documents come from: list, add, read again, remove.", no_args_is_help=True)
 runs_app = typer.Typer(help="What the workers did and could not do; try it again.", invoke_without_command=True)
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")]
-YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether it is meant.")]
 WaitFlag = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done.")]
 SHOWN = 20
 

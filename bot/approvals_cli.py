@@ -24,11 +24,10 @@ from bot import administration_work as common
 from bot import console as show
 from bot import state
 from bot.backend import command_settings, open_sessions
+from bot.flags import JsonFlag, YesFlag
 from bot.sample_tools import with_sample
 
 app = typer.Typer(help="Calls of tools that wait for somebody's word.", invoke_without_command=True)
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")]
-YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether it is meant.")]
 NumberArgument = Annotated[str, typer.Argument(help="The call's number, as `almanac approvals` shows it.")]
 PRINCIPALS = frozenset({ADMINISTRATORS, EVERYONE})  # whoever sits here can read the settings, and so administrates
 SHOWN = 20

@@ -21,8 +21,8 @@ from assistant.knowledge.filters import NO_FILTERS, Filters, from_arguments
 from assistant.settings import Settings
 from bot import console as show
 from bot.backend import Backend, command_settings, open_backend
+from bot.flags import JsonFlag
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")]
 SourceOption = Annotated[
     list[str] | None, typer.Option("--source", help="Only this source (its name, kind or place); several: any of them.")
 ]

@@ -17,8 +17,8 @@ from assistant.settings import Settings
 from bot import console as show
 from bot import state
 from bot.backend import command_settings, open_database
+from bot.flags import JsonFlag
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")]
 FileArgument = Annotated[Path, typer.Argument(help="The backup; FILE.json beside it says what is in it.")]
 
 

@@ -52,7 +52,6 @@ LossOption = Annotated[
     typer.Option(min=0, help="Fail when a metric lost more than this since the run that is compared with, as 0.02."),
 ]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="Write a report with plots into this file.")]
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")]
 
 
 @dataclass(frozen=True, slots=True)

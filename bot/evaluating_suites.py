@@ -21,7 +21,6 @@ from bot.evaluating_runs import (
     CompareOption,
     Ends,
     HtmlOption,
-    JsonFlag,
     LossOption,
     MayCompare,
     finish,
@@ -31,6 +30,7 @@ from bot.evaluating_runs import (
 from bot.evaluating_safety import PARTS, SafetyWanted, measure_safety
 from bot.evaluating_show import show_runs
 from bot.evaluating_tools import ToolsWanted, measure_tools
+from bot.flags import JsonFlag
 from bot.local_model import local_model
 
 app = typer.Typer(rich_markup_mode="rich")

@@ -27,10 +27,9 @@ from bot import administration_work as common
 from bot import console as show
 from bot import working
 from bot.backend import command_settings, open_sessions
+from bot.flags import JsonFlag, YesFlag
 
 models_app = typer.Typer(help="Versions of the local model: list, promote, try, take back.", no_args_is_help=True)
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")]
-YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether it is meant.")]
 NameArgument = Annotated[str, typer.Argument(help="A version, as `almanac models list` shows it.")]
 
 

@@ -13,9 +13,8 @@ from assistant.errors import AlmanacError
 from assistant.settings import Settings
 from bot import console as show
 from bot.backend import command_settings, open_sessions
+from bot.flags import JsonFlag
 from bot.worker_process import Watch, work_off
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")]
 
 
 def ingest(

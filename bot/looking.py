@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -16,10 +16,9 @@ from bot import console as show
 from bot import state
 from bot.backend import command_settings, open_sessions
 from bot.checks import run_checks
+from bot.flags import JsonFlag
 from bot.local_model import health
 from bot.starting import addresses
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")]
 
 
 def status(json: JsonFlag = False) -> None:

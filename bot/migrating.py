@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
 
-import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from assistant.database import migrate as migrations
@@ -14,8 +12,7 @@ from assistant.errors import DatabaseUnavailable, SettingsError
 from assistant.settings import Settings
 from bot import console as show
 from bot.backend import command_settings
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")]
+from bot.flags import JsonFlag
 
 
 def migrate(json: JsonFlag = False) -> None:

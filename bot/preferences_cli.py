@@ -21,6 +21,7 @@ from bot import console as show
 from bot import preferences_show as shown
 from bot import working
 from bot.backend import command_settings, open_sessions
+from bot.flags import JsonFlag
 
 app = typer.Typer(
     name="preferences",
@@ -29,7 +30,6 @@ app = typer.Typer(
     "  ·  almanac preferences rollback",
     rich_markup_mode="rich",
 )
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")]
 Number = Annotated[int, typer.Argument(help="The version, as `almanac preferences` shows it.")]
 T = TypeVar("T")
 

@@ -17,11 +17,10 @@ from bot import console as show
 from bot import state
 from bot.backend import command_settings
 from bot.child import STOP_SECONDS
+from bot.flags import JsonFlag
 
 if TYPE_CHECKING:
     from assistant.database import runs
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")]
 
 
 def up(

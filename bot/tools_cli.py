@@ -25,10 +25,10 @@ from bot import console as show
 from bot import state
 from bot.approvals_cli import PRINCIPALS, card
 from bot.backend import command_settings, open_sessions
+from bot.flags import JsonFlag
 from bot.sample_tools import with_sample
 
 app = typer.Typer(help="Which tools there are, what each takes, and a call by hand.", no_args_is_help=True)
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")]
 NameArgument = Annotated[str, typer.Argument(help="The tool's name, as `almanac tools list` shows it.")]
 PATIENCE = 15.0  # seconds for sources that must be asked for their tools
 T = TypeVar("T")
