@@ -17,6 +17,7 @@ import structlog
 import torch
 from torch import Tensor, nn
 
+from workers.finetuning import schedule
 from workers.finetuning.packing import IGNORED, Example, Packed
 from workers.finetuning.schedule import Step
 
@@ -37,7 +38,7 @@ class Shape:
     @classmethod
     def of(cls, steps: Sequence[Step], examples: Sequence[Example]) -> Shape:
         packs = [pack for step in steps for rows in step.rows for pack in rows]
-        tokens = max(sum(len(examples[index].ids) for index in pack) for pack in packs)
+        tokens = schedule.longest(steps, examples)
         scored = max(sum(examples[index].counted for index in pack) for pack in packs)
         longest = max(len(example.ids) for example in examples)
         sequences = max(map(len, packs)) + -(-tokens // longest)  # what fills a row is cut as sequences are

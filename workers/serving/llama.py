@@ -103,9 +103,7 @@ class Pass:
     chunks: tuple[Chunk, ...]
     wanted: Tensor  # (R,) the tokens whose logits are wanted, in the order of the rows that were given
     order: tuple[int, ...]  # the number of the row of each token
-    mask: Tensor | None = (
-        None  # of singles (S, 1, 1, L) that stand in the order of their slots, where it is made before
-    )
+    mask: Tensor | None = None  # (S, 1, 1, L) of singles in the order of their slots, where it is made before
 
     @classmethod
     def of(cls, rows: Sequence[tuple[int, int, Sequence[int]]], wanted: Sequence[bool], device: torch.device) -> Pass:
