@@ -14,6 +14,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 FOLDER = Path(sys.prefix) / "debian"
@@ -67,3 +68,12 @@ def _unpacked(package: str, called: str) -> str | None:
                 subprocess.run(["dpkg-deb", "--extract", archives[0], FOLDER], check=True, timeout=SECONDS)
                 return str(path) if path.exists() else None
     return None
+
+
+async def ready(client: aiohttp.ClientSession, address: str) -> bool:
+    """Whether a program that is starting or stopping says so there."""
+    try:
+        async with client.get(address) as response:
+            return response.status == 200
+    except aiohttp.ClientError:
+        return False

@@ -21,7 +21,7 @@ from aiohttp import web
 
 from assistant.embedded import free_port
 from tests.infra.files import COMPOSE, INFRA, ROOT
-from tests.infra.programs import at_home, program
+from tests.infra.programs import at_home, program, ready
 
 SCRIPT = INFRA / "prometheus/alertmanager.sh"
 SERVICE: dict[str, Any] = COMPOSE["services"]["alertmanager"]
@@ -180,7 +180,7 @@ async def alertmanager(folder: Path, said: dict[str, str]) -> AsyncIterator[str]
         process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
         try:
             async with asyncio.timeout(SECONDS), aiohttp.ClientSession() as client:
-                while not await ready(client, url):
+                while not await ready(client, f"{url}/-/ready"):
                     assert process.returncode is None, (folder / "log").read_text()[-1_000:]
                     await asyncio.sleep(0.1)
             yield url
@@ -188,14 +188,6 @@ async def alertmanager(folder: Path, said: dict[str, str]) -> AsyncIterator[str]
             if process.returncode is None:
                 process.terminate()
             await process.wait()
-
-
-async def ready(client: aiohttp.ClientSession, url: str) -> bool:
-    try:
-        async with client.get(f"{url}/-/ready") as response:
-            return response.status == 200
-    except aiohttp.ClientError:
-        return False
 
 
 async def test_an_alert_arrives_as_a_message_that_says_what_to_do(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from assistant.embedded import free_port
 from assistant.knowledge.embedding import TransformerEmbedder
 from tests.infra.files import COMPOSE
 from tests.infra.overlays import named, overlay
+from tests.infra.programs import ready
 from tests.infra.test_containers import settings_of
 from tests.slack.double import BOT_TOKEN, SECRET, SlackDouble, deliver
 from tests.slack.world import QUESTION, ROLLBACK, index
@@ -132,7 +133,7 @@ async def bot(said: dict[str, str], home: Path) -> AsyncIterator[tuple[asyncio.s
     url = f"http://127.0.0.1:{port}"
     try:
         async with asyncio.timeout(SECONDS), aiohttp.ClientSession() as client:
-            while not await ready(client, url):
+            while not await ready(client, f"{url}/readyz"):
                 assert process.returncode is None, (home.parent / "log").read_text()[-3_000:]
                 await asyncio.sleep(0.2)
         yield process, url
@@ -140,14 +141,6 @@ async def bot(said: dict[str, str], home: Path) -> AsyncIterator[tuple[asyncio.s
         if process.returncode is None:
             process.kill()
         await process.wait()
-
-
-async def ready(client: aiohttp.ClientSession, url: str) -> bool:
-    try:
-        async with client.get(f"{url}/readyz") as response:
-            return response.status == 200
-    except aiohttp.ClientError:
-        return False
 
 
 async def asked(client: aiohttp.ClientSession, url: str, token: str) -> dict[str, Any]:
@@ -180,7 +173,7 @@ async def test_told_to_stop_it_answers_what_it_has_taken_and_ends_with_0(
         ended = await asyncio.gather(*asking)
         assert await asyncio.wait_for(process.wait(), SECONDS) == 0
         assert asyncio.get_running_loop().time() - told < SPARE * patience()
-        assert not await ready(client, url)
+        assert not await ready(client, f"{url}/readyz")
     assert [(it["event"], it["outcome"]) for it in ended] == [("done", "answered")] * PAGE
     answers = [message for message in slack.visible if "deployctl rollback payments" in json.dumps(message)]
     assert len(answers) == CHAT
@@ -213,7 +206,7 @@ async def test_what_takes_too_long_is_left_for_another_and_it_ends_with_0_all_th
                 await asyncio.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), SPARE * patience()) == 0
-        assert not await ready(client, url)
+        assert not await ready(client, f"{url}/readyz")
     async with sessions() as session:
         [row] = (await session.execute(text("SELECT state, claimed_by, claimed_until FROM inbox"))).all()
     assert (row.state, row.claimed_by, row.claimed_until) == ("working", None, None)

@@ -21,18 +21,12 @@ from tests.core.functions_double import Double, served
 from tests.core.parts import shelve
 from tests.security.attacked import PAGES, Attacked, settings_of
 from tests.slack.double import SlackDouble
-from tests.slack.world import hurry, live
-from tests.tools.whole import Company, opened
+from tests.tools.whole import Company, in_a_hurry, opened
 
 
 @pytest.fixture(scope="package", autouse=True)
 def quick() -> Iterator[None]:
-    """No proxies; what takes minutes at Slack takes moments."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
-            patch.delenv(name, raising=False)
-        hurry(patch.setattr)
-        live(patch.setattr, shown=False)
+    with in_a_hurry():
         yield
 
 

@@ -26,7 +26,7 @@ from tests.conftest import fresh_database
 from tests.core.functions_double import USAGE, Double, calls, refuses, says, served
 from tests.core.parts import Page, shelve
 from tests.slack.double import ANNA, BEN, SlackDouble, send_click, send_event
-from tests.slack.world import hurry, live, settled
+from tests.slack.world import settled
 from tests.tools.whole import (
     IS_ON_CALL,
     Asked,
@@ -34,6 +34,7 @@ from tests.tools.whole import (
     Json,
     Whole,
     dies,
+    in_a_hurry,
     in_schema,
     in_schema_says,
     obeys,
@@ -61,11 +62,7 @@ PAGES = (
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
-            patch.delenv(name, raising=False)
-        hurry(patch.setattr)
-        live(patch.setattr, shown=False)
+    with in_a_hurry() as patch:
         patch.setattr("bot.approvals.EVERY_SECONDS", 0.2)
         yield
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from assistant.evaluation.obedient import ObedientModel
@@ -26,10 +27,22 @@ from bot.sample_tools import SOURCE
 from bot.state import SampleTools
 from tests.core.functions_double import USAGE, Behaviour, Double, call, streams
 from tests.slack.double import BEN, BOT_TOKEN, SECRET, TEAM, SlackDouble
+from tests.slack.world import hurry, live
 from tests.web.client import ask
 
 Json = dict[str, Any]
 MODEL = "small-1"
+
+
+@contextmanager
+def in_a_hurry() -> Iterator[pytest.MonkeyPatch]:
+    """No proxies; what takes minutes at Slack takes moments."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+            patch.delenv(name, raising=False)
+        hurry(patch.setattr)
+        live(patch.setattr, shown=False)
+        yield patch
 
 
 def settings_of(tools: SampleTools, double: Double, slack: SlackDouble | None = None, **more: Any) -> Settings:
