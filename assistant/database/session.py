@@ -66,6 +66,12 @@ async def admit(session: AsyncSession, audience: Audience) -> None:
     await session.execute(_ADMIT, {"readers": sorted(audience.principals)})
 
 
+async def one_snapshot(session: AsyncSession) -> None:
+    """Let the statements of the transaction that begins now see one state of the database. Ends the one before it."""
+    await session.rollback()
+    await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+
+
 def with_option(url: str, option: str) -> str:
     """The URL with one more setting that its connections begin with (``name=value``)."""
     parsed = make_url(psycopg_url(url))

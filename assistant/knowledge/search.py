@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from assistant.database import hidden, hybrid
 from assistant.database.conditions import Condition, condition, look_up
 from assistant.database.hybrid import Reads, Request
-from assistant.database.session import Sessions
+from assistant.database.session import Sessions, one_snapshot
 from assistant.database.vectors import Model, models
 from assistant.knowledge import first_look, recency
 from assistant.knowledge.audience import Audience
@@ -30,7 +30,7 @@ from assistant.knowledge.token_vectors import Asked
 from assistant.preferences.features import Asked as Wish
 from assistant.preferences.policy import NOTHING_LEARNED, Choice, Policies
 
-ATTEMPTS = 3  # while models change, or documents are written
+ATTEMPTS = 3  # while models change
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +197,7 @@ class Searcher:
             model = await self._model(session, name)
             if model is None:
                 return None
+            await one_snapshot(session)
             try:
                 return await find(self._reads(session), model, request, asked, self._ranking)
             except hybrid.ModelDropped:
@@ -232,30 +233,27 @@ async def _asked(embedder: Embedder, query: str, carried: Sequence[Carried]) -> 
 async def find(reads: Reads, model: Model, request: Request, asked: Searched, ranking: Ranking = FINAL) -> SearchResult:
     """The passages for one request, in the order of ``ranking``. Raises ``hybrid.ModelDropped``.
 
-    A document that is written anew between the two statements has other chunks then: what is found is found again.
+    The statements behind ``reads`` see one state of the documents, so that none is gone when its passage is read.
     """
-    for attempt in range(ATTEMPTS):
-        rows = sorted(await reads.named(model, request), key=lambda row: row.id)  # equal sums each time
-        if not rows:
-            break
-        candidates = _candidates(rows, model)
-        order, score = ranked(ranking, candidates, asked.vector)
-        scored = [(rows[place], float(score[place])) for place in order]
-        by_term: dict[str, float] = next((row.by_term for row in rows if row.by_term), {})
-        weights = {int(term): idf for term, idf in by_term.items()}
-        wish = Wish(asked.words, asked.vector, weights)
-        wanted = first_look.Wanted.of(ranking, wish, asked.tokens, asked.choice.learned)
-        known: Mapping[int, Any] = {}
-        looks: Mapping[int, Look] = {}
-        if wanted:
-            first = [row.id for row, _ in scored[:FIRST]]
-            known = await reads.passages(first, request.audience, model if wanted.tokens else None)
-            scored, looks = first_look.reordered(scored, known, wanted, ranking, _vectors(rows, candidates, first))
-        hits, gone = await _read(reads, scored, request, ranking.collapse, known)
-        if not gone or attempt == ATTEMPTS - 1:
-            found = [replace(hit, look=looks.get(hit.chunk_id)) for hit in _newer_first(hits, ranking.recency)]
-            return SearchResult(tuple(found), weights, asked.choice, asked.vector)
-    return SearchResult((), {})
+    rows = sorted(await reads.named(model, request), key=lambda row: row.id)  # equal sums each time
+    if not rows:
+        return SearchResult((), {})
+    candidates = _candidates(rows, model)
+    order, score = ranked(ranking, candidates, asked.vector)
+    scored = [(rows[place], float(score[place])) for place in order]
+    by_term: dict[str, float] = next((row.by_term for row in rows if row.by_term), {})
+    weights = {int(term): idf for term, idf in by_term.items()}
+    wish = Wish(asked.words, asked.vector, weights)
+    wanted = first_look.Wanted.of(ranking, wish, asked.tokens, asked.choice.learned)
+    known: Mapping[int, Any] = {}
+    looks: Mapping[int, Look] = {}
+    if wanted:
+        first = [row.id for row, _ in scored[:FIRST]]
+        known = await reads.passages(first, request.audience, model if wanted.tokens else None)
+        scored, looks = first_look.reordered(scored, known, wanted, ranking, _vectors(rows, candidates, first))
+    hits = await _read(reads, scored, request, ranking.collapse, known)
+    found = [replace(hit, look=looks.get(hit.chunk_id)) for hit in _newer_first(hits, ranking.recency)]
+    return SearchResult(tuple(found), weights, asked.choice, asked.vector)
 
 
 def _vectors(rows: Sequence[Any], candidates: Candidates, wanted: Sequence[int]) -> dict[int, Vector]:
@@ -304,16 +302,10 @@ def _candidates(rows: Sequence[Any], model: Model) -> Candidates:
 
 
 async def _read(
-    reads: Reads,
-    scored: Sequence[tuple[Any, float]],
-    request: Request,
-    collapse: bool,
-    known: Mapping[int, Any],
-) -> tuple[list[Hit], bool]:
-    """The first passages, read from the database unless they are ``known``, and as many more as copies are left out;
-    whether some were gone."""
+    reads: Reads, scored: Sequence[tuple[Any, float]], request: Request, collapse: bool, known: Mapping[int, Any]
+) -> list[Hit]:
+    """The first passages, read from the database unless they are ``known``, and as many more as copies are left out."""
     hits: list[Hit] = []
-    gone = False
     seen: set[tuple[str, ...]] = set()
     place = 0
     while len(hits) < request.limit and place < len(scored):
@@ -321,16 +313,15 @@ async def _read(
         unread = [row.id for row, _ in batch if row.id not in known]
         place += len(batch)
         found = {**known, **(await reads.passages(unread, request.audience) if unread else {})}
-        gone = gone or any(row.id not in found for row, _ in batch)
         for row, score in batch:
-            if row.id not in found:
+            if row.id not in found:  # two locks: reading asks for the document's readers, too
                 continue
             hit = _hit(found[row.id], row, score)
             words = words_of(hit.title, hit.heading_path, hit.text) if collapse else (str(hit.chunk_id),)
             if words not in seen:
                 seen.add(words)
                 hits.append(hit)
-    return hits, gone
+    return hits
 
 
 def _hit(passage: Any, row: Any, score: float) -> Hit:
