@@ -12,13 +12,12 @@ import pytest
 import yaml
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import text, update
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from assistant.answering.answer import Answering
 from assistant.answering.messages import AnswerEvent, Delta, Question
 from assistant.database.session import Sessions
-from assistant.database.tables import Inbox as Row
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.search import Searcher
 from assistant.models.port import Brief
@@ -31,6 +30,7 @@ from tests.core.parts import FakeModel, Page, WordEmbedder, shelve
 from tests.core.test_inbox import Recorder
 from tests.infra.overlays import KUBERNETES, named, overlay
 from tests.infra.promql import SCRAPED, Prometheus
+from tests.leases import end_leases
 from tests.web.client import ROLL_BACK
 
 PAGE = Page("a.md", "Rolling back", ("To roll back a deployment, run `ferry rollback`.",))
@@ -172,7 +172,7 @@ class Waiting:
 
 
 async def test_a_question_that_was_taken_over_is_counted_where_it_is_worked_on(
-    start: Start, client: aiohttp.ClientSession, sessions: Sessions
+    start: Start, client: aiohttp.ClientSession, sessions: Sessions, database_url: str
 ) -> None:
     """The first bot hangs, and loses its lease; the second answers; the first lets go without having sent anything."""
     hung, heir = await start(), await start()
@@ -185,8 +185,7 @@ async def test_a_question_that_was_taken_over_is_counted_where_it_is_worked_on(
         for loop in boxes[0]._loops:  # it neither renews its leases nor looks for more
             loop.cancel()
         boxes[1].start()
-        async with sessions.begin() as session:  # what the end of a lease looks like to the others
-            await session.execute(update(Row).values(claimed_until=text("now() - interval '1 s'")))
+        await end_leases(database_url)
         await heir.until(client, slack=1)
         assert await hung.in_flight(client) == {"slack": 1}
         heir.gate.set()

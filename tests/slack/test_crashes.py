@@ -11,17 +11,20 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
+import psutil
 import pytest
 from sqlalchemy import func, select
 
 from assistant.database.session import Sessions
 from assistant.database.tables import Answer
 from bot.slack.pages import pages
+from tests.leases import end_leases
 from tests.slack import child
 from tests.slack.child import STEPS, STREAM_STEPS, Orders
 from tests.slack.double import Fault, SlackDouble, send_event, shown
 from tests.slack.test_delivery import LONG
 from tests.slack.world import QUESTION, settled
+from tests.tools.api import until
 
 
 @dataclass
@@ -65,6 +68,7 @@ def start(forks: ForkServerContext, database_url: str, slack: SlackDouble, libra
             process.kill()
             await asyncio.to_thread(process.join)
             process.close()
+            await end_leases(database_url)
 
     return running
 
@@ -121,11 +125,13 @@ async def test_killed_again_and_again(sessions: Sessions, slack: SlackDouble, st
 
 
 async def test_a_process_that_slept_through_its_lease_sends_nothing(
-    sessions: Sessions, slack: SlackDouble, start: Start
+    sessions: Sessions, slack: SlackDouble, start: Start, database_url: str
 ) -> None:
     event = slack.mention(QUESTION)
     async with start(die="paused") as sleeper:
         assert await send_event(sleeper.url, event) == 200
+        await until(lambda: psutil.Process(sleeper.process.pid).status() == psutil.STATUS_STOPPED)
+        await end_leases(database_url)
         async with start():
             await settled(sessions)
         posted = len(slack.called("chat.postMessage"))

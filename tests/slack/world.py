@@ -147,7 +147,7 @@ def settings(slack_url: str, *, http: bool = True, socket: bool = False, **more:
         slack_signing_secret=SecretStr(SECRET) if http else None,
         slack_app_token=SecretStr(APP_TOKEN) if socket else None,
         slack_api_base_url=slack_url,
-        lease_seconds=1.0,
+        lease_seconds=30.0,
         **more,
     )
 

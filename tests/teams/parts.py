@@ -182,7 +182,7 @@ def make_settings(double: TeamsDouble, **overrides: Any) -> Settings:
         "teams_allowed_hosts": ("127.0.0.1",),
         "teams_openid_metadata_url": double.metadata_url,
         "teams_login_url": double.login_url,
-        "lease_seconds": 1.0,
+        "lease_seconds": 30.0,
         **overrides,
     }
     return Settings(_env_file=None, **values)  # type: ignore[call-arg]

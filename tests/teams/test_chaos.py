@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from assistant.strings import say
+from tests.leases import end_leases
 from tests.teams.conftest import Children
 from tests.teams.double import Fault, TeamsDouble
 from tests.teams.parts import (
@@ -110,9 +111,11 @@ async def test_each_question_ends_in_exactly_one_answer(
             Fault(chance.choice(("POST", "PUT")), status=chance.choice((429, 502, 503)), retry_after="0.3")
         ]
         await children.kill()
+        await end_leases(words_url)
         urls.append(await children.start(double, words_url))
     await asyncio.gather(*plan)
     await children.kill()
+    await end_leases(words_url)
     services = make_services(make_settings(double), words, WordEmbedder(), ScriptedModel())
     async with running_bot(services, double) as bot:
         count = len({event.message_key for event in await bot.events()})

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from assistant.strings import say
+from tests.leases import end_leases
 from tests.teams.child import COMMON, EDITED, STREAMED, WHISPERED
 from tests.teams.conftest import Children
 from tests.teams.double import TeamsDouble
@@ -45,6 +46,7 @@ async def crash(
     url = await children.start(double, database, step)
     answered = await post(url, double, activity)
     assert await children.ended() == -9
+    await end_leases(database)
     return answered
 
 

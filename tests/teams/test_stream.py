@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from assistant.knowledge.embedding import TransformerEmbedder
 from assistant.strings import say
 from bot.teams import live
-from tests.teams.double import Fault, TeamsDouble
+from tests.teams.double import STREAM_LIFE, Fault, TeamsDouble
 from tests.teams.parts import (
     CHAT,
     QUESTION,
@@ -134,8 +134,8 @@ async def test_a_stream_is_closed_before_its_time_is_over_and_the_answer_goes_on
     slow: tuple[Bot, SlowModel], double: TeamsDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bot, model = slow
+    assert live.Tempo().life < STREAM_LIFE - 2 * live.Tempo().update
     monkeypatch.setattr(live, "TEMPO", replace(TEMPO, life=0.4))
-    double.stream_life = 0.9 / SECOND
     model.pause = 0.03
     await bot.deliver(message(double))
     await bot.settled()
@@ -145,6 +145,8 @@ async def test_a_stream_is_closed_before_its_time_is_over_and_the_answer_goes_on
     assert answer.outcome == "answered"
     assert shown["text"].endswith("That is all [1].")
     assert shown["entities"][0]["citation"]
+    [last] = [step for step in double.steps() if step.streamed["streamType"] == "final"]
+    assert last.body["text"].endswith("…")
     edits = [call.body["text"] for call in double.requests if call.method == "PUT"]
     assert len(edits) >= 2
     assert all(text.endswith("…") for text in edits[:-1])
