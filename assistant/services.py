@@ -54,6 +54,7 @@ class Services:
     metrics: Metrics
     queue: RunQueue = field(default_factory=lambda: RunQueue(None))
     toolbox: Toolbox = field(default_factory=Toolbox)
+    guards: Guards | None = None
 
     @property
     def reading(self) -> Sessions:
@@ -128,7 +129,9 @@ async def open_services(
         )  # fmt: skip
         queue = RunQueue(settings.redis_url.get_secret_value() if settings.redis_url else None)
         stack.push_async_callback(queue.close)
-        yield Services(settings, engine, sessions, embedder, searcher, model, answering, metrics, queue, toolbox)
+        yield Services(
+            settings, engine, sessions, embedder, searcher, model, answering, metrics, queue, toolbox, guards
+        )  # fmt: skip
 
 
 async def _policies(settings: Settings, sessions: Sessions, stack: AsyncExitStack) -> Policies | None:

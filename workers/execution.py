@@ -19,6 +19,7 @@ from assistant.errors import AlmanacError
 from assistant.services import Services
 from workers.finetuning.run import finetune
 from workers.ingestion.http import Unavailable
+from workers.ingestion.judging import judge
 from workers.ingestion.lease import LeaseLost, RunLease, SourceBusy
 from workers.ingestion.report import Report
 from workers.ingestion.runs import ingest, reconcile, remove_source
@@ -38,6 +39,7 @@ KINDS: dict[str, Handler] = {
     "reconcile": reconcile,
     "remove_source": remove_source,
     "reembed": reembed,
+    "judge": judge,
     "learn": learn,
     "finetune": finetune,
 }

@@ -12,6 +12,7 @@ from assistant import queue, tracing
 from assistant.database import blocks, failures, finetuning, runs, sightings, sources
 from assistant.preferences import deciding
 from workers.execution import execute
+from workers.ingestion import judging
 from workers.preferences import learning
 
 log = structlog.get_logger()
@@ -53,6 +54,15 @@ async def learn(ctx: dict[str, Any]) -> None:
             await learning.ask_where_due(session, ctx["services"])
     except (DBAPIError, OSError) as error:
         log.warning("learn.database_away", error=type(error).__name__)
+
+
+async def judge(ctx: dict[str, Any]) -> None:
+    """At the start and once a night: have the passages judged that lack a verdict of the guard of now."""
+    try:
+        async with ctx["services"].sessions.begin() as session:
+            await judging.ask_where_due(session, ctx["services"])
+    except (DBAPIError, OSError) as error:
+        log.warning("judge.database_away", error=type(error).__name__)
 
 
 async def reconcile(ctx: dict[str, Any]) -> None:

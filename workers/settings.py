@@ -12,7 +12,7 @@ from arq.worker import Worker
 from assistant import queue
 from assistant.services import open_services
 from assistant.settings import Settings
-from workers.jobs import learn, reconcile, run, sweep
+from workers.jobs import judge, learn, reconcile, run, sweep
 
 SWEEP_SECONDS = set(range(0, 60, 5))
 LEARN_SECOND = 17  # of every minute
@@ -55,4 +55,5 @@ def _clock(name: str) -> list[CronJob]:
     sweeping = cron(sweep, name=f"cron:sweep:{name}", second=SWEEP_SECONDS, run_at_startup=True, keep_result=0)
     comparing = cron(reconcile, hour=RECONCILE_HOUR, minute=30, keep_result=0)
     learning = cron(learn, second=LEARN_SECOND, keep_result=0)  # the sweep queues what this asks for
-    return [sweeping, comparing, learning] if name == queue.QUEUE else [sweeping]
+    judging = cron(judge, hour=RECONCILE_HOUR, minute=10, run_at_startup=True, keep_result=0)
+    return [sweeping, comparing, learning, judging] if name == queue.QUEUE else [sweeping]

@@ -70,7 +70,7 @@ class Checker:
         if self.guards is None or self.support is None or not hits:
             return list(hits)
         with work.watch.stage("screen"):
-            verdicts = await self.guards.untrusted([hit.text for hit in hits])
+            verdicts = await self.guards.untrusted([hit.text for hit in hits], [hit.judged for hit in hits])
         for verdict in verdicts:
             work.watch.guarded("document", verdict.verdict)
         work.suspicious |= {hit.chunk_id for hit, verdict in zip(hits, verdicts, strict=True) if verdict.found}

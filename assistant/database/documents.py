@@ -12,12 +12,13 @@ from sqlalchemy import Text, any_, cast, delete, func, literal, or_, select, tex
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from assistant.database import blocks, statistics, vectors
+from assistant.database import blocks, statistics, vectors, verdicts
 from assistant.database.blocks import Holders
 from assistant.database.failures import forget_failure, forget_failures, forget_within, move_within, take_in_within
 from assistant.database.tables import Chunk, CorpusStatistics, Document, Source
 from assistant.database.vectors import STATISTICS_LOCK
 from assistant.errors import SettingsError
+from assistant.guardrails.judged import Judged
 from assistant.knowledge import documents as types
 from assistant.knowledge.analysis import analysis
 from assistant.knowledge.boilerplate import readers_key
@@ -46,7 +47,8 @@ class PreparedDocument:
     """A parsed, chunked and embedded document.
 
     ``vectors``: the active model's, one row a chunk; None: every model's are in the index already. ``keys``: its
-    blocks', crossed with its readers'; ``without``: those that its chunks were made without.
+    blocks', crossed with its readers'; ``without``: those that its chunks were made without. ``judged``: what the guard
+    said of each chunk's text; empty: it was not asked.
     """
 
     item: types.SourceItem
@@ -56,6 +58,7 @@ class PreparedDocument:
     version: str | None = None
     keys: Collection[int] = ()
     without: Collection[int] = ()
+    judged: Sequence[Judged] = ()
 
 
 async def ensure_statistics(session: AsyncSession, embedding_model: str, dimensions: int = 384) -> None:
@@ -139,7 +142,7 @@ async def replace_all(session: AsyncSession, source_id: int, prepared: Sequence[
     Together they take as many statements as one. Returns who holds the blocks that they hold.
     """
     rows = {  # before the lock: others wait for what is under it
-        one.item.external_id: [_chunk_row(one, chunk) for chunk in one.chunks] for one in prepared
+        one.item.external_id: _chunk_rows(one) for one in prepared
     }
     if len(rows) < len(prepared):
         raise ValueError("a document cannot be replaced twice at once")
@@ -205,16 +208,28 @@ _UPSERT_DOCUMENTS = text(
     " RETURNING id, external_id, xmax = 0 AS is_new"
 )
 
-# The rows as JSON, in one statement: a third of what one statement a chunk costs the two of us.
+# The rows as JSON, in one statement: a third of what one statement a chunk costs the two of us. Verdicts go with them.
 _INSERT_CHUNKS = text(
+    "WITH rows AS MATERIALIZED ("
+    "SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS row(document_id bigint, ordinal integer, text text,"
+    " heading_path text[], anchor text, page integer, readers text[], text_hash uuid, terms integer[],"
+    " frequencies integer[], length integer, weights sparsevec, heavy integer[],"
+    " judge uuid, text_key uuid, verdict text, score float8, reasons text[])"
+    "), new AS ("
     "INSERT INTO chunks (document_id, ordinal, text, heading_path, anchor, page, readers, text_hash, terms,"
     " frequencies, length, weights, heavy) SELECT document_id, ordinal, text, heading_path, anchor, page,"
-    " readers, text_hash, terms, frequencies, length, weights, heavy"
-    " FROM json_to_recordset(CAST(:rows AS json)) AS row(document_id bigint, ordinal integer, text text,"
-    " heading_path text[], anchor text, page integer, readers text[], text_hash uuid, terms integer[],"
-    " frequencies integer[], length integer, weights sparsevec,"
-    " heavy integer[])"
+    " readers, text_hash, terms, frequencies, length, weights, heavy FROM rows"
+    " RETURNING id, document_id, ordinal"
+    ") INSERT INTO passage_verdicts (chunk_id, judge, text_key, verdict, score, reasons)"
+    " SELECT new.id, judge, text_key, verdict, score, reasons FROM new JOIN rows USING (document_id, ordinal)"
+    " WHERE judge IS NOT NULL"
 )
+
+
+def _chunk_rows(prepared: PreparedDocument) -> list[dict[str, Any]]:
+    judged: Sequence[Judged | None] = prepared.judged or [None] * len(prepared.chunks)
+    pairs = zip(prepared.chunks, judged, strict=True)
+    return [_chunk_row(prepared, chunk) | verdicts.columns(one) for chunk, one in pairs]
 
 
 def _chunk_row(prepared: PreparedDocument, chunk: types.Chunk) -> dict[str, Any]:

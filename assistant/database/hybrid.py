@@ -92,8 +92,10 @@ FROM found f JOIN chunks c USING (id) LEFT JOIN @VECTORS v ON v.text_hash = c.te
 
 _PASSAGES = """
 SELECT c.id, c.document_id, d.external_id, d.title, d.url, c.text, c.heading_path, c.anchor, c.page, c.ordinal,
-       d.details, d.indexed_at, @KEPT
+       d.details, d.indexed_at, @KEPT, j.judge, j.text_key, j.verdict, j.verdict_score, j.reasons
 FROM chunks c JOIN documents d ON d.id = c.document_id
+     LEFT JOIN LATERAL (SELECT v.judge, v.text_key, v.verdict, v.score AS verdict_score, v.reasons
+                        FROM passage_verdicts v WHERE v.chunk_id = c.id OFFSET 0) AS j ON true
 WHERE c.id = ANY(CAST(:ids AS bigint[])) AND c.readers && CAST(:readers AS text[])
 """
 _PLAIN = text(_PASSAGES.replace("@KEPT", "CAST(NULL AS bytea) AS tokens"))

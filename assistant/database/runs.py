@@ -67,6 +67,14 @@ async def request(session: AsyncSession, kind: str, source_id: int, **arguments:
     return (found, False) if found is not None else (await create(session, kind, wanted), True)
 
 
+async def request_alone(session: AsyncSession, kind: str) -> tuple[uuid.UUID, bool]:
+    """A run of a kind of which one at a time is enough, and whether it is new: none is asked for while one is open."""
+    await session.execute(select(func.pg_advisory_xact_lock(REQUEST_LOCK, 0)))
+    open_one = select(Run.id).where(Run.kind == kind, Run.state.in_(("queued", "running"))).limit(1)
+    found = (await session.execute(open_one)).scalar_one_or_none()
+    return (found, False) if found is not None else (await create(session, kind, {}), True)
+
+
 async def find(session: AsyncSession, run_id: uuid.UUID) -> RunRow | None:
     row = (await session.execute(select(*_COLUMNS).where(Run.id == run_id))).first()
     return None if row is None else RunRow(*row)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,6 +17,8 @@ from assistant.database.conditions import Condition, condition, look_up
 from assistant.database.hybrid import Reads, Request
 from assistant.database.session import Sessions, one_snapshot
 from assistant.database.vectors import Model, models
+from assistant.guardrails.judged import Judged
+from assistant.guardrails.verdicts import Decision, Verdict
 from assistant.knowledge import first_look, recency
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.embedder_port import ask
@@ -58,6 +61,7 @@ class Hit:
     details: Mapping[str, Any] = field(default_factory=dict)  # of the document: owner, updated, …
     indexed_at: datetime | None = None
     look: Look | None = None  # of the first passages: what was seen when they were read
+    judged: Judged | None = field(default=None, compare=False, repr=False)  # by the document guard, when it was read in
 
     @property
     def link(self) -> str | None:
@@ -326,8 +330,12 @@ async def _read(
 
 def _hit(passage: Any, row: Any, score: float) -> Hit:
     (chunk_id, document_id, external_id, title, url, words, path, anchor, page, ordinal, *about) = passage
-    details, indexed_at, _tokens = about
+    details, indexed_at, _tokens, *judged = about
     return Hit(
         chunk_id, document_id, external_id, title, url, words, tuple(path), anchor, page, ordinal, row.bm25,
-        row.cosine, row.bm25_rank, row.vector_rank, score, details, indexed_at,
+        row.cosine, row.bm25_rank, row.vector_rank, score, details, indexed_at, judged=_judged(*judged),
     )  # fmt: skip
+
+
+def _judged(judge: UUID | None, text_key: UUID, verdict: Decision, score: float, reasons: list[str]) -> Judged | None:
+    return None if judge is None else Judged(judge, text_key, Verdict(verdict, score, tuple(reasons)))

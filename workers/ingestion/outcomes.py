@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from assistant.guardrails.judged import Judged
 from assistant.knowledge.documents import Chunk, ParsedDocument, SourceItem
 from workers.ingestion.parse.unread import unread_of, within
 from workers.ingestion.sources.port import Changes
@@ -16,6 +17,7 @@ class Parsed:
 
     ``keys``: its blocks', crossed with its readers'; ``without``: those its chunks were made without. ``counted``
     False: the document has not changed, only what others keep for it. ``same``: its source has not changed it.
+    ``judged``: what the guard says of each chunk, where it was asked.
     """
 
     item: SourceItem
@@ -27,6 +29,7 @@ class Parsed:
     without: frozenset[int] = frozenset()
     counted: bool = True
     same: bool = False
+    judged: Sequence[Judged] = ()
 
     @property
     def failed_within(self) -> dict[str, str]:

@@ -17,6 +17,7 @@ from uuid import UUID
 from assistant.database import blocks, failures, sightings, sources
 from assistant.database import documents as index
 from assistant.database.session import Sessions
+from assistant.guardrails.judging import Judge
 from assistant.knowledge.documents import SourceItem
 from assistant.knowledge.embedding import Embedder
 from workers.ingestion.lease import Lease, NoLease
@@ -67,6 +68,7 @@ class Ingestion:
     embedder: Embedder
     max_bytes: int
     lease: Lease = field(default_factory=NoLease)
+    judge: Judge | None = None  # judges passages ahead of the questions
 
     async def ingest_path(self, path: Path, report: Report, scope: int = 0) -> None:
         """Bring the index in line with a folder or a file."""
@@ -109,7 +111,7 @@ class _Sync:
         self._report = report
         self._sharing = Sharing(ingestion.sessions, plan.source_id)
         shared = self._sharing if plan.shared else None
-        self._preparing = Preparing(ingestion.embedder.count_tokens, shared, plan.again)
+        self._preparing = Preparing(ingestion.embedder.count_tokens, shared, plan.again, ingestion.judge)
         self._writing = Writing(
             ingestion.sessions,
             ingestion.embedder,

@@ -15,6 +15,7 @@ import structlog
 from assistant.database.documents import IndexedDocument
 from assistant.database.failures import Failure
 from assistant.errors import AlmanacError, DocumentUnreadable
+from assistant.guardrails.judging import Judge
 from assistant.knowledge.analysis import analysis
 from assistant.knowledge.boilerplate import block_keys, readers_key, without
 from assistant.knowledge.chunking import chunk
@@ -58,14 +59,16 @@ class _Read:
 
 class Preparing:
     """``again``: try what has failed before, also where nothing about it has changed. ``sharing`` None: every document
-    keeps all of its text."""
+    keeps all of its text. ``judge``: the guard that says of each chunk whether it gives orders to its reader."""
 
     def __init__(
-        self, count_tokens: Callable[[list[str]], list[int]], sharing: Sharing | None = None, again: bool = False
-    ) -> None:
+        self, count_tokens: Callable[[list[str]], list[int]], sharing: Sharing | None = None, again: bool = False,
+        judge: Judge | None = None,
+    ) -> None:  # fmt: skip
         self._count_tokens = count_tokens
         self._sharing = sharing
         self._again = again
+        self._judge = judge
 
     async def outcomes(self, asked: Sequence[Asked]) -> AsyncGenerator[Outcome, None]:
         """The outcomes in the order of the entries, a few of which are worked on ahead."""
@@ -161,9 +164,11 @@ class Preparing:
             return Failed(one.entry.external_id, "the file holds no text", content_hash, read.version)
         same = known is not None and known.content_hash == content_hash
         counted = not (one.anew and same)
+        judged = await self._judge.judged([one.text for one in chunks]) if self._judge is not None else ()
         return Parsed(
-            read.item, read.document, chunks, read.version, known is not None, keys, left, counted=counted, same=same
-        )
+            read.item, read.document, chunks, read.version, known is not None, keys, left, counted=counted, same=same,
+            judged=judged,
+        )  # fmt: skip
 
 
 def _outdated(known: IndexedDocument) -> bool:

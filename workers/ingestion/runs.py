@@ -119,7 +119,9 @@ async def _upload(services: Services, upload_id: uuid.UUID, report: Report, leas
 
 
 def _ingestion(services: Services, lease: Lease) -> Ingestion:
-    return Ingestion(services.sessions, services.embedder, _max_bytes(services), lease)
+    guards = services.guards
+    judge = guards.judge if guards is not None and guards.reads_ahead else None
+    return Ingestion(services.sessions, services.embedder, _max_bytes(services), lease, judge)
 
 
 def _max_bytes(services: Services) -> int:

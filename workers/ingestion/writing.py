@@ -71,7 +71,9 @@ def grouped(outcomes: Sequence[Outcome]) -> Iterator[list[Outcome]]:
 
 def _prepared(outcome: Parsed) -> PreparedDocument:
     item, document, chunks, version = outcome.item, outcome.document, outcome.chunks, outcome.version
-    return PreparedDocument(item, document, chunks, version=version, keys=outcome.keys, without=outcome.without)
+    return PreparedDocument(
+        item, document, chunks, version=version, keys=outcome.keys, without=outcome.without, judged=outcome.judged
+    )  # fmt: skip
 
 
 class Writing:
