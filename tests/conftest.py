@@ -33,8 +33,9 @@ SHARED_DATA = Path(os.environ.get("ALMANAC_DATA") or Path(__file__).parents[2] /
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment() -> Iterator[None]:
-    """No setting of the machine or of a ``.env`` reaches a test."""
+    """No setting of the machine or of a ``.env`` reaches a test, and no cache but the tests' own."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(Path(__file__).parents[1] / ".almanac" / "cache"))
         for name in list(os.environ):
             if name.startswith(("ALMANAC_", "SLACK_", "Microsoft", "OTEL_")) and name != "ALMANAC_DATA":
                 patch.delenv(name)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import logging
 import os
 import threading
 from array import array
@@ -30,8 +29,7 @@ from assistant.knowledge import token_vectors
 from assistant.knowledge.embedder_port import Embedder as Embedder
 from assistant.knowledge.embedder_port import Question
 from assistant.knowledge.embedder_port import Vectors as Vectors
-from assistant.knowledge.encoder import Encoder, as_one_call, padded, padded_length
-from assistant.knowledge.loading import LOADING
+from assistant.knowledge.encoder import Encoder, loaded, padded, padded_length
 
 log = structlog.get_logger()
 
@@ -123,7 +121,7 @@ class TransformerEmbedder:
         """Whether the vectors of tokens are wanted, and the model has them; loads it."""
         if self._encoder is None and self._tokens:
             await self.load()
-        return self._tokens and self._encoder is not None and self._encoder.width > 0
+        return self._tokens and self._encoder is not None and self._encoder.about.width > 0
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors of passages, shape (texts, dimensions). Several calls at once keep all threads busy."""
@@ -212,30 +210,22 @@ class TransformerEmbedder:
             return
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         import torch
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils import logging as transformers_logging
 
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-        logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
         torch.set_num_threads(1)  # of each of our threads
-        with LOADING:
-            model = SentenceTransformer(str(self._path), device="cpu", local_files_only=True)
-        model = model.to(torch.bfloat16)
-        dimensions = int(model.get_embedding_dimension() or 0)
-        if self.dimensions not in (0, dimensions):
+        encoder = loaded(self._path, self.name, self.fingerprint())
+        about = encoder.about
+        if self.dimensions not in (0, about.dimensions):
             raise SettingsError(
-                f"The embedding model in {self._path} has vectors of {dimensions} dimensions, the index has "
+                f"The embedding model in {self._path} has vectors of {about.dimensions} dimensions, the index has "
                 f"{self.dimensions}."
             )
-        self.dimensions = dimensions
-        self._padding = int(getattr(model.tokenizer, "pad_token_id", 0) or 0)
+        self.dimensions = about.dimensions
+        self._padding = about.padding
         self._tokenizer = _load_tokenizer(self._path)
-        self.max_tokens = min(int(model.max_seq_length or self.max_tokens), MOST_TOKENS)
+        self.max_tokens = min(about.max_tokens or self.max_tokens, MOST_TOKENS)
         self._tokenizer.enable_truncation(self.max_tokens)
-        special = set(model.tokenizer.all_special_ids) - {getattr(model.tokenizer, "unk_token_id", None)}
-        self._special = np.array(sorted(special), np.int64)
-        self._encoder = as_one_call(model.eval())
+        self._special = np.array(about.special, np.int64)
+        self._encoder = encoder
 
     def _encode(self, texts: list[str]) -> list[Question]:
         """On the tokenizer's thread."""

@@ -95,7 +95,7 @@ async def test_closing_leaves_nobody_waiting() -> None:
     tasks = [asyncio.create_task(embedder.embed_query(f"Question {n}?")) for n in range(3)]
     await asyncio.sleep(0)
     await embedder.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):  # a model is loaded
         results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(result, (np.ndarray, asyncio.CancelledError)) for result in results)
 
