@@ -18,6 +18,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from assistant.bodies import read_up_to
 from assistant.settings import Settings
 from assistant.tools.config import AsAsker, Auth
 from assistant.tools.guard import Gate, is_private
@@ -169,7 +170,7 @@ class Exchange:
             async with self._opened().post(
                 self._config.token_url, data=form, headers=headers, allow_redirects=False
             ) as response:
-                body = _object(await response.content.read(MAX_ANSWER))
+                body = _object(await read_up_to(response.content, MAX_ANSWER))
                 status = response.status
         except (TimeoutError, aiohttp.ClientError, OSError):
             raise ToolUnavailable(f"The token service at {host} cannot be reached; try again later.") from None

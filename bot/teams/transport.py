@@ -17,6 +17,7 @@ from msrest.pipeline import Request, Response
 from msrest.pipeline.async_abc import AsyncHTTPPolicy, AsyncHTTPSender
 from yarl import URL
 
+from assistant.bodies import read_up_to
 from bot.teams.port import Refused, Unreachable
 
 log = structlog.get_logger()
@@ -106,7 +107,7 @@ class Sender(AsyncHTTPSender[Any, Any]):
             async with self._session.request(
                 sent.method, url, data=data, headers=headers, timeout=CALL_TIMEOUT, allow_redirects=False
             ) as response:
-                body = await response.content.read(MAX_RESPONSE)
+                body = await read_up_to(response.content, MAX_RESPONSE)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"no answer from Teams ({type(error).__name__})") from error
         if response.status >= HTTPStatus.MULTIPLE_CHOICES:
