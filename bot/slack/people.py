@@ -69,7 +69,7 @@ class People:
         fresh = RETRY_SECONDS
         try:
             async with asyncio.timeout(LOOK_UP_SECONDS):
-                known, fresh = _person(await self._api.user(user)), FRESH_SECONDS
+                known, fresh = _person(await self._api.user(user), team), FRESH_SECONDS
         except Refused as error:
             log.info("slack.person_unknown", reason=str(error))
             fresh = FRESH_SECONDS
@@ -102,18 +102,28 @@ class People:
             self._roles.revoke(name)
 
 
-def _person(user: dict[str, object]) -> Person:
+def _person(user: dict[str, object], team: str) -> Person:
     profile = user.get("profile")
     profile = profile if isinstance(profile, dict) else {}
     names = (profile.get("display_name"), profile.get("real_name"), user.get("real_name"), user.get("name"))
     name = next((" ".join(str(name).split()) for name in names if name), "")
     admin = not user.get("deleted") and any(user.get(key) for key in ("is_admin", "is_owner", "is_primary_owner"))
-    foreign = any(user.get(key) for key in ("is_stranger", "is_bot", "deleted"))
-    email = "" if foreign else str(profile.get("email") or "")
+    stranger = _is_of_another_company(user, team)
+    nobody = stranger or any(user.get(key) for key in ("is_bot", "deleted"))
+    email = "" if nobody else str(profile.get("email") or "")
     return Person(
         name[:80],
         str(user["locale"]) if user.get("locale") else None,
-        bool(admin),
+        bool(admin) and not stranger,
         email,
-        bool(user.get("is_stranger")),
+        stranger,
     )
+
+
+def _is_of_another_company(user: dict[str, object], team: str) -> bool:
+    """``is_stranger`` says so only of those who share no channel with us. Whoever does is told by their workspace:
+    neither this one, nor (in an organisation of several) one of an organisation that this one is in, too."""
+    organisation = user.get("enterprise_user")
+    teams = organisation.get("teams") if isinstance(organisation, dict) else None
+    ours = user.get("team_id") in (None, "", team) or (isinstance(teams, list) and team in teams)
+    return bool(user.get("is_stranger")) or not ours

@@ -35,9 +35,11 @@ Answer = dict[str, Any]  # what the acknowledgement tells Slack to do with the v
 
 async def submitted(place: Workplace, body: Mapping[str, Any]) -> Answer:
     view, user = body.get("view") or {}, body.get("user") or {}
-    team = str((body.get("team") or {}).get("id") or user.get("team_id") or "")
     state = (view.get("state") or {}).get("values") or {}
     metadata = _metadata(view)
+    # Ours, where somebody of another company sends a modal: the body's ``team`` is then theirs.
+    ours = view.get("app_installed_team_id") or metadata.get("team")
+    team = str(ours or (body.get("team") or {}).get("id") or user.get("team_id") or "")
     message = Message(
         team, str(metadata.get("channel") or ""), str(user.get("id") or ""), "", "", "",
         bool(metadata.get("direct")), False,
