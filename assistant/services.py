@@ -18,7 +18,14 @@ from assistant.commands import Commands
 from assistant.commands.context import Context
 from assistant.database import migrate
 from assistant.database.channels import Channels
-from assistant.database.session import READER, Sessions, create_engine, create_reading_engine, create_sessions
+from assistant.database.session import (
+    READER,
+    Sessions,
+    create_engine,
+    create_reading_engine,
+    create_sessions,
+    each_alone,
+)
 from assistant.errors import DatabaseUnavailable
 from assistant.guardrails.guards import Guards
 from assistant.knowledge.embedders import Embedders
@@ -117,8 +124,8 @@ async def open_services(
         reranker = await _reranker(settings, stack)
         policies = await _policies(settings, sessions, stack)
         searcher = Searcher(create_sessions(reading), embedder, reranker=reranker, policies=policies)
-        # The rest of answering runs single statements: each commits by itself and saves two round trips.
-        statements = create_sessions(engine.execution_options(isolation_level="AUTOCOMMIT"))
+        # The rest of answering runs single statements.
+        statements = each_alone(sessions)
         if toolbox is None:  # in a thread: documents may be large, and the package mcp takes a second to import
             toolbox = await asyncio.to_thread(Toolbox.open, settings)
         stack.push_async_callback(toolbox.close)

@@ -145,13 +145,14 @@ class Answering:
         if (again := await self._again(work)) is not None:
             yield again
             return
-        answer = work.not_found()
+        answer = None
         async with aclosing(self._from_what_there_is(work)) as events:
             async for event in events:
                 if isinstance(event, Answer):
                     answer = event
                 else:
                     yield event
+        answer = answer or work.not_found()
         if answer.outcome is Outcome.NOT_IN_DOCUMENTS and not question.unprompted:
             answer = await self._privately(work) or answer
         yield await self._with_hidden(work, answer)
@@ -193,13 +194,14 @@ class Answering:
         tooling = self._aids.tooling if work.question.format is None else None
         route = DOCUMENTS if tooling is None else await tooling.route(work, audience)
         if tooling is None or not tooling.acts(route):
-            answer = work.not_found()
+            answer = None
             async with aclosing(self._writer.write(work, audience)) as events:
                 async for event in events:
                     if isinstance(event, Answer):
                         answer = event
                     else:
                         yield event
+            answer = answer or work.not_found()
             if tooling is None or not tooling.may_help(route, answer):
                 yield answer if tooling is None else tooling.pointed(work, route, answer)
                 return

@@ -34,7 +34,7 @@ from assistant.answering.outcomes import Outcome
 from assistant.answering.prompts import AGENT, messages
 from assistant.database import cached
 from assistant.database.cached import Entry
-from assistant.database.session import Sessions
+from assistant.database.session import Sessions, each_alone
 from assistant.knowledge.embedders import pinned
 from assistant.knowledge.embedding import Embedder
 from assistant.knowledge.filters import NO_FILTERS, Filters
@@ -76,6 +76,7 @@ class AnswerCache:
         self, sessions: Sessions, embedder: Embedder, settings: Settings, metrics: Metrics, *, model: str, passages: int
     ) -> None:
         self._sessions = sessions
+        self._statements = each_alone(sessions)
         self._embedder = embedder
         self._metrics = metrics
         self._model = model
@@ -108,7 +109,7 @@ class AnswerCache:
             embedder = pinned(self._embedder)
             vector = np.asarray(await embedder.embed_query(query), np.float16).tobytes()
             key = self._key(question, query, manner, embedder.name)
-            async with self._sessions.begin() as session:
+            async with self._statements() as session:
                 await cached.keep(session, Entry(answer.id, seen, vector), key, self._age)
         except (SQLAlchemyError, OSError) as error:
             log.warning("cache.away", error=type(error).__name__)
@@ -125,7 +126,7 @@ class AnswerCache:
     ) -> Answer | None:
         embedder = pinned(self._embedder)
         key = self._key(question, query, manner, embedder.name)
-        async with self._sessions() as session:
+        async with self._statements() as session:
             entries = await cached.entries(session, key, self._age)
         if not entries:
             return None

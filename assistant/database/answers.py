@@ -6,8 +6,9 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+from typing import cast as typed
 
-from sqlalchemy import RowMapping, SmallInteger, Text, cast, func, or_, select, true, update
+from sqlalchemy import RowMapping, SmallInteger, Table, Text, cast, func, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -25,38 +26,38 @@ async def save(
     searched: dict[str, Any] | None = None,
 ) -> bool:  # fmt: skip
     """Store an answer; False when the event it belongs to already has one."""
-    statement = (
-        insert(Answer)
-        .values(
-            id=answer.id,
-            inbox_id=question.inbox_id,
-            platform=question.platform,
-            conversation=question.conversation,
-            asker=question.asker,
-            asker_name=question.asker_name,
-            audience=sorted(_readers(question, answer).principals),
-            question=question.text,
-            outcome=answer.outcome.value,
-            text=answer.text,
-            citations=[asdict(citation) for citation in answer.citations],
-            nearest=[asdict(citation) for citation in answer.nearest],
-            calls=[asdict(call) for call in answer.calls],
-            approvals=[approval_json(approval) for approval in answer.approvals],
-            retrieval=retrieval,
-            searched=searched,
-            timings_ms=dict(answer.timings_ms),
-            model=answer.model,
-            reference=answer.reference,
-            private=answer.private,
-            language=answer.language,
-            confidence=answer.confidence,
-            unprompted=question.unprompted,
-            **asdict(answer.usage),
-        )
-        .on_conflict_do_nothing(index_elements=[Answer.inbox_id])
-        .returning(Answer.id)
-    )
-    return (await session.execute(statement)).scalar_one_or_none() is not None
+    values = {
+        "id": answer.id,
+        "inbox_id": question.inbox_id,
+        "platform": question.platform,
+        "conversation": question.conversation,
+        "asker": question.asker,
+        "asker_name": question.asker_name,
+        "audience": sorted(_readers(question, answer).principals),
+        "question": question.text,
+        "outcome": answer.outcome.value,
+        "text": answer.text,
+        "citations": [asdict(citation) for citation in answer.citations],
+        "nearest": [asdict(citation) for citation in answer.nearest],
+        "calls": [asdict(call) for call in answer.calls],
+        "approvals": [approval_json(approval) for approval in answer.approvals],
+        "retrieval": retrieval,
+        "searched": searched,
+        "timings_ms": dict(answer.timings_ms),
+        "model": answer.model,
+        "reference": answer.reference,
+        "private": answer.private,
+        "language": answer.language,
+        "confidence": answer.confidence,
+        "unprompted": question.unprompted,
+        **asdict(answer.usage),
+    }
+    return (await session.execute(_SAVE, values)).scalar_one_or_none() is not None
+
+
+# Built once: with its values in it, SQLAlchemy would look through all of them to find what it has compiled already.
+_TABLE = typed("Table", Answer.__table__)
+_SAVE = insert(_TABLE).on_conflict_do_nothing(index_elements=[_TABLE.c.inbox_id]).returning(_TABLE.c.id)
 
 
 async def of_event(session: AsyncSession, inbox_id: uuid.UUID) -> AnswerMessage | None:

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, exists, func, or_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database import answers
-from assistant.database.tables import Answer, Vote
-from assistant.database.tables_spending import CachedAnswer, CacheUse
+from assistant.database.tables_spending import CacheUse
 
 MOST = 20  # entries of one key that are looked at
 
@@ -29,27 +28,27 @@ class Entry:
 
 async def entries(session: AsyncSession, key: uuid.UUID, age: timedelta) -> list[Entry]:
     """The newest first, without those that were taken back, or that somebody voted down, in whatever place."""
-    given_again = select(CacheUse.answer_id).where(CacheUse.source == CachedAnswer.answer_id).correlate(CachedAnswer)
-    voted_down = exists().where(
-        Vote.value == -1, or_(Vote.answer_id == CachedAnswer.answer_id, Vote.answer_id.in_(given_again))
-    )
-    statement = (
-        select(CachedAnswer.answer_id, CachedAnswer.seen, CachedAnswer.vector)
-        .join(Answer, Answer.id == CachedAnswer.answer_id)
-        .where(
-            CachedAnswer.key == key, CachedAnswer.kept_at > func.now() - age, Answer.withdrawn_at.is_(None), ~voted_down
-        )
-        .order_by(CachedAnswer.kept_at.desc())
-        .limit(MOST)
-    )
-    return [Entry(*row) for row in await session.execute(statement)]
+    return [Entry(*row) for row in await session.execute(_ENTRIES, {"key": key, "age": age, "most": MOST})]
 
 
 async def keep(session: AsyncSession, entry: Entry, key: uuid.UUID, age: timedelta) -> None:
-    """Keep an answer that is stored already, and forget those that are too old."""
-    await session.execute(delete(CachedAnswer).where(CachedAnswer.kept_at < func.now() - age))
-    values = {"answer_id": entry.answer_id, "key": key, "seen": dict(entry.seen), "vector": entry.vector}
-    await session.execute(insert(CachedAnswer).values(**values).on_conflict_do_nothing())
+    """Keep an answer that is stored already, and forget those that are too old: one statement."""
+    values = {"answer_id": entry.answer_id, "key": key, "seen": dict(entry.seen), "vector": entry.vector, "age": age}
+    await session.execute(_KEEP, values)
+
+
+_ENTRIES = text(
+    "SELECT kept.answer_id, kept.seen, kept.vector FROM cached_answers kept JOIN answers a ON a.id = kept.answer_id"
+    " WHERE kept.key = :key AND kept.kept_at > now() - CAST(:age AS interval) AND a.withdrawn_at IS NULL"
+    " AND NOT EXISTS (SELECT 1 FROM votes v WHERE v.value = -1 AND (v.answer_id = kept.answer_id"
+    " OR v.answer_id IN (SELECT u.answer_id FROM cache_uses u WHERE u.source = kept.answer_id)))"
+    " ORDER BY kept.kept_at DESC LIMIT :most"
+)
+_KEEP = text(
+    "WITH gone AS (DELETE FROM cached_answers WHERE kept_at < now() - CAST(:age AS interval))"
+    " INSERT INTO cached_answers (answer_id, key, seen, vector) VALUES (:answer_id, :key, :seen, :vector)"
+    " ON CONFLICT DO NOTHING"
+).bindparams(bindparam("seen", type_=JSONB))
 
 
 async def use(session: AsyncSession, source: uuid.UUID, answer_id: uuid.UUID) -> answers.Stored | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Text, and_, cast, select
+from sqlalchemy import Text, and_, cast, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -45,13 +45,14 @@ class PassageView:
 async def readable(session: AsyncSession, chunk_ids: Sequence[int], audience: Audience) -> set[int]:
     """Those of the passages that are there and that the audience may read."""
     await admit(session, audience)
-    readers = cast(sorted(audience.principals), ARRAY(Text))
-    statement = (
-        select(Chunk.id)
-        .join(Document, Document.id == Chunk.document_id)
-        .where(Chunk.id.in_(chunk_ids), Chunk.readers.overlap(readers), Document.readers.overlap(readers))
-    )
-    return set((await session.execute(statement)).scalars())
+    asked = {"ids": list(chunk_ids), "readers": sorted(audience.principals)}
+    return set((await session.execute(_READABLE, asked)).scalars())
+
+
+_READABLE = text(
+    "SELECT c.id FROM chunks c JOIN documents d ON d.id = c.document_id WHERE c.id = ANY(CAST(:ids AS bigint[]))"
+    " AND c.readers && CAST(:readers AS text[]) AND d.readers && CAST(:readers AS text[])"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,12 @@ def create_sessions(engine: AsyncEngine) -> Sessions:
     return async_sessionmaker(engine, expire_on_commit=False)
 
 
+def each_alone(sessions: Sessions) -> Sessions:
+    """The same sessions, in which each statement commits by itself: two round trips less where there is only one."""
+    engine: AsyncEngine = sessions.kw["bind"]
+    return create_sessions(engine.execution_options(isolation_level="AUTOCOMMIT"))
+
+
 def _configure(connection: Any, _record: object) -> None:
     """Loading the library first makes the settings known, also before the extension is created."""
     previous = connection.autocommit

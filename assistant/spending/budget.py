@@ -28,7 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from assistant import tracing
 from assistant.answering.messages import Question, Usage
 from assistant.database import spending
-from assistant.database.session import Sessions
+from assistant.database.session import Sessions, each_alone
 from assistant.database.spending import Amount, Call, Ended, Window
 from assistant.errors import AlmanacError, SettingsError
 from assistant.models.pricing import price_of, priced
@@ -74,6 +74,7 @@ class Budget:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.sessions = sessions
+        self.statements = each_alone(sessions)
         self.caps: Caps = caps_of(settings)
         self.prices = settings.llm_prices
         self.zone = ZoneInfo(settings.cap_timezone)
@@ -223,6 +224,10 @@ class Purse:
     async def _hold(self, call: Call) -> None:
         """Add the call to its sums and the ledger, or to neither."""
         budget = self._budget
+        if not budget.caps:  # nothing can be too much, and nothing needs to be taken back
+            async with budget.statements() as session:
+                await spending.reserve(session, call, budget.lease)
+            return
         async with budget.sessions() as session, session.begin() as transaction:
             sums = await spending.reserve(session, call, budget.lease)
             over = next((it for it in call.windows if budget.caps.passed(it.scope, sums[it])), None)
@@ -256,7 +261,7 @@ class Purse:
 
     async def _write(self, call: Call, ended: Ended) -> None:
         try:
-            async with asyncio.timeout(ENDING_SECONDS), self._budget.sessions.begin() as session:
+            async with asyncio.timeout(ENDING_SECONDS), self._budget.statements() as session:
                 await spending.end(session, call, ended)
         except (SQLAlchemyError, OSError) as error:  # a TimeoutError is one, too
             log.warning("spending.not_settled", call=str(call.id), error=type(error).__name__)

@@ -23,9 +23,12 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """A cap for each of ``SCOPES``."""
+    """A cap for each of ``SCOPES``; false where none is set."""
 
     of: Mapping[str, Cap]
+
+    def __bool__(self) -> bool:
+        return any(cap != Cap() for cap in self.of.values())
 
     def passed(self, scope: str, amount: Amount) -> bool:
         cap = self.of[scope]
