@@ -231,3 +231,28 @@ def test_a_page_without_text_among_others_is_named(monkeypatch: pytest.MonkeyPat
         lambda canvas: write(canvas, 60, 780, prose("x", 3)), lambda canvas: canvas.rect(9, 9, 99, 99, fill=1)
     )
     assert parse("a.pdf", content).metadata["needs_ocr_pages"] == "2"
+
+
+def form(value: str = "") -> bytes:
+    def page(canvas: Canvas) -> None:
+        if value:
+            canvas.drawString(60, 700, "Name of the owner:")
+        canvas.acroForm.textfield(name="owner", value=value, x=180, y=690, width=200, height=20)
+
+    return drawn(page)
+
+
+def test_what_was_written_into_a_form_is_read_at_its_place() -> None:
+    document = parse("a.pdf", form("Ada Lovelace, Payments"))
+    assert [block.text for block in document.blocks] == ["Name of the owner: Ada Lovelace, Payments"]
+
+
+def test_an_empty_form_is_blank_and_no_scan() -> None:
+    assert reason("a.pdf", form()) == "the file is empty: the pages of the PDF are blank"
+
+
+def test_a_pdf_without_its_end_is_read_as_far_as_it_goes() -> None:
+    content = pdf_file().replace(b"%%EOF", b"").rstrip()
+    document = parse("a.pdf", content)
+    assert document.title == "Search runbook"
+    assert document.metadata["truncated"] == "the PDF is cut off: its end is missing"

@@ -1,13 +1,17 @@
 """Several tables on one sheet, merged cells, OpenDocument."""
 
+import datetime as dt
+import io
 import random
+import zipfile
 
 from openpyxl import Workbook
 
 from workers.ingestion.parse.dispatch import parse
 from workers.ingestion.parse.sheet import tables
+from workers.ingestion.parse.xlsx import MAX_CELLS, capped
 
-from .builders import brief, reason, saved, zip_file
+from .builders import brief, reason, repacked, saved, zip_file
 
 _SPACES = " ".join(
     f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for name in ("office", "text", "table", "style")
@@ -100,3 +104,73 @@ def test_a_sheet_that_claims_a_thousand_million_cells() -> None:
     )
     assert brief(parse("a.ods", opendocument(body))) == [("heading", 2, "S"), ("table", 0, (("x", "y"),))]
     assert reason("a.odt", zip_file({"a.txt": b"x"})) == "the file is a ZIP archive but not an OpenDocument file"
+
+
+def workbook_of(*lines: tuple[object, ...], title: str = "Plan") -> Workbook:
+    workbook = Workbook()
+    workbook.active.title = title
+    for line in lines:
+        workbook.active.append(line)
+    return workbook
+
+
+def test_what_excel_does_to_values() -> None:
+    workbook = workbook_of(("a", "b"), (dt.date(2024, 3, 1), 0.5), (dt.time(9, 30), True), ("x_x0041_", "=B2*2"))
+    workbook.active["B2"].number_format = "[h]:mm"
+    (table,) = [block for block in parse("a.xlsx", saved(workbook)).blocks if block.rows]
+    assert table.rows == (("a", "b"), ("2024-03-01", "12:00"), ("09:30:00", "True"), ("xA", "=B2*2"))
+
+
+def test_hidden_sheets_say_so() -> None:
+    workbook = workbook_of(("a", 1))
+    workbook.create_sheet("Rates").append(("b", 2))
+    workbook["Rates"].sheet_state = "hidden"
+    headings = [block.text for block in parse("a.xlsx", saved(workbook)).blocks if block.kind == "heading"]
+    assert headings == ["Plan", "Rates (hidden)"]
+
+
+def test_a_workbook_is_read_whatever_its_styles_and_its_writer_are() -> None:
+    content = saved(workbook_of(("a", "b"), (1, 2)))
+    expected = brief(parse("a.xlsx", content))
+    assert expected == [("heading", 2, "Plan"), ("table", 0, (("a", "b"), ("1", "2")))]
+    unknown = repacked(content, "xl/styles.xml", (b"<cellStyle ", b'<cellStyle nobody="knows" '))
+    assert brief(parse("a.xlsx", unknown)) == expected
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:  # as Windows writes paths
+        parts = {name.replace("/", "\\").upper(): archive.read(name) for name in archive.namelist()}
+    assert (
+        brief(parse("a.xlsx", zip_file({name.replace(".XML", ".xml"): data for name, data in parts.items()})))
+        == expected
+    )
+    named = repacked(content, "xl/worksheets/sheet1.xml", (b"spreadsheetml/2006/main", b"excel/2006/2"))
+    assert brief(parse("a.xlsx", named)) == expected
+
+
+def test_text_in_a_box_on_a_sheet() -> None:
+    drawing = (
+        '<xdr:wsDr xmlns:xdr="x" xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main"><xdr:sp><xdr:txBody>'
+        "<a:p><a:r><a:t>Call the </a:t></a:r><a:r><a:t>owner</a:t></a:r></a:p></xdr:txBody></xdr:sp></xdr:wsDr>"
+    )
+    relation = (
+        '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r" '
+        'Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/drawing" '
+        'Target="../drawings/drawing1.xml"/></Relationships>'
+    )
+    content = saved(workbook_of(("a", "b"), (1, 2)))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts |= {"xl/worksheets/_rels/sheet1.xml.rels": relation.encode(), "xl/drawings/drawing1.xml": drawing.encode()}
+    assert brief(parse("a.xlsx", zip_file(parts)))[-1] == ("paragraph", 0, "Call the owner")
+
+
+def test_a_sheet_that_breaks_off_is_read_as_far_as_it_goes() -> None:
+    content = repacked(saved(workbook_of(("a", "b"), (1, 2))), "xl/worksheets/sheet1.xml", (b"</sheetData>", b"<"))
+    document = parse("a.xlsx", content)
+    assert brief(document) == [("heading", 2, "Plan"), ("table", 0, (("a", "b"), ("1", "2")))]
+    assert document.metadata["damaged"] == "not read to the end: Plan"
+
+
+def test_one_long_text_in_every_cell_is_cut() -> None:
+    """Its file is small, for the text stands in it once."""
+    kept, cut = capped((("x" * 30_000,) for _ in range(5_000)), MAX_CELLS)
+    assert cut
+    assert 1_000_000 < sum(len(row[0]) for row in kept) < 12_000_000

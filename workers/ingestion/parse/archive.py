@@ -30,12 +30,13 @@ class Package:
     """The parts of one OOXML file, read and checked; the XML of the Strict variant is turned into the usual one."""
 
     def __init__(self, content: bytes) -> None:
-        self._parts = {name: _without_entities(data) for name, data in checked_parts(content, _is_xml).items()}
+        found = checked_parts(content, _is_xml)
+        self._parts = {_key(name): _without_entities(data) for name, data in found.items()}
 
     def main_part(self, wanted: str) -> str:
         """The name of the document part. ``wanted`` is the folder it should lie in: ``word``, ``xl`` or ``ppt``."""
         for relation in self.related("", "officeDocument").values():
-            if relation.startswith(f"{wanted}/") and relation in self._parts:
+            if relation.lower().startswith(f"{wanted}/") and _key(relation) in self._parts:
                 return relation
         raise DocumentUnreadable(f"the file is a ZIP archive but not {_WORDS[wanted]}")
 
@@ -51,33 +52,33 @@ class Package:
         return found
 
     def xml(self, part: str) -> ET.Element | None:
-        data = self._parts.get(part)
+        data = self._parts.get(_key(part))
         if data is not None and len(data) > MAX_TREE:
             raise DocumentUnreadable("the file is too large: one of its parts unpacks to more than 64 MiB")
         return ET.fromstring(data) if data is not None else None  # noqa: S314 - no DTD comes past _part  # nosec B314
 
     def data(self, part: str) -> bytes:
         """The part as it is, empty where there is none."""
-        return self._parts.get(part, b"")
+        return self._parts.get(_key(part), b"")
 
     def names(self, prefix: str) -> list[str]:
         """The XML parts whose name begins so, in the archive's order."""
         return [name for name in self._parts if name.startswith(prefix) and name.endswith(".xml")]
 
-    def rebuilt(self) -> bytes:
-        """The checked parts as a new archive, so that a library reads nothing that was not checked."""
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-            for part, data in self._parts.items():
-                archive.writestr(part, data)
-        return buffer.getvalue()
-
     def core_properties(self) -> dict[str, str]:
         """Title, author and date from ``docProps/core.xml``."""
-        root = self.xml("docProps/core.xml")
+        try:
+            root = self.xml("docProps/core.xml")
+        except ET.ParseError:  # it must not lose the text
+            root = None
         values = {child.tag.rsplit("}", 1)[-1]: child.text or "" for child in root} if root is not None else {}
         found = {"title": values.get("title", ""), "author": values.get("creator", "")}
         return found | {"updated": values.get("modified", "")[:10]}
+
+
+def _key(name: str) -> str:
+    """Names of parts are the same in capitals, and some programs write them as Windows does its paths."""
+    return name.replace("\\", "/").lower()
 
 
 def checked_parts(content: bytes, wanted: Callable[[str], bool]) -> dict[str, bytes]:

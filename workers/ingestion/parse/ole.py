@@ -9,8 +9,10 @@ from contextlib import contextmanager
 import olefile
 
 from assistant.errors import DocumentUnreadable
+from workers.ingestion.parse.ole_summary import summary
 
 MAX_STREAM = 64 * 2**20
+_BROKEN = (OSError, olefile.olefile.OleFileError, IndexError)
 
 
 class Container:
@@ -35,12 +37,9 @@ class Container:
     def title(self) -> tuple[str, dict[str, str]]:
         """Title, author and date from the summary that Office keeps beside the text."""
         try:
-            meta = self._file.get_metadata()
-        except Exception:  # a broken summary must not lose the text
-            return "", {}
-        saved = meta.last_saved_time
-        updated = saved.date().isoformat() if saved is not None and saved.year > 1980 else ""
-        return _text(meta.title), {"author": _text(meta.author), "updated": updated}
+            return summary(self.stream("\x05SummaryInformation"))
+        except (DocumentUnreadable, *_BROKEN):  # a broken summary must not lose the text
+            return summary(b"")
 
 
 @contextmanager
@@ -48,9 +47,5 @@ def opened(content: bytes) -> Iterator[Container]:
     try:
         with olefile.OleFileIO(io.BytesIO(content)) as file:
             yield Container(file)
-    except (OSError, olefile.olefile.OleFileError, IndexError) as error:
+    except _BROKEN as error:
         raise DocumentUnreadable("the file is damaged or cut off and cannot be read") from error
-
-
-def _text(value: object) -> str:
-    return value.decode("cp1252", "replace").strip("\0 ") if isinstance(value, bytes) else ""

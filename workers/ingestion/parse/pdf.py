@@ -14,11 +14,13 @@ from assistant.errors import DocumentUnreadable
 from workers.ingestion.parse import ocr, progress
 from workers.ingestion.parse.draft import Draft
 from workers.ingestion.parse.pdf_blocks import Entry, assemble
+from workers.ingestion.parse.pdf_forms import page_of, prepare
 from workers.ingestion.parse.pdf_lines import Line, page_lines
 from workers.ingestion.parse.pdf_words import page_words
 
 MAX_PAGES = 5_000
 _STRIDE, _STRIDE_SECONDS = 200, 60.0  # a long book may take longer than other files, at this pace
+_CUT_OFF = "the PDF is cut off: its end is missing"
 _DAMAGED = "the PDF is damaged or cut off and cannot be read"
 _NEEDS_OCR = "the PDF holds no text (scanned pages?) and needs OCR, for which Tesseract is not installed"
 _FILE_NAME = re.compile(r"\.(?:docx?|xlsx?|pptx?|pdf|tex|indd|dvi|ps|html?)$|^untitled|^microsoft word -", re.I)
@@ -35,8 +37,6 @@ class _Pages:
 
 
 def read(content: bytes, name: str) -> Draft:
-    if b"%%EOF" not in content[-65536:]:
-        raise DocumentUnreadable("the PDF is cut off: its end is missing")
     document = _opened(content)
     try:
         pages = _pages(document)
@@ -47,7 +47,8 @@ def read(content: bytes, name: str) -> Draft:
         metadata = _metadata(document)
         title = metadata.pop("title", "")
         blocks = assemble(pages.lines, list(_outline(document)))
-        return Draft(blocks, "", "" if _FILE_NAME.search(title) else title, metadata | _notes(pages, len(document)))
+        notes = _notes(pages, len(document)) | ({} if _has_end(content) else {"truncated": _CUT_OFF})
+        return Draft(blocks, "", "" if _FILE_NAME.search(title) else title, metadata | notes)
     finally:
         document.close()
 
@@ -60,21 +61,26 @@ def _opened(content: bytes) -> pdfium.PdfDocument:
             raise DocumentUnreadable("the PDF is protected by a password") from error
         if getattr(error, "err_code", None) == raw.FPDF_ERR_SECURITY:
             raise DocumentUnreadable("the PDF is encrypted in a way that cannot be read") from error
-        raise DocumentUnreadable(_DAMAGED) from error
+        raise DocumentUnreadable(_DAMAGED if _has_end(content) else _CUT_OFF) from error
     if not len(document):
         document.close()
         raise DocumentUnreadable("the PDF has no pages")
     return document
 
 
+def _has_end(content: bytes) -> bool:
+    return b"%%EOF" in content[-65536:]
+
+
 def _pages(document: pdfium.PdfDocument) -> _Pages:
     """One broken page must not lose the others; it is named in the metadata."""
     found = _Pages()
+    prepare(document)
     for number in range(1, min(len(document), MAX_PAGES) + 1):
         if number % _STRIDE == 0:
             progress.extend(_STRIDE_SECONDS)
         try:
-            page = document[number - 1]
+            page, drawn = page_of(document, number - 1)
         except pdfium.PdfiumError:
             found.lines.append([])
             found.unread.append(number)
@@ -83,7 +89,7 @@ def _pages(document: pdfium.PdfDocument) -> _Pages:
         found.lines.append(page_lines(words))
         if words.hidden:
             found.hidden.append(number)
-        if not (words.upright or words.turned or words.hidden) and words.drawn:
+        if not (words.upright or words.turned or words.hidden) and drawn:
             found.scanned.append(number)
         page.close()
     return found

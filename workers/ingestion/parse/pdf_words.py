@@ -64,7 +64,6 @@ class PageWords:
     rules: list[Rule] = field(default_factory=list)
     pictured: float = 0.0  # the share of the page that images cover
     hidden: int = 0  # words that no reader sees, left out
-    drawn: bool = False  # whether the page shows anything at all
 
 
 def page_words(page: pdfium.PdfPage) -> PageWords:
@@ -82,8 +81,7 @@ def page_words(page: pdfium.PdfPage) -> PageWords:
     upright = [word for word in seen if word.style.turn == turn]
     turned = [word for word in seen if word.style.turn != turn]
     rules = [_turned_rule(rule, turn) for rule in _rules(page)]
-    drawn = raw.FPDFPage_CountObjects(page.raw) > 0
-    return PageWords(upright, turned, rules, pictured, hidden, drawn)
+    return PageWords(upright, turned, rules, pictured, hidden)
 
 
 def _words(text: Any) -> Iterator[Word]:
