@@ -35,10 +35,12 @@ class Button:
 
 
 def answer_buttons(
-    answer_id: uuid.UUID, of: str, language: str, *, sources: bool, share: bool = False
+    answer_id: uuid.UUID, of: str, language: str, *, sources: bool, share: bool = False, outsiders: bool = False
 ) -> tuple[Button, ...]:
-    """What can be done with an answer. ``of``: the key of the message that it answers."""
-    data = (("answer", str(answer_id)), ("of", of), ("language", language))
+    """What can be done with an answer. ``of``: the key of the message that it answers. ``outsiders``: who reads the
+    channel, which a press need not tell."""
+    shared = (("outsiders", "1"),) if outsiders else ()
+    data = (("answer", str(answer_id)), ("of", of), ("language", language), *shared)
     wanted = (
         ("share", "teams.share", share),
         ("sources", "teams.show_sources", sources),

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from assistant.answering.messages import Answer, AnswerEvent, Done
 from assistant.commands.replies import Caller, Reply
-from assistant.database import sources
+from assistant.database import groups, overview
 from assistant.database.inbox import Event
 from assistant.knowledge.search import Hit
 from assistant.services import Services
@@ -20,7 +20,7 @@ from bot.inbox import Claim
 from bot.teams import approval_card, cards, render, tool_form
 from bot.teams.approvals import ApprovalDesk
 from bot.teams.citations import MAX_NAME, short, web
-from bot.teams.events import Incoming, own_audience
+from bot.teams.events import Incoming, audience, own_audience
 from bot.teams.live import BUSY
 from bot.teams.markdown import neutral_prose, shown
 from bot.teams.outbox import Ledger, Outbox
@@ -134,7 +134,9 @@ class CommandDesk:
         if reply.settings:
             settings = await self._services.channels.of(PLATFORM, incoming.channel)
             async with self._services.sessions() as session:
-                known = await sources.listed(session)
+                readers = await groups.with_groups(session, audience(incoming))
+            async with self._services.reading() as session:
+                known = await overview.readable_sources(session, readers)
             title = say("teams.settings_title", language)
             return [Message(title, card=settings_card(settings, known, incoming.channel, language))]
         if reply.upload:

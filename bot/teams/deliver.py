@@ -16,7 +16,6 @@ from assistant.answering.outcomes import Outcome
 from assistant.database.channels import ChannelSettings
 from assistant.database.inbox import Event
 from assistant.errors import QuestionRejected
-from assistant.knowledge.audience import EVERYONE, Audience
 from assistant.services import Services
 from assistant.strings import DEFAULT, detect, known, say
 from bot.inbox import MAX_ATTEMPTS, Claim, LostClaim, TryLater
@@ -26,7 +25,7 @@ from bot.teams.approvals import ApprovalDesk
 from bot.teams.changes import Changes
 from bot.teams.citations import MAX_CITATIONS
 from bot.teams.commands import CommandDesk
-from bot.teams.events import Incoming, own_audience
+from bot.teams.events import Incoming, audience, own_audience
 from bot.teams.files import FileDesk
 from bot.teams.live import BUSY, Live
 from bot.teams.outbox import Ledger, Outbox, targeted
@@ -44,6 +43,7 @@ MAX_WAIT = 60.0  # seconds between attempts, unless the platform asks for more
 LONGEST_WAIT = 600.0
 PATIENCE = 40  # attempts while the platform is away (over half an hour), before the event is given up
 UNANSWERED = frozenset({Outcome.FAILED, Outcome.OVER_LIMIT, Outcome.REFUSED})
+WITHOUT = frozenset({Outcome.NOT_IN_DOCUMENTS, Outcome.HIDDEN_BY_PERMISSIONS})
 
 
 class TeamsFrontEnd:
@@ -155,9 +155,12 @@ class TeamsFrontEnd:
             buttons = cards.answer_buttons(
                 answer.id, incoming.of or incoming.key, answer.language,
                 sources=bool(answer.citations or answer.nearest), share=answer.private and not incoming.personal,
+                outsiders=incoming.outsiders,
             )  # fmt: skip
         if answer.private and not incoming.personal:
             answer = replace(answer, text=f"{say('teams.private_note', answer.language)}\n\n{answer.text}")
+        if incoming.outsiders and answer.outcome in WITHOUT:
+            answer = replace(answer, text=f"{answer.text}\n\n{say('outsiders.channel', answer.language)}")
         messages = render.answer_messages(
             answer, show_sources=settings.show_sources, buttons=buttons, most_citations=self._most_citations
         )
@@ -237,13 +240,6 @@ def question_of(incoming: Incoming, settings: ChannelSettings, event_id: uuid.UU
         sources=settings.sources,
         replaces=uuid.UUID(incoming.replaces) if incoming.replaces else None,
     )
-
-
-def audience(incoming: Incoming) -> Audience:
-    """Everybody who can read the reply: the asker alone, or whoever is in the group or channel."""
-    if incoming.personal:
-        return own_audience(incoming)
-    return Audience(frozenset({EVERYONE, f"channel:{PLATFORM}:{incoming.channel}"}))
 
 
 def _welcome(incoming: Incoming, language: str) -> Message:

@@ -8,14 +8,14 @@ import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
-from assistant.knowledge.audience import Audience
+from assistant.knowledge.audience import EVERYONE, Audience
 from bot.teams.port import Place
 
 MAX_FILES = 10
-MAX_FIELD = 8_000  # characters of one field of a card
+MAX_FIELD = 30_000  # characters of one field: a card holds no more, and the addresses of ten files may take it all
 _DIRECTORY_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 MAX_REASON = 2_000  # characters of a vote's free text
-MENTION = re.compile(r"<at\b[^>]*>(.*?)</at>", re.IGNORECASE | re.DOTALL)
+MENTION = re.compile(r"<at\b[^<>]*+>((?:(?!</?at\b).)*+)</at>", re.IGNORECASE | re.DOTALL)
 
 
 class Malformed(Exception):
@@ -62,6 +62,7 @@ class Incoming:
     data: dict[str, str] = field(default_factory=dict)  # of a button, with the card's fields
     replaces: str = ""  # id of the answer that is asked for again
     stamp: str = ""  # tells apart several changes of one message; the keys of edits sort by their time
+    outsiders: bool = False  # the channel is a shared one, which people of other companies may read
 
     @property
     def key(self) -> str:
@@ -160,7 +161,8 @@ def action(body: dict[str, Any]) -> Incoming | None:
         return None
     incoming = _incoming(body, "action", _text(body, "id") or _text(body, "replyToId") or "action", "")
     said = {name: _flat(found) for name, found in data.items() if name != "almanac"}
-    return replace(incoming, verb=verb, data=said, stamp=verb)
+    outsiders = incoming.outsiders or bool(said.get("outsiders"))
+    return replace(incoming, verb=verb, data=said, stamp=verb, outsiders=outsiders)
 
 
 def feedback(body: dict[str, Any]) -> Feedback | None:
@@ -188,9 +190,21 @@ def locale(body: dict[str, Any]) -> str:
 
 
 def own_audience(incoming: Incoming) -> Audience:
-    """What the asker alone may read. The directory's id is also what readers in SharePoint are named by."""
+    """What the asker alone may read. The directory's id is also what readers in SharePoint are named by.
+
+    In a shared channel anybody may be of another company, whom what everyone in ours may read is not for.
+    """
     entra = (f"user:entra:{incoming.person}",) if _DIRECTORY_ID.fullmatch(incoming.person) else ()
-    return Audience.person("teams", incoming.person, *entra)
+    own = Audience.person("teams", incoming.person, *entra)
+    return Audience(own.principals - {EVERYONE}) if incoming.outsiders else own
+
+
+def audience(incoming: Incoming) -> Audience:
+    """Everybody who can read the reply: the asker alone, or whoever is in the group or channel."""
+    if incoming.personal:
+        return own_audience(incoming)
+    place = f"channel:teams:{incoming.channel}"
+    return Audience(frozenset({place} if incoming.outsiders else {EVERYONE, place}))
 
 
 def tenant(body: dict[str, Any]) -> str:
@@ -236,6 +250,7 @@ def _incoming(body: dict[str, Any], kind: Kind, activity_id: str, text: str) -> 
         name=_text(body, "from", "name")[:100],
         locale=locale(body),
         targeted=isinstance(recipient, dict) and recipient.get("isTargeted") is True,
+        outsiders=_text(body, "channelData", "channel", "type").lower() == "shared",
     )
 
 

@@ -73,6 +73,9 @@ class FileDesk:
         """Fetch each file and hand it to the worker; then say how that stands, and how it ended."""
         language = box.language
         files = incoming.files or _listed(incoming.data.get("files", ""))
+        if not files:
+            await box.say(Message(say("teams.expired", language)))
+            return
         kept: dict[str, Any] = box.ledger.section("files")
         lines: list[str] = []
         for file in files:

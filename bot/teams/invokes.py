@@ -7,7 +7,9 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
-from assistant.database import sources
+from assistant.answering.citations import living
+from assistant.database import groups, sources
+from assistant.knowledge.audience import Audience
 from assistant.services import Services
 from assistant.strings import known, say
 from bot.teams import cards, events, tool_form
@@ -108,13 +110,25 @@ class Invokes:
         return _begun(pressed, language)
 
     async def _sources(self, pressed: events.Incoming, language: str) -> Answer:
-        """In place of the buttons, for whoever pressed: the sources, and the other buttons."""
+        """In place of the buttons, for whoever pressed: the sources, and the other buttons. What was removed since, or
+        may no longer be read, is left out."""
         stored = await stored_answer(self._services, pressed.data.get("answer", ""))
         if stored is None:
             return _text(say("teams.gone", language))
         answer = stored.answer
-        buttons = cards.answer_buttons(answer.id, pressed.data.get("of", ""), language, sources=False)
-        return _card(cards.sources_card(answer.citations or answer.nearest, language, buttons))
+        readers = events.own_audience(pressed).principals | events.audience(pressed).principals
+        async with self._services.sessions() as session:
+            known = await groups.with_groups(session, Audience(readers))
+        async with self._services.reading() as session:
+            found = answer.citations or answer.nearest
+            alive = await living(session, found, known)
+        shown = [citation for citation in found if citation.tool or citation.chunk_id in alive]
+        buttons = cards.answer_buttons(
+            answer.id, pressed.data.get("of", ""), language, sources=False, outsiders=pressed.outsiders
+        )
+        if not shown:
+            return _card(cards.note(say("slack.sources_gone", language), buttons))
+        return _card(cards.sources_card(shown, language, buttons))
 
     async def _settings(self, pressed: events.Incoming, language: str) -> Answer:
         channel = pressed.data.get("channel", pressed.channel)

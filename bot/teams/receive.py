@@ -60,7 +60,8 @@ class TeamsReceiver:
             self._count("ignored")
             return
         replaces = (original.sent or {}).get("answer") or original.answer_id
-        if await self._store(replace(incoming, replaces=str(replaces or ""))):
+        outsiders = incoming.outsiders or bool(original.payload.get("outsiders"))
+        if await self._store(replace(incoming, replaces=str(replaces or ""), outsiders=outsiders)):
             await self._stop(incoming.of, original, incoming.key)
 
     async def message_delete(self, body: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from assistant.database.channels import ChannelSettings
+from assistant.database.overview import SourceView
 from assistant.database.sources import SourceRow
 from assistant.strings import LANGUAGES, say
 from bot.teams import cards
@@ -18,8 +19,9 @@ MAX_PERSONA = 300
 MAX_EXPERT = 200
 
 
-def settings_card(settings: ChannelSettings, known: Sequence[SourceRow], channel: str, language: str) -> Card:
-    """``channel`` is whose settings they are: the card may lie in its reader's personal chat."""
+def settings_card(settings: ChannelSettings, known: Sequence[SourceView], channel: str, language: str) -> Card:
+    """``channel`` is whose settings they are: the card may lie in its reader's personal chat. ``known``: the sources
+    of which something may be read there."""
 
     def words(key: str) -> str:
         return say(f"teams.settings_{key}", language)
@@ -58,7 +60,7 @@ def settings_from(said: Mapping[str, str], known: Sequence[SourceRow]) -> Channe
     )
 
 
-def _sources(settings: ChannelSettings, known: Sequence[SourceRow], label: str, hint: str) -> Card:
+def _sources(settings: ChannelSettings, known: Sequence[SourceView], label: str, hint: str) -> Card:
     return {
         "type": "Input.ChoiceSet", "id": "sources", "label": label, "isMultiSelect": True, "style": "compact",
         "placeholder": hint, "value": ",".join(map(str, settings.sources)), "wrap": True,
