@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 URL_CHARS = 1_000
@@ -20,12 +21,14 @@ _AT_ALL = re.compile(r"@(?=(?:channel|here|everyone)\b)", re.IGNORECASE)
 _FENCE = re.compile(r"^\s{0,3}(`{3,}|~{3,})([^\n]*)")
 _DEFINITION = re.compile(r"^(\s{0,3})\[(?=[^\]\n]+\]:)")
 _LINK = re.compile(
-    r"!?\[((?:[^\[\]\n]|\[[^\[\]\n]*\])*)\]\(\s*(<[^<>\n]*>|[^\s()]*(?:\([^\s()]*\)[^\s()]*)*)([^()\n]*)\)"
+    r"!?\[((?:[^\[\]\n]|\[[^\[\]\n]*\])*)\]\(\s*+(<[^<>\n]*>|[^\s()]*+(?:\([^\s()]*+\)[^\s()]*+)*+)([^()\n]*+)\)"
 )
 _ANGLE = re.compile(r"<([a-z][a-z0-9+.-]*:[^<>|\s]*)(?:\|([^<>\n]*))?>", re.IGNORECASE)
 _CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)")
+_RUN = re.compile(r"`+")
 _NAMED = re.compile(
-    r"(?:(?:https?|ftp)://|www\.)[^\s<>\"'`*_|)\]]+|(?<![\w@.-])(?:[\w-]+\.)+[a-z]{2,}(?![\w-])(?:[:/][^\s<>\"'`*|)\]]*)?",
+    r"(?:(?:https?|ftp)://|www\.)[^\s<>\"'`*_|)\]]+"
+    r"|(?<![\w@-])(?<![\w-]\.)(?:[\w-]+\.)+[a-z]{2,}(?![\w-])(?:[:/][^\s<>\"'`*|)\]]*)?",
     re.IGNORECASE,
 )
 
@@ -124,10 +127,26 @@ class Cleaner:
             line = _DEFINITION.sub(r"\1\\[", line)
         parts: list[str] = []
         position = 0
-        for match in _CODE.finditer(line):
-            parts += [_prose(line[position : match.start()]), quiet(match.group())]
-            position = match.end()
+        for start, end in _codes(line):
+            parts += [_prose(line[position:start]), quiet(line[start:end])]
+            position = end
         return "".join([*parts, _prose(line[position:])])
+
+
+def _codes(line: str) -> Iterator[tuple[int, int]]:
+    """Where code stands in a line: from each run of backticks to the next run of as many. A run alone is itself."""
+    runs = [match.span() for match in _RUN.finditer(line)]
+    following: dict[int, list[int]] = {}  # length -> places of such runs, the next one last
+    for place in range(len(runs) - 1, -1, -1):
+        following.setdefault(runs[place][1] - runs[place][0], []).append(place)
+    done = -1
+    for place, (start, end) in enumerate(runs):
+        alike = following[end - start]
+        while alike and alike[-1] <= max(place, done):
+            alike.pop()
+        if place > done and alike:
+            done = alike[-1]
+            yield start, runs[done][1]
 
 
 def _after(line: str, fence: str | None) -> str | None:

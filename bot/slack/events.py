@@ -126,7 +126,8 @@ def person(team: str, user: str) -> str:
 
 def mentions(event: Mapping[str, Any], bot: str | None) -> bool:
     """Whether the message calls the bot."""
-    return event.get("type") == "app_mention" or bool(bot and f"<@{bot}" in str(event.get("text") or ""))
+    text = str(event.get("text") or "")
+    return event.get("type") == "app_mention" or bool(bot and (f"<@{bot}>" in text or f"<@{bot}|" in text))
 
 
 def speaks_to_another(event: Mapping[str, Any], bot: str | None) -> bool:
@@ -144,7 +145,7 @@ def files_of(event: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 def plain(text: str, bot: str | None, mention: bool = False) -> str:
     """Slack's markup as plain text, without the mention of the bot."""
     own = re.escape(bot) if bot else "[UW][A-Z0-9]+"
-    where = r"\s*" if bot else r"\A\s*"  # not knowing its name, only what the message begins with can be the bot
+    where = r"(?:(?<!\s)\s+)?" if bot else r"\A\s*"  # whose name is not known, stands only at the very beginning
     if bot or mention:
         text = re.sub(rf"{where}<@{own}(?:\|[^<>]*)?>[:,]?\s*", " ", text)
     text = _TOKEN.sub(lambda match: _spoken(match.group(1)), text)

@@ -23,7 +23,7 @@ LINK = re.compile(
 )
 UNSAFE_LINK = re.compile(r"\]\((?!\s*https?://)", re.IGNORECASE)
 USERINFO = re.compile(r"(https?://)[^\s/@()\[\]]*@", re.IGNORECASE)
-ADDRESS = re.compile(r"(?:https?://|(?<![\w-]))((?:[\w-]++\.)+[a-z]{2,}+)(?![\w.-])", re.IGNORECASE)
+ADDRESS = re.compile(r"(?:https?://|(?<![\w-])(?<![\w-]\.))((?:[\w-]++\.)+[a-z]{2,}+)(?![\w.-])", re.IGNORECASE)
 BARE_ITEM = re.compile(r"^\s*+(?:(?:\d++[.)]|[-*+])\s*+)?$")
 OPEN_CELL = re.compile(r"(?<!\\)\|")
 # what looks like an address and is a file
