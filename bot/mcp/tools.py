@@ -20,6 +20,7 @@ from bot.web import parsing
 
 PLATFORM = "mcp"
 PAGE_CHARACTERS = 40_000
+NO_DOCUMENT = "There is no such document, or it may not be read by you."
 
 Report = Callable[[str], Awaitable[None]]
 
@@ -84,7 +85,7 @@ OFFERS = (
         _schema(
             ["document"],
             document={"type": ["integer", "string"], "description": "A document_id, or an address."},
-            from_passage={"type": "integer", "minimum": 0, "default": 0},
+            from_passage={"type": "integer", "minimum": 0, "maximum": 2**31 - 1, "default": 0},
         ),
     ),
 )
@@ -127,7 +128,8 @@ class Desk:
         return Given("\n\n".join([*note, *lines]) or "Nothing was found.", found_json(found))
 
     async def _ask(self, arguments: dict[str, Any], holder: Holder, report: Report) -> Given:
-        conversation = uuid.UUID(arguments["conversation"]) if arguments.get("conversation") else uuid.uuid4()
+        given = arguments.get("conversation")
+        conversation = parsing.uuid_field(given, "conversation") if given else uuid.uuid4()
         question = Question(
             self._text(arguments["question"], "question"), holder.person, holder.audience, PLATFORM,
             # It begins with the person, so that nobody can join another's.
@@ -148,14 +150,14 @@ class Desk:
         return Given(_as_text(answer), {**answer_json(answer), "conversation": str(conversation)})
 
     async def _document(self, arguments: dict[str, Any], holder: Holder) -> Given:
-        named = arguments["document"]
+        named = _named(arguments["document"])
         audience = await self._audience(holder)
         async with self._services.reading() as session:
             page = await reading.page_of(
                 session, named, audience, int(arguments.get("from_passage", 0)), PAGE_CHARACTERS
             )  # fmt: skip
         if page is None:
-            raise NotFound("There is no such document, or it may not be read by you.")
+            raise NotFound(NO_DOCUMENT)
         data = {
             "document_id": page.document_id, "title": page.title, "url": page.url, "external_id": page.external_id,
             "details": page.details, "text": page.text, "next_passage": page.next_passage,
@@ -175,6 +177,16 @@ class Desk:
         if len(text) > limit:
             raise QuestionRejected(f'"{name}" is longer than {limit:,} characters.')
         return text
+
+
+def _named(document: int | float | str) -> int | str:
+    """An id or an address that the database can hold; JSON writes a whole number as 12.0, too."""
+    if isinstance(document, str):
+        return document.replace("\0", " ")
+    number = int(document)
+    if not 0 <= number < 2**63:
+        raise NotFound(NO_DOCUMENT)
+    return number
 
 
 def _as_text(answer: Answer) -> str:
