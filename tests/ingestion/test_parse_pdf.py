@@ -1,9 +1,12 @@
 import io
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pypdfium2 as pdfium
 import pytest
+from pypdf import PdfReader, PdfWriter
+from pypdf.generic import ArrayObject, DecodedStreamObject, DictionaryObject, NameObject, NumberObject
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
@@ -256,3 +259,43 @@ def test_a_pdf_without_its_end_is_read_as_far_as_it_goes() -> None:
     document = parse("a.pdf", content)
     assert document.title == "Search runbook"
     assert document.metadata["truncated"] == "the PDF is cut off: its end is missing"
+
+
+def test_pieces_of_a_word_set_a_little_apart_are_one_word() -> None:
+    pieces = ("Restart the sea", "rch service after the di", "sk was full and tel", "l the team of the se", "rvice")
+
+    def page(canvas: Canvas) -> None:
+        canvas.setFont("Helvetica", 10)
+        x = 60.0
+        for piece in pieces:
+            canvas.drawString(x, 700, piece)
+            x += canvas.stringWidth(piece, "Helvetica", 10) + 1.6
+
+    (block,) = parse("a.pdf", drawn(page)).blocks
+    assert block.text == "".join(pieces)
+
+
+def test_letters_whose_codes_mean_nothing_are_read_from_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    def page(canvas: Canvas) -> None:
+        canvas.setFont("Helvetica", 12)
+        canvas.drawString(60, 700, "ABCDEFGHIJKLMNOPQRST")
+
+    content = drawn(page)
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(content)))
+    (first,) = writer.pages
+    names = [NumberObject(1), *(NameObject(f"/g{number}") for number in range(20))]
+    for font in first["/Resources"]["/Font"].values():
+        font.get_object()[NameObject("/Encoding")] = DictionaryObject({NameObject("/Differences"): ArrayObject(names)})
+    stream = DecodedStreamObject()
+    codes = b"".join(b"\\%03o" % code for code in range(1, 21))
+    stream.set_data(first.get_contents().get_data().replace(b"ABCDEFGHIJKLMNOPQRST", codes))
+    first[NameObject("/Contents")] = writer._add_object(stream)
+    buffer = io.BytesIO()
+    writer.write(buffer)
+    monkeypatch.setattr(ocr, "installed", lambda: False)
+    assert "needs OCR" in reason("a.pdf", buffer.getvalue())
+
+
+def test_pages_of_one_line_are_not_all_headers() -> None:
+    content = drawn(*[partial(Canvas.drawString, x=60, y=700, text=f"Page {number}") for number in range(1, 5)])
+    assert [block.text for block in parse("a.pdf", content).blocks] == [f"Page {number}" for number in range(1, 5)]

@@ -89,7 +89,7 @@ def _pages(document: pdfium.PdfDocument) -> _Pages:
         found.lines.append(page_lines(words))
         if words.hidden:
             found.hidden.append(number)
-        if not (words.upright or words.turned or words.hidden) and drawn:
+        if words.garbled or (drawn and not (words.upright or words.turned or words.hidden)):
             found.scanned.append(number)
         page.close()
     return found

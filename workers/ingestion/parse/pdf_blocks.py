@@ -104,12 +104,14 @@ def _without_running_lines(pages: list[list[Line]], size: float) -> list[list[Li
     for page in pages:
         seen.update({_shape(line) for line in _edges(page) if line.size <= size})
     running = {shape for shape, count in seen.items() if count >= 3 and count > 0.5 * len(pages)}
-    return [_trimmed(page, running, size) for page in pages]
+    trimmed = [_trimmed(page, running, size) for page in pages]
+    return trimmed if any(trimmed) else pages
 
 
 def _edges(page: list[Line]) -> list[Line]:
     ordered = sorted((line for line in page if line.upright and not line.rows), key=lambda line: -line.y)
-    return ordered[:2] + ordered[-2:]
+    most = 2 if len(ordered) > 7 else 1  # of a page of a few lines, two and two are all that it says
+    return ordered[:most] + ordered[-most:]
 
 
 def _trimmed(page: list[Line], running: set[str], size: float) -> list[Line]:

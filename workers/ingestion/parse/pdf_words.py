@@ -21,8 +21,16 @@ _MONO = ("mono", "courier", "consol", "typewriter", "cmtt", "menlo", "sourcecode
 _BOLD = ("bold", "-medi", "cmbx", "heavy", "black", "semibold", "demi")
 _INVISIBLE = 3  # rendering mode: neither filled nor stroked
 _HYPHEN = {2: "-", 0xFFFE: "-", 0xAD: "-"}  # how PDFium marks a hyphen at the end of a line
+_PRIVATE = range(0xE000, 0xF900)
+_LEAST_GARBLED = 10  # characters
+# Times the size of the type: PDFium sees a blank where letters are set a little apart. On a page that writes its blanks
+# down, one that it only sees has to be wider.
+_BLANK, _BLANK_BESIDE_WRITTEN = 0.07, 0.17
 _THIN = 3.0  # points: a rectangle this thin is a line
 _SHORTEST = 6.0
+
+
+_Placed = tuple[str, float, float, float]  # character, left, right, baseline
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +72,14 @@ class PageWords:
     rules: list[Rule] = field(default_factory=list)
     pictured: float = 0.0  # the share of the page that images cover
     hidden: int = 0  # words that no reader sees, left out
+    garbled: bool = False  # whether the letters' codes say nothing of what they look like
 
 
 def page_words(page: pdfium.PdfPage) -> PageWords:
     text = page.get_textpage()
     words = list(_words(text.raw))
+    if _garbled(text.raw):
+        return PageWords([], [], garbled=True)
     pictured = _pictured(page)
     seen = [word for word in words if not word.style.hidden]
     hidden = len(words) - len(seen)
@@ -87,10 +98,12 @@ def page_words(page: pdfium.PdfPage) -> PageWords:
 def _words(text: Any) -> Iterator[Word]:
     """Runs of characters without a blank, in the order of the page's content."""
     styles: dict[int, Style] = {}
-    current: list[tuple[str, float, float, float]] = []
+    current: list[_Placed] = []
     style: Style | None = None
     x, y = ctypes.c_double(), ctypes.c_double()
     box = raw.FS_RECTF()
+    written = 0
+    ended = seen = False  # whether the word ends here; whether that is only what PDFium made of the gap
     for index in range(min(raw.FPDFText_CountChars(text), MAX_CHARACTERS)):
         code = raw.FPDFText_GetUnicode(text, index)
         character = _HYPHEN.get(code) or (chr(code) if 32 < code < 0x110000 and not 0xD800 <= code < 0xE000 else " ")
@@ -99,21 +112,32 @@ def _words(text: Any) -> Iterator[Word]:
         if not character.strip():
             if 0xDC00 <= code < 0xE000:
                 continue  # the second half of a pair
-            if current and style:
-                yield _word(current, style)
-            current = []
+            only_seen = code == 32 and raw.FPDFText_IsGenerated(text, index) == 1
+            ended, seen = True, only_seen and (seen or not ended)
+            written += not only_seen
             continue
         found = _style(text, index, styles)
         raw.FPDFText_GetCharOrigin(text, index, x, y)
         raw.FPDFText_GetLooseCharBox(text, index, box)
         place = _placed(character, x.value, y.value, box, found.turn)
-        if current and style and _apart(current[-1], place, style, found):
-            yield _word(current, style)
-            current = []
+        if current and style:
+            least = _BLANK_BESIDE_WRITTEN if written > 0.05 * index else _BLANK
+            parted = ended and not (seen and _gap(current[-1], place) < least * found.size)
+            if parted or _apart(current[-1], place, style, found):
+                yield _word(current, style)
+                current = []
         current.append(place)
-        style = found
+        style, ended, seen = found, False, False
     if current and style:
         yield _word(current, style)
+
+
+def _garbled(text: Any) -> bool:
+    """Fonts that do not say which letters they draw: PDFium then has control characters, or such as mean nothing."""
+    count = min(raw.FPDFText_CountChars(text), 2_000)
+    codes = [code for code in (raw.FPDFText_GetUnicode(text, at) for at in range(count)) if code not in (10, 13, 32)]
+    unknown = sum(code < 32 or code == 0xFFFD or code in _PRIVATE for code in codes)
+    return bool(unknown >= _LEAST_GARBLED and unknown > 0.5 * len(codes))
 
 
 def _pair(text: Any, index: int) -> str:
@@ -121,7 +145,7 @@ def _pair(text: Any, index: int) -> str:
     return chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00)) if 0xDC00 <= low < 0xE000 else " "
 
 
-def _placed(character: str, x: float, y: float, box: Any, turn: int) -> tuple[str, float, float, float]:
+def _placed(character: str, x: float, y: float, box: Any, turn: int) -> _Placed:
     """(character, left, right, baseline) in the frame in which it stands upright."""
     corners = [_turned(px, py, turn) for px in (box.left, box.right) for py in (box.bottom, box.top)]
     left, right = min(corner[0] for corner in corners), max(corner[0] for corner in corners)
@@ -138,16 +162,17 @@ def _turned_rule(rule: Rule, turn: int) -> Rule:
     return Rule(min(ax, bx), min(ay, by), max(ax, bx), max(ay, by))
 
 
-def _apart(
-    last: tuple[str, float, float, float], new: tuple[str, float, float, float], old: Style, style: Style
-) -> bool:
+def _gap(last: _Placed, new: _Placed) -> float:
+    return max(new[1] - last[2], last[1] - new[2])  # right-to-left text runs the other way
+
+
+def _apart(last: _Placed, new: _Placed, old: Style, style: Style) -> bool:
     if style.turn != old.turn or abs(new[3] - last[3]) > 0.6 * max(style.size, old.size):
         return True
-    gap = max(new[1] - last[2], last[1] - new[2])  # right-to-left text runs the other way
-    return gap > 0.3 * max(style.size, 1.0)
+    return _gap(last, new) > 0.3 * max(style.size, 1.0)
 
 
-def _word(characters: list[tuple[str, float, float, float]], style: Style) -> Word:
+def _word(characters: list[_Placed], style: Style) -> Word:
     text = "".join(part[0] for part in characters)
     left, right = min(part[1] for part in characters), max(part[2] for part in characters)
     return Word(text, left, right, characters[0][3], style)
