@@ -107,7 +107,7 @@ async def _source(context: Context, caller: Caller, action: str, argument: str) 
     if not number:
         raise Refused(needs(caller, f"sources {action} NO", "source"))
     async with context.sessions() as session:
-        found = await source_rows.listed(session, int(number)) if number.isdigit() and len(number) < 18 else []
+        found = await source_rows.listed(session, int(number)) if number.isdecimal() and len(number) < 18 else []
     if not found:
         raise Refused(say("commands.no_source", caller.language, number=argument[:40]))
     return found[0]

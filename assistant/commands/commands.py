@@ -101,8 +101,8 @@ class Commands:
 
     async def run(self, text: str, caller: Caller, confirmed: bool = False) -> Reply:
         """Do what ``text`` says. What cannot be done is a reply, too; nothing is raised but a cancellation."""
-        name, _, rest = text.strip().removeprefix("/").partition(" ")
-        name = name.lower() or "help"
+        words = text.strip().removeprefix("/").split(maxsplit=1)  # at a line's end, too: questions have several
+        name, rest = (words[0].lower() if words else "help"), words[1] if len(words) > 1 else ""
         return await self._guarded(name, caller, self._run(name, rest.strip(), caller, confirmed))
 
     async def form(self, tool: str, given: Mapping[str, str], caller: Caller) -> Reply:

@@ -47,7 +47,7 @@ def _arguments(rest: str, caller: Caller) -> dict[str, Any]:
             found["kind"] = "dpo"
         elif word in ("keep", "promote"):
             found["then"] = word
-        elif name == "minutes" and value.isdigit() and 0 < int(value) <= MOST_MINUTES:
+        elif name == "minutes" and value.isdecimal() and len(value) < 6 and 0 < int(value) <= MOST_MINUTES:
             found["minutes"] = float(value)
         else:
             raise Refused(say("finetuning.usage", caller.language, word=word[:40].replace("`", "'")))

@@ -117,6 +117,6 @@ def _minutes(kind: str, options: Mapping[str, str]) -> int:
     every = options.get("every", "")
     if not every:
         return KINDS[kind].minutes
-    if not every.isdigit() or int(every) > 7 * 24 * 60:
+    if not every.isdecimal() or len(every) > 5 or int(every) > 7 * 24 * 60:
         raise BadPlace("bad_every", every=every[:20])
     return int(every)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Integer, case, cast, delete, func, or_, select, update
+from sqlalchemy import Integer, case, cast, delete, false, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -195,8 +195,8 @@ async def named(session: AsyncSession, words: str, limit: int = 10) -> list[Name
     """The documents that ``words`` name: a number (``#12``), an address, an external id, or a title."""
     columns = (Document.id, Document.source_id, Document.external_id, Document.title, Document.url)
     number = words.removeprefix("#")
-    if words.startswith("#") and number.isdigit():
-        where = Document.id == int(number)
+    if words.startswith("#") and number.isdecimal():
+        where = Document.id == int(number) if len(number) < 19 else false()
     else:
         where = or_(
             Document.url == words.partition("#")[0],
