@@ -66,3 +66,31 @@ def test_declared_encoding_is_used() -> None:
 def test_deep_nesting_fails_or_parses_but_never_crashes() -> None:
     with suppress(DocumentUnreadable):
         assert parse("x.html", b"<div>" * 50_000 + b"deep").blocks[0].text == "deep"
+
+
+def test_notes_set_aside_are_part_of_the_text() -> None:
+    page = """<article><header><h1>Restart</h1><p>Written by the search team.</p></header><p>Stop it first.[1]</p>
+<aside class="admonition warning"><p>Warning</p><p>All queries fail meanwhile.</p></aside>
+<aside role="doc-footnote" id="f1">Never on Fridays.</aside>
+<aside class="related">Other pages</aside><footer>Share</footer>
+<blockquote><p>It works.</p><footer>Ada</footer></blockquote></article>"""
+    texts = [block.text for block in parse("x.html", page.encode()).blocks]
+    assert texts == [
+        "Written by the search team.", "Stop it first.[1]", "Warning", "All queries fail meanwhile.",
+        "Never on Fridays.", "It works.", "Ada",
+    ]  # fmt: skip
+
+
+def test_a_page_within_a_form_is_read_and_a_form_on_a_page_is_not() -> None:
+    text = "The search service keeps its index in memory and needs a full restart after the disk was full. " * 3
+    page = f'<body><form action="/"><h1>Restart</h1><p>{text}</p><select><option>Berlin</select></form>'
+    page += "<form><p>Subscribe <input></p></form></body>"
+    document = parse("x.html", page.encode())
+    assert (document.title, brief(document)) == ("Restart", [("paragraph", 0, text.strip())])
+
+
+def test_a_page_without_a_body_of_its_own() -> None:
+    page = (
+        b"<!doctype html><title>Plan</title><section><h1>Plan</h1></section><section><p>First the index.</p></section>"
+    )
+    assert brief(parse("x.html", page)) == [("paragraph", 0, "First the index.")]

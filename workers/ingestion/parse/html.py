@@ -16,9 +16,14 @@ from workers.ingestion.parse.html_table import is_data, table_rows
 _CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*>", re.IGNORECASE)
 _HEADING = re.compile(r"h[1-6]$")
-_DROP = "nav, footer, script, style, aside, noscript, template, svg, form, button, select, iframe, [hidden], " + (
-    "[role=navigation], [role=banner], [role=contentinfo], [role=search], .headerlink, .mw-editsection, a.anchor"
+_DROP = "nav, script, style, noscript, template, svg, button, select, iframe, [hidden], [role=navigation], " + (
+    "[role=banner], [role=contentinfo], [role=search], .headerlink, .mw-editsection, a.anchor, "
+    "footer:not(blockquote footer, figure footer)"
 )
+_PARTS = ["article", "section"]
+_NOTE = re.compile(r"note|admonition|callout|alert|warning|caution|danger|important|hint|\btip\b|\bdoc-", re.I)
+_TEXT_BLOCKS = ["p", "h1", "h2", "h3", "h4", "table", "ul", "ol", "pre", "article"]
+_MIN_FORM = 200  # characters; a form with more is a page that some frameworks wrap in one
 _HIDDEN = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
 _META = {
     "author": "author", "article:author": "author", "dc.creator": "author", "dcterms.creator": "author",
@@ -60,11 +65,13 @@ def _metadata(soup: BeautifulSoup) -> dict[str, str]:
 
 def _main(soup: BeautifulSoup) -> Tag:
     whole = _stripped(soup)
+    for title in whole.find_all("title"):
+        title.decompose()
     for selector in ("main", "[role=main]", "article"):
         found = whole.select(selector)
         if len(found) == 1 and len(found[0].get_text()) > 0.3 * len(whole.get_text()):
             return found[0]
-    return soup.body or soup
+    return whole  # not its body: without a tag of its own, that may begin anywhere
 
 
 def _stripped(soup: BeautifulSoup) -> BeautifulSoup:
@@ -74,11 +81,26 @@ def _stripped(soup: BeautifulSoup) -> BeautifulSoup:
     for tag in soup.find_all(style=_HIDDEN):
         if not tag.decomposed:
             tag.decompose()
+    for tag in soup.find_all(["aside", "form"]):
+        if not tag.decomposed and not (_is_note(tag) if tag.name == "aside" else _is_page(tag)):
+            tag.decompose()
     for header in soup.find_all("header"):
-        headings = header.find_all(_HEADING)  # the page's own title often stands in its header
-        header.clear()
-        header.extend(headings)
+        if not header.decomposed and header.find_parent(_PARTS) is None:
+            headings = header.find_all(_HEADING)  # the page's own title often stands in its header
+            header.clear()
+            header.extend(headings)
     return soup
+
+
+def _is_note(aside: Tag) -> bool:
+    """Footnotes and warnings say that they are; what else stands aside are menus and advertisements."""
+    words = " ".join(str(aside.get(key) or "") for key in ("role", "id", "epub:type"))
+    classes = " ".join(map(str, aside.get_attribute_list("class"))) if aside.get("class") else ""
+    return _NOTE.search(f"{words} {classes}") is not None
+
+
+def _is_page(form: Tag) -> bool:
+    return form.find(_TEXT_BLOCKS) is not None and len(form.get_text(" ", strip=True)) > _MIN_FORM
 
 
 class _Walker:
