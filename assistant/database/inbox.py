@@ -36,13 +36,26 @@ class Event:
 
 async def store(session: AsyncSession, platform: str, event_id: str, message_key: str, payload: dict[str, Any]) -> bool:
     """Store an event; False when it, or another event for the same message, is already there."""
+    named = {"event_id": storable(event_id), "message_key": storable(message_key)}
     statement = (
         insert(Inbox)
-        .values(platform=platform, event_id=event_id, message_key=message_key, payload=payload)
+        .values(platform=platform, **named, payload=storable(payload))
         .on_conflict_do_nothing()
         .returning(Inbox.id)
     )
     return (await session.execute(statement)).scalar_one_or_none() is not None
+
+
+def storable(value: Any) -> Any:
+    """JSON without what Postgres cannot hold, and JSON can: NUL, and halves of characters. An event that is not stored
+    for them is never answered, however often it is delivered."""
+    if isinstance(value, str):
+        return (
+            value if value.isascii() and "\0" not in value else value.replace("\0", "").encode(errors="ignore").decode()
+        )
+    if isinstance(value, dict):
+        return {storable(name): storable(inner) for name, inner in value.items()}
+    return [storable(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 async def claim(session: AsyncSession, platform: str, owner: str, lease: timedelta, limit: int) -> list[Event]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from assistant.database.inbox import storable
 from assistant.knowledge.audience import Audience
 from assistant.roles import Roles
 from bot.inbox import TryLater
@@ -106,7 +107,7 @@ def _person(user: dict[str, object], team: str) -> Person:
     profile = user.get("profile")
     profile = profile if isinstance(profile, dict) else {}
     names = (profile.get("display_name"), profile.get("real_name"), user.get("real_name"), user.get("name"))
-    name = next((" ".join(str(name).split()) for name in names if name), "")
+    name = storable(next((" ".join(str(name).split()) for name in names if name), ""))
     admin = not user.get("deleted") and any(user.get(key) for key in ("is_admin", "is_owner", "is_primary_owner"))
     stranger = _is_of_another_company(user, team)
     nobody = stranger or any(user.get(key) for key in ("is_bot", "deleted"))

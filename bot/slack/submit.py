@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from assistant.answering.messages import Vote
-from assistant.database.inbox import Event
+from assistant.database.inbox import Event, storable
 from assistant.strings import DEFAULT, known, say
 from bot.inbox import Claim
 from bot.slack import commands, modals, tool_form, votes
@@ -35,7 +35,7 @@ Answer = dict[str, Any]  # what the acknowledgement tells Slack to do with the v
 
 async def submitted(place: Workplace, body: Mapping[str, Any]) -> Answer:
     view, user = body.get("view") or {}, body.get("user") or {}
-    state = (view.get("state") or {}).get("values") or {}
+    state = storable((view.get("state") or {}).get("values") or {})
     metadata = _metadata(view)
     # Ours, where somebody of another company sends a modal: the body's ``team`` is then theirs.
     ours = view.get("app_installed_team_id") or metadata.get("team")
