@@ -16,6 +16,26 @@ def text(value: bytes) -> tuple[int, bytes]:
     return _TEXT, struct.pack("<I", len(value) + 1) + value + b"\0"
 
 
+def word_97(main: str, foot: str = "", boxes: str = "") -> dict[str, bytes]:
+    """The streams of a document: its text in UTF-16 in one piece."""
+    text = (main + foot + boxes).encode("utf-16-le")
+    head = bytearray(0x400)
+    struct.pack_into("<HH", head, 0, 0xA5EC, 0xC1)
+    struct.pack_into("<7i", head, 0x4C, len(main), len(foot), 0, 0, 0, 0, len(boxes))
+    pieces = struct.pack("<iiHIH", 0, len(text) // 2, 0, 0x400, 0)
+    table = b"\x02" + struct.pack("<I", len(pieces)) + pieces
+    struct.pack_into("<II", head, 0x1A2, 0, len(table))
+    return {"WordDocument": bytes(head) + text, "0Table": table}
+
+
+def word_95(text: bytes) -> dict[str, bytes]:
+    head = bytearray(0x300)
+    struct.pack_into("<HH", head, 0, 0xA5DC, 0x68)
+    struct.pack_into("<II", head, 0x18, 0x300, 0x300 + len(text))
+    struct.pack_into("<7i", head, 0x34, len(text), 0, 0, 0, 0, 0, 0)
+    return {"WordDocument": bytes(head) + text}
+
+
 def slides(*titles: str) -> bytes:
     """A presentation whose outline has these titles."""
 
@@ -49,3 +69,21 @@ def test_a_summary_that_promises_a_thousand_million_values() -> None:
     assert document.title == "Runbook"
     assert brief(document) == [("heading", 2, "Restarting")]
     assert summary(broken[:60]) == summary(b"") == ("", {"author": "", "updated": ""})
+
+
+def test_notes_stand_where_they_are_called_and_boxes_after_the_text() -> None:
+    streams = word_97("Stop the index.\x02\rStart it.\r", "\x02 Never on\rFridays.\r", "Ask Ada.\r")
+    assert [text for _, _, text in brief(parse("a.doc", ole_file(streams)))] == [
+        "Stop the index. (Never on Fridays.)",
+        "Start it.",
+        "Ask Ada.",
+    ]
+
+
+def test_word_95_in_the_encoding_of_its_summary() -> None:
+    streams = word_95("Остановить поиск\rЗапустить снова\r".encode("cp1251"))
+    russian = ole_builder.summary({1: (_CODEPAGE, struct.pack("<H", 1251))})
+    blocks = brief(parse("a.doc", ole_file({**streams, "\x05SummaryInformation": russian})))
+    assert [text for _, _, text in blocks] == ["Остановить поиск", "Запустить снова"]
+    (block,) = brief(parse("a.doc", ole_file(word_95(b"It\x92s na\xefve\r"))))
+    assert block[2] == "It’s naïve"

@@ -14,7 +14,9 @@ from assistant.knowledge.documents import Block
 from workers.ingestion.parse.draft import Draft
 from workers.ingestion.parse.ole import opened
 
-_ENCRYPTED, _SECOND_TABLE = 0x0100, 0x0200
+_IN_PIECES, _ENCRYPTED, _SECOND_TABLE, _WIDE = 0x0004, 0x0100, 0x0200, 0x1000
+_WORD_97 = 0xC1  # the first version with a table stream
+_NOTE = "\x02"  # stands for its number, where it is called and where it begins
 _FIELD = re.compile(r"\x13[^\x13\x14\x15]*(?:\x14([^\x13\x14\x15]*))?\x15")  # its instruction goes, its result stays
 _BULLET = re.compile(r"^[•·▪o\uf0b7\uf0a7]\s+")
 _TEXT = {"\x0b": "\n", "\x0c": "\r", "\x1e": "-", "\x1f": "", "\xa0": " "}
@@ -26,19 +28,45 @@ def read(content: bytes, name: str) -> Draft:
         word = container.stream("WordDocument")
         if len(word) < 0x1AA:
             raise DocumentUnreadable("the file is an old binary Office file but not a Word document")
-        (flags,) = struct.unpack_from("<H", word, 0x0A)
+        version, flags = struct.unpack_from("<H6xH", word, 2)
         if flags & _ENCRYPTED:
             raise DocumentUnreadable("the file is protected by a password")
-        table = container.stream("1Table" if flags & _SECOND_TABLE else "0Table")
         title, metadata = container.title()
-    return Draft(list(_blocks(_text(word, table))), "", title, metadata)
+        if version < _WORD_97:
+            text = _older(word, flags, container.encoding())
+        else:
+            table = container.stream("1Table" if flags & _SECOND_TABLE else "0Table")
+            text = _pieces(word, table[slice(*_reach(word, 0x1A2))], None)
+    return Draft(list(_blocks(_put_together(text, _lengths(word, version)))), "", title, metadata)
 
 
-def _text(word: bytes, table: bytes) -> str:
-    """The main text: pieces of it lie about the stream, in bytes (Windows-1252) or in UTF-16."""
-    start, length = struct.unpack_from("<II", word, 0x1A2)
-    (main,) = struct.unpack_from("<i", word, 0x4C)
-    pieces = _piece_table(table[start : start + length])
+def _reach(word: bytes, at: int) -> tuple[int, int]:
+    start, length = struct.unpack_from("<II", word, at)
+    return start, start + length
+
+
+def _lengths(word: bytes, version: int) -> tuple[int, ...]:
+    """Characters of the main text, footnotes, headers, macros, remarks, endnotes and boxes, which follow each other."""
+    lengths = struct.unpack_from("<7i", word, 0x34 if version < _WORD_97 else 0x4C)
+    return tuple(max(length, 0) for length in lengths)
+
+
+def _older(word: bytes, flags: int, encoding: str) -> str:
+    """All text of a file of Word 6 or 95: in one piece, unless it was saved in haste."""
+    encoding = "utf-16-le" if flags & _WIDE else encoding
+    start, end = _reach(word, 0x160)
+    if flags & _IN_PIECES and end > start:
+        return _pieces(word, word[start:end], encoding)
+    first, last = struct.unpack_from("<II", word, 0x18)
+    try:
+        return word[first:last].decode(encoding)
+    except UnicodeDecodeError:
+        return word[first:last].decode("cp1252", "replace")
+
+
+def _pieces(word: bytes, clx: bytes, encoding: str | None) -> str:
+    """Pieces of it lie about the stream. Without an ``encoding`` each says whether it is in Windows-1252 or UTF-16."""
+    pieces = _piece_table(clx)
     count = (len(pieces) - 4) // 12
     if count < 1:
         raise DocumentUnreadable(_DAMAGED)
@@ -49,12 +77,25 @@ def _text(word: bytes, table: bytes) -> str:
         size = bounds[place + 1] - bounds[place]
         if size < 0:
             raise DocumentUnreadable(_DAMAGED)
-        if where & 0x40000000:
-            begin = (where & 0x3FFFFFFF) // 2
-            parts.append(word[begin : begin + size].decode("cp1252", "replace"))
-        else:
-            parts.append(word[where : where + 2 * size].decode("utf-16-le", "replace"))
-    return "".join(parts)[:main]
+        coding, width = encoding or "utf-16-le", 1 if encoding not in (None, "utf-16-le") else 2
+        if encoding is None and where & 0x40000000:
+            coding, width, where = "cp1252", 1, (where & 0x3FFFFFFF) // 2
+        parts.append(word[where : where + width * size].decode(coding, "replace"))
+    return "".join(parts)
+
+
+def _put_together(text: str, lengths: tuple[int, ...]) -> str:
+    """The main text with each note in brackets where its number stands, or after it, and with what stands in boxes."""
+    starts = [sum(lengths[:place]) for place in range(len(lengths))]
+    main, foot, _, _, _, end, boxes = (
+        text[start : start + length] for start, length in zip(starts, lengths, strict=True)
+    )
+    notes = [" ".join(note.split()) for part in (foot, end) for note in part.split(_NOTE)[1:]]
+    if main.count(_NOTE) == len(notes) and not (foot and end):
+        left = iter(notes)
+        main = re.sub(_NOTE, lambda _: f" ({next(left)})", main)
+        notes = []
+    return "\r".join(filter(None, [main.rstrip("\r"), *notes, boxes]))
 
 
 def _piece_table(clx: bytes) -> bytes:

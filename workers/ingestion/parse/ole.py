@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import olefile
 
 from assistant.errors import DocumentUnreadable
-from workers.ingestion.parse.ole_summary import summary
+from workers.ingestion.parse.ole_summary import encoding_of, summary
 
 MAX_STREAM = 64 * 2**20
 _BROKEN = (OSError, olefile.olefile.OleFileError, IndexError)
@@ -36,10 +36,17 @@ class Container:
 
     def title(self) -> tuple[str, dict[str, str]]:
         """Title, author and date from the summary that Office keeps beside the text."""
+        return summary(self._summary())
+
+    def encoding(self) -> str:
+        """That of texts in bytes, as the summary says it."""
+        return encoding_of(self._summary())
+
+    def _summary(self) -> bytes:
         try:
-            return summary(self.stream("\x05SummaryInformation"))
+            return self.stream("\x05SummaryInformation")
         except (DocumentUnreadable, *_BROKEN):  # a broken summary must not lose the text
-            return summary(b"")
+            return b""
 
 
 @contextmanager

@@ -24,6 +24,11 @@ def summary(data: bytes) -> tuple[str, dict[str, str]]:
     return title, {"author": author, "updated": _date(data, places.get(_SAVED))}
 
 
+def encoding_of(data: bytes) -> str:
+    """The encoding of the summary's texts, which is that of the others where nothing else is said."""
+    return _encoding(data, dict(_properties(data)).get(_CODEPAGE))
+
+
 def _properties(data: bytes) -> Iterator[tuple[int, int]]:
     """(property, where its value begins) of the first section."""
     if len(data) < 48:
