@@ -36,16 +36,18 @@ def word_95(text: bytes) -> dict[str, bytes]:
     return {"WordDocument": bytes(head) + text}
 
 
-def slides(*titles: str) -> bytes:
-    """A presentation whose outline has these titles."""
+def record(kind: int, data: bytes, version: int = 0) -> bytes:
+    return struct.pack("<HHI", version, kind, len(data)) + data
 
-    def record(kind: int, data: bytes, version: int = 0) -> bytes:
-        return struct.pack("<HHI", version, kind, len(data)) + data
 
+def slides(*titles: str, notes: str = "") -> bytes:
+    """A presentation whose outline has these titles; the notes are the last slide's."""
     outline = b""
-    for title in titles:
-        outline += record(1011, bytes(20)) + record(3999, bytes(4)) + record(4000, title.encode("utf-16-le"))
-    return record(1000, record(4080, outline, 0xF), 0xF)
+    for number, title in enumerate(titles, 256):
+        outline += record(1011, struct.pack("<IIIII", 0, 0, 0, number, 0)) + record(3999, bytes(4))
+        outline += record(4000, title.encode("utf-16-le"))
+    spoken = record(1009, struct.pack("<II", 255 + len(titles), 0)) + record(4000, notes.encode("utf-16-le"))
+    return record(1000, record(4080, outline, 0xF), 0xF) + (record(1008, spoken, 0xF) if notes else b"")
 
 
 def test_the_summary_is_read_in_its_own_encoding() -> None:
@@ -87,3 +89,13 @@ def test_word_95_in_the_encoding_of_its_summary() -> None:
     assert [text for _, _, text in blocks] == ["Остановить поиск", "Запустить снова"]
     (block,) = brief(parse("a.doc", ole_file(word_95(b"It\x92s na\xefve\r"))))
     assert block[2] == "It’s naïve"
+
+
+def test_notes_of_a_slide_stand_under_it() -> None:
+    content = ole_file({"PowerPoint Document": slides("Stopping", "Starting", notes="Wait for the disk.")})
+    assert brief(parse("a.ppt", content)) == [
+        ("heading", 2, "Stopping"),
+        ("heading", 2, "Starting"),
+        ("heading", 3, "Notes"),
+        ("paragraph", 0, "Wait for the disk."),
+    ]
