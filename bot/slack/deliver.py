@@ -19,7 +19,7 @@ from bot.inbox import Claim, LostClaim, TryLater
 from bot.slack import approvals, blocks
 from bot.slack.draft import Draft
 from bot.slack.errors import GONE, Refused, Unreachable
-from bot.slack.events import NOWHERE, PLATFORM, Message, later, own_audience, plain
+from bot.slack.events import NOWHERE, PLATFORM, Message, later, own_audience, said
 from bot.slack.lookup import Posted, nameless, parts_of
 from bot.slack.render import Look, Part, answer_parts, file_button, plain_part
 from bot.slack.respond import Responder
@@ -141,19 +141,18 @@ class SlackFrontEnd:
             return message.text
         if now is None or now.get("subtype") == "tombstone":
             return None
-        return plain(str(now.get("text") or ""), message.bot or None)
+        return said(now, message.bot or None)
 
     async def _root(self, message: Message) -> str:
-        """What a thread began with: the question of somebody who only mentions the bot below it."""
+        """What a thread began with, an app's alert perhaps: the question of who only mentions the bot below it."""
         if message.thread == message.ts or message.files:
             return ""
         try:
             root = await self._place.api.message(message.channel, message.thread, message.thread)
         except (Refused, Unreachable):
             return ""
-        if root is None or root.get("bot_id") or root.get("user") == message.bot:
-            return ""
-        return plain(str(root.get("text") or ""), message.bot or None)
+        ours = root is not None and (root.get("user") == message.bot if message.bot else root.get("bot_id"))
+        return "" if root is None or ours else said(root, message.bot or None)
 
     async def deliver(self, event: Event, stream: AsyncIterator[AnswerEvent] | None, claim: Claim) -> dict[str, Any]:
         """Show the answer, or do the job, and return what was sent."""

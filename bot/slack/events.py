@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -15,6 +15,8 @@ PLATFORM = "slack"
 NOWHERE: dict[str, Any] = {
     "team": "", "channel": "", "user": "", "ts": "", "thread": "", "text": "", "direct": False, "outsiders": False,
 }  # fmt: skip
+
+ATTACHED_CHARS = 2_000  # of what is forwarded, or stands in blocks: enough to search with
 
 _SPOKEN = (None, "file_share", "thread_broadcast")  # message subtypes that people write
 _TOKEN = re.compile(r"<([^<>\n]+)>")
@@ -64,7 +66,7 @@ class Message:
             user=user,
             ts=ts,
             thread=str(event.get("thread_ts") or ts),
-            text=plain(str(event.get("text") or ""), bot, event.get("type") == "app_mention"),
+            text=said(event, bot, event.get("type") == "app_mention"),
             direct=event.get("channel_type") == "im" or channel.startswith("D"),
             outsiders=bool(body.get("is_ext_shared_channel")),
             bot=bot or "",
@@ -140,6 +142,39 @@ def files_of(event: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Id and name of each file that a message carries."""
     files = [item for item in event.get("files") or () if isinstance(item, dict) and item.get("id")]
     return tuple((str(item["id"]), str(item.get("name") or item.get("title") or item["id"])) for item in files)
+
+
+def said(message: Mapping[str, Any], bot: str | None, mention: bool = False) -> str:
+    """What a message says: its words without the bot's mention, and those that it forwards. One that has neither, such
+    as an alert of another app, says what its blocks and attachments do."""
+    attached = [one for one in message.get("attachments") or () if isinstance(one, dict)]
+    forwarded = [plain(_words(one.get("text"))[:ATTACHED_CHARS], None) for one in attached if one.get("is_share")]
+    found = [plain(str(message.get("text") or ""), bot, mention), *forwarded]
+    if not any(found):
+        found = [plain("\n".join(_shown({**message, "text": ""}))[:ATTACHED_CHARS], None)]
+    return "\n\n".join(filter(None, found))
+
+
+def _shown(part: Any) -> Iterator[str]:
+    """The words in blocks and attachments, in their order; of each of the latter its fallback where it has no other."""
+    if isinstance(part, list):
+        for one in part:
+            yield from _shown(one)
+    elif isinstance(part, dict) and str(part.get("type")).startswith("rich_text_"):  # a paragraph, in runs
+        yield "".join(_shown(part.get("elements")))
+    elif isinstance(part, dict):
+        words = [_words(part.get(name)) for name in ("pretext", "title", "text", "value")]
+        inner = [
+            shown
+            for name in ("text", "fields", "elements", "blocks", "attachments")
+            for shown in _shown(part.get(name))
+        ]
+        found = [*filter(None, words), *inner]
+        yield from found or filter(None, [_words(part.get("fallback"))])
+
+
+def _words(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def plain(text: str, bot: str | None, mention: bool = False) -> str:

@@ -20,7 +20,7 @@ from bot.inbox import Claim
 from bot.slack import commands, modals, tool_form, votes
 from bot.slack.actions import click_of
 from bot.slack.clean import escape, harmless
-from bot.slack.events import PLATFORM, Message, files_of, plain
+from bot.slack.events import PLATFORM, Message, files_of, said
 from bot.slack.lookup import parts_of
 from bot.slack.render import plain_part
 from bot.slack.respond import Responder
@@ -149,7 +149,7 @@ async def shortcut(place: Workplace, body: Mapping[str, Any]) -> None:
     posted = body.get("message") or {}
     key = f"{callback}:{message.channel}:{posted.get('ts')}:{body.get('action_ts') or trigger}"
     if callback == ASK_ABOUT:
-        text = plain(str(posted.get("text") or ""), None)
+        text = said(posted, None)
         if text:
             await commands.ask_privately(place, replace(message, thread=message.thread or message.ts), text, key)
         else:
