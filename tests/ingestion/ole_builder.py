@@ -3,40 +3,54 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 
 _SECTOR, _LEAST = 512, 4096  # shorter streams would lie in a stream of their own
 _END, _FREE, _FAT = 0xFFFFFFFE, 0xFFFFFFFF, 0xFFFFFFFD
 
 
-def ole_file(streams: dict[str, bytes]) -> bytes:
-    """Streams by name; each is filled up with zeros to 4096 bytes."""
-    chains: list[int] = [_FAT]  # sector -> the next of its stream; the first holds this table
-    body = b""
+Tree = Mapping[str, "bytes | Tree"]
+
+
+def ole_file(tree: Tree) -> bytes:
+    """Streams and storages by name; each stream is filled up with zeros to 4096 bytes."""
+    chains: list[int] = [_FAT, *[_FREE] * 15]  # sector -> the next of its stream; the first sixteen hold this table
+    chains[1:16] = [_FAT] * 15
+    body: list[bytes] = []
+    entries: list[bytes] = [b""]
 
     def stored(data: bytes) -> int:
-        nonlocal body
         count = -(-len(data) // _SECTOR)
         first = len(chains)
         chains.extend([*range(first + 1, first + count), _END])
-        body += data.ljust(count * _SECTOR, b"\0")
+        body.append(data.ljust(count * _SECTOR, b"\0"))
         return first
 
-    padded = {name: data.ljust(_LEAST, b"\0") for name, data in streams.items()}
-    places = {name: stored(data) for name, data in padded.items()}
-    entries = [_entry("Root Entry", 5, 1 if streams else _FREE, _FREE, _END, 0)]
-    for number, (name, data) in enumerate(padded.items(), 1):
-        right = number + 1 if number < len(padded) else _FREE
-        entries.append(_entry(name, 2, _FREE, right, places[name], len(data)))
+    def listed(parts: Tree) -> int:
+        """The number of the first entry; each points to the next."""
+        following = _FREE
+        for name, part in reversed(parts.items()):
+            if isinstance(part, bytes):
+                data = part.ljust(_LEAST, b"\0")
+                entries.append(_entry(name, 2, _FREE, following, stored(data), len(data)))
+            else:
+                inner = listed(part)
+                entries.append(_entry(name, 1, inner, following, 0, 0))
+            following = len(entries) - 1
+        return following
+
+    first = listed(tree)
+    entries[0] = _entry("Root Entry", 5, first, _FREE, _END, 0)
     directory = stored(b"".join(entries).ljust(-(-len(entries) // 4) * _SECTOR, b"\0"))
-    assert len(chains) <= 128
-    table = struct.pack("<128I", *chains, *[_FREE] * (128 - len(chains)))
-    return _header(directory) + table + body
+    assert len(chains) <= 16 * 128
+    table = struct.pack("<2048I", *chains, *[_FREE] * (2048 - len(chains)))
+    return _header(directory) + table + b"".join(body)
 
 
 def _header(directory: int) -> bytes:
     head = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(16) + struct.pack("<HHHHH", 0x3E, 3, 0xFFFE, 9, 6) + bytes(6)
-    head += struct.pack("<IIIIIIIIII", 0, 1, directory, 0, _LEAST, _END, 0, _END, 0, 0)
-    return head + struct.pack("<108I", *[_FREE] * 108)
+    head += struct.pack("<IIIIIIIII", 0, 16, directory, 0, _LEAST, _END, 0, _END, 0)
+    return head + struct.pack("<109I", *range(16), *[_FREE] * 93)
 
 
 def _entry(name: str, kind: int, child: int, right: int, start: int, size: int) -> bytes:

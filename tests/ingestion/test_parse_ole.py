@@ -7,7 +7,7 @@ from workers.ingestion.parse.ole_summary import summary
 
 from . import ole_builder
 from .builders import brief
-from .ole_builder import ole_file
+from .ole_builder import Tree, ole_file
 
 _CODEPAGE, _TEXT, _TIME = 0x02, 0x1E, 0x40
 
@@ -99,3 +99,44 @@ def test_notes_of_a_slide_stand_under_it() -> None:
         ("heading", 3, "Notes"),
         ("paragraph", 0, "Wait for the disk."),
     ]
+
+
+def message(subject: str, body: str, page: int = 0, head: int = 32, **attachments: Tree) -> dict[str, bytes | Tree]:
+    """The storage of an Outlook message whose texts are bytes, in an encoding of Windows."""
+    encoding = f"cp{page or 1252}"
+    fixed = bytes(head) + struct.pack("<HHIQ", 0x0003, 0x3FDE, 0, page)
+    texts = {"001A": b"IPM.Note", "0037": subject.encode(encoding), "1000": body.encode(encoding)}
+    streams: dict[str, bytes | Tree] = {f"__substg1.0_{tag}001E": value for tag, value in texts.items()}
+    storages = {f"__attach_version1.0_#{number:08X}": part for number, part in enumerate(attachments.values())}
+    return {**streams, "__properties_version1.0": fixed, **storages}
+
+
+def test_a_message_is_read_in_the_encoding_in_which_it_was_sent() -> None:
+    document = parse("a.msg", ole_file(message("Поиск", "Остановить и запустить", 1251)))
+    assert (document.title, brief(document)) == ("Поиск", [("paragraph", 0, "Остановить и запустить")])
+
+
+def test_a_message_within_a_message() -> None:
+    name = "__substg1.0_3707001E"
+    inner = message("Re: 検索", "止めてください", 932, 24)
+    outer = message(
+        "Plan",
+        "See below",
+        mail={name: b"Re", "__substg1.0_3701000D": inner},
+        file={name: b"a.txt", "__substg1.0_37010102": b"Hello"},
+    )
+    assert brief(parse("a.msg", ole_file(outer))) == [
+        ("paragraph", 0, "See below"),
+        ("heading", 2, "Message: Re: 検索"),
+        ("paragraph", 0, "止めてください"),
+        ("heading", 2, "Attachment: a.txt"),
+        ("paragraph", 0, "Hello"),
+    ]
+
+
+def test_messages_within_messages_without_end_are_named() -> None:
+    tree = message("innermost", "text", head=24)
+    for number in range(12):
+        tree = message(f"level {number}", "text", head=24, mail={"__substg1.0_3701000D": tree})
+    texts = [text for _, _, text in brief(parse("a.msg", ole_file(tree)))]
+    assert texts[-1] == "Attachment: an embedded object, whose content is not read."

@@ -18,12 +18,18 @@ _BROKEN = (OSError, olefile.olefile.OleFileError, IndexError)
 class Container:
     """Streams by name. Sizes come from the file's own directory and are checked before they are read."""
 
-    def __init__(self, file: olefile.OleFileIO) -> None:
+    def __init__(self, file: olefile.OleFileIO, prefix: str = "") -> None:
         self._file = file
+        self._prefix = prefix
+
+    def within(self, storage: str) -> Container:
+        """One of its storages as a container of its own."""
+        return Container(self._file, f"{self._prefix}{storage}/")
 
     def stream(self, name: str) -> bytes:
         """Empty where there is no such stream."""
-        if not self._file.exists(name):
+        name = self._prefix + name
+        if self._file.get_type(name) != olefile.STGTY_STREAM:
             return b""
         if self._file.get_size(name) > MAX_STREAM:
             raise DocumentUnreadable("the file is too large: one of its parts is more than 64 MiB")
@@ -31,8 +37,11 @@ class Container:
             return bytes(stream.read())
 
     def storages(self) -> list[str]:
-        """The names of the outermost storages, sorted."""
-        return sorted({path[0] for path in self._file.listdir(streams=True, storages=True)})
+        """The names of the outermost storages and streams, sorted."""
+        above = self._prefix.split("/")[:-1]
+        place = len(above)
+        paths = self._file.listdir(streams=True, storages=True)
+        return sorted({path[place] for path in paths if len(path) > place and path[:place] == above})
 
     def title(self) -> tuple[str, dict[str, str]]:
         """Title, author and date from the summary that Office keeps beside the text."""
