@@ -39,12 +39,14 @@ class Confluence:
         self.names = {"u-mia": "Mia Marsh", "u-tom": "Tom Tide"}
         self.members = {"g-all": ["u-mia", "u-tom", "u-shy"], "g-leads": ["u-mia"]}
         self.pages: dict[str, Page] = {}
+        self.folders: dict[str, list[str]] = {}  # page -> what is above it that no listing of pages names
         self.attachments: dict[str, tuple[str, str, bytes, int]] = {}  # id -> page, title, content, version
         self.page_size = 2
         self.bodies: list[str] = []
         self.unauthorized = 0
         self.faults = Faults()
         self.cursors_expire = False
+        self.unsearched: set[str] = set()  # pages that the search does not know yet
 
     def add(self, page: Page) -> None:
         self.pages[page.id] = page
@@ -114,8 +116,11 @@ class Confluence:
                 return self._listing(request, [
                     {"id": page.id, "ancestors": [{"id": one} for one in self._above(page)],
                      "restrictions": {"read": {"operation": "read", "restrictions": self._restrictions(page)}}}
-                    for page in self.pages.values() if page.space == key
+                    for page in self.pages.values() if page.space == key and page.id not in self.unsearched
                 ])  # fmt: skip
+            case ["content", page_id] if page_id in self.pages:
+                above = self._above(self.pages[page_id]) + self.folders.get(page_id, [])
+                return web.json_response({"id": page_id, "ancestors": [{"id": one} for one in above]})
             case ["content", page_id, "restriction", "byOperation", "read"]:
                 page = self.pages.get(page_id)
                 if page is None:

@@ -109,6 +109,29 @@ async def test_readers_are_those_of_the_space_within_every_restriction_above(
     assert "page/2" not in await desk.finds("Roll back with barge", MIA)
 
 
+async def test_a_page_that_the_search_does_not_know_yet_is_held_by_every_restriction_above(
+    desk: Station, site: Confluence, base: str
+) -> None:
+    """Confluence's search is behind by seconds or minutes; what is new must not be everybody's for so long."""
+    source = await desk.add("confluence", base, spaces="ENG")
+    site.pages["1"].groups = ["g-leads"]
+    site.add(Page("5", "Payroll", "<p>The payroll runs at night.</p>", "ENG", parent="2"))
+    site.unsearched = {"1", "2", "5"}
+    await desk.sync(source)
+    readers = await desk.readers(source)
+    assert readers["page/5"] == readers["page/2"] == readers["page/1"] == ("user:confluence:u-mia", MIA)
+    assert "page/5" not in await desk.finds("payroll at night", TOM, "group:confluence:g-all", "everyone")
+
+
+async def test_what_is_above_a_new_page_beside_pages_is_asked_for(desk: Station, site: Confluence, base: str) -> None:
+    source = await desk.add("confluence", base, spaces="ENG")
+    site.add(Page("6", "Board", "<p>For the board.</p>", "OPS", users=["u-tom"]))  # stands for a folder with a lock
+    site.folders["2"] = ["6"]
+    site.unsearched = {"2"}
+    await desk.sync(source)
+    assert (await desk.readers(source))["page/2"] == ("user:confluence:u-tom", TOM)
+
+
 async def test_a_lost_right_takes_effect_even_where_the_page_cannot_be_loaded(
     desk: Station, site: Confluence, base: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,7 +71,10 @@ class Confluence:
             allowed = await readers.of_space(space["id"])
             await readers.learn_restrictions(space["key"])
             for kind, path in (("page", "pages"), ("blogpost", "blogposts")):
-                async for page in api.all(f"/api/v2/spaces/{space['id']}/{path}?limit=250&status=current"):
+                address = f"/api/v2/spaces/{space['id']}/{path}?limit=250&status=current"
+                listed = [page async for page in api.all(address)]
+                readers.learn_parents(listed)
+                for page in listed:
                     pages[page["id"]] = await readers.of_page(page, allowed)
                     entry = self._page(kind, path, page, pages[page["id"]])
                     entries[entry.external_id] = entry

@@ -21,6 +21,7 @@ class Readers:
         self._api = api
         self._restrictions: dict[str, frozenset[str] | None] = {}
         self._ancestors: dict[str, list[str]] = {}
+        self._parents: dict[str, str] = {}
         self._members: dict[str, frozenset[str]] = {}
         self._addresses: dict[str, str] = {}
         self._names: dict[str, str] = {}
@@ -52,14 +53,30 @@ class Readers:
             self._ancestors[page["id"]] = [ancestor["id"] for ancestor in page.get("ancestors") or ()]
             self._restrictions[page["id"]] = await self._restricted(page["restrictions"]["read"]["restrictions"])
 
+    def learn_parents(self, pages: Iterable[dict[str, Any]]) -> None:
+        """Of every page of the space, as the listing has them now."""
+        self._parents |= {page["id"]: page["parentId"] for page in pages if page.get("parentId")}
+
     async def of_page(self, page: dict[str, Any], space: frozenset[str]) -> tuple[str, ...]:
         readers = space
-        parent = [page["parentId"]] if page.get("parentId") else []
-        for place in [page["id"], *dict.fromkeys([*parent, *self._ancestors.get(page["id"], ())])]:
+        for place in [page["id"], *await self._above(page["id"])]:
             allowed = await self._restriction(place)
             if allowed is not None:
                 readers = self._both(readers, allowed)
         return tuple(sorted(readers))
+
+    async def _above(self, page_id: str) -> list[str]:
+        """Every place above the page, by the listing as by the search: the search is behind with what is new or was
+        moved, and the listing of pages knows of nothing but pages. One that the search lacks is asked for by itself."""
+        above: dict[str, None] = {}
+        place = self._parents.get(page_id)
+        while place is not None and place not in above:
+            above[place] = None
+            place = self._parents.get(place)
+        if page_id not in self._ancestors and above:
+            found = await self._api.get(f"/rest/api/content/{page_id}?expand=ancestors")
+            self._ancestors[page_id] = [ancestor["id"] for ancestor in (found or {}).get("ancestors") or ()]
+        return [*above, *(place for place in self._ancestors.get(page_id, ()) if place not in above)]
 
     async def _restriction(self, content_id: str) -> frozenset[str] | None:
         """Who may read what is below; None: whoever else may. What the search has not told is asked for."""
