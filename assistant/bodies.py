@@ -11,7 +11,7 @@ PIECE = 65_536
 
 
 async def read_up_to(content: StreamReader, limit: int) -> bytes:
-    """The body, or its first ``limit`` bytes. ``content.read(limit)`` gives what has come so far, perhaps half of it."""
+    """The body, or its first ``limit`` bytes. ``content.read(limit)`` gives what has come by now: perhaps half."""
     body = bytearray()
     async for piece in content.iter_chunked(PIECE):
         body += piece
