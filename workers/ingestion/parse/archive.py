@@ -9,6 +9,8 @@ import xml.etree.ElementTree as ET
 import zipfile
 from collections.abc import Callable
 
+from lxml import etree
+
 from assistant.errors import DocumentUnreadable
 
 MAX_UNCOMPRESSED = 200 * 1024 * 1024
@@ -32,6 +34,11 @@ class Package:
     def __init__(self, content: bytes) -> None:
         found = checked_parts(content, _is_xml)
         self._parts = {_key(name): _without_entities(data) for name, data in found.items()}
+        self.broken: set[str] = set()  # parts that are not well formed
+
+    def damage(self) -> dict[str, str]:
+        """What of the parts asked for is not well formed, and was read as far as it could be: metadata, or nothing."""
+        return {"damaged": f"not well formed: {', '.join(sorted(self.broken))}"} if self.broken else {}
 
     def main_part(self, wanted: str) -> str:
         """The name of the document part. ``wanted`` is the folder it should lie in: ``word``, ``xl`` or ``ppt``."""
@@ -55,7 +62,14 @@ class Package:
         data = self._parts.get(_key(part))
         if data is not None and len(data) > MAX_TREE:
             raise DocumentUnreadable("the file is too large: one of its parts unpacks to more than 64 MiB")
-        return ET.fromstring(data) if data is not None else None  # noqa: S314 - no DTD comes past _part  # nosec B314
+        if data is None:
+            return None
+        try:
+            return ET.fromstring(data)  # noqa: S314 - no DTD comes past _part  # nosec B314
+        except ET.ParseError:
+            mended = _mended(data)
+            self.broken.add(part)
+            return mended
 
     def data(self, part: str) -> bytes:
         """The part as it is, empty where there is none."""
@@ -74,6 +88,15 @@ class Package:
         values = {child.tag.rsplit("}", 1)[-1]: child.text or "" for child in root} if root is not None else {}
         found = {"title": values.get("title", ""), "author": values.get("creator", "")}
         return found | {"updated": values.get("modified", "")[:10]}
+
+
+def _mended(data: bytes) -> ET.Element:
+    """What can be had of XML that is not well formed. Raises ET.ParseError where that is nothing."""
+    parser = etree.XMLParser(recover=True, resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    root = etree.fromstring(data, parser)
+    if root is None:
+        raise ET.ParseError("no element found")
+    return ET.fromstring(etree.tostring(root))  # noqa: S314 - as above  # nosec B314
 
 
 def _key(name: str) -> str:

@@ -6,17 +6,20 @@ The XML is read directly: python-docx refuses the Strict variant and leaves out 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from assistant.errors import DocumentUnreadable
 from assistant.knowledge.documents import Block
 from workers.ingestion.parse.archive import Package
 from workers.ingestion.parse.docx_styles import Numbering, Styles, W, value
 from workers.ingestion.parse.draft import Draft
+from workers.ingestion.parse.drawing import graphics
 
 _SKIPPED = frozenset({f"{W}del", f"{W}moveFrom", f"{W}rPr", f"{W}pPr", f"{W}txbxContent", f"{W}instrText"})
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _MATH_TEXT = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
+_PAGE_WORDS = 12  # letters: "Page 3 of 12"
+_TABS = frozenset({f"{W}tab", f"{W}ptab"})
 _BREAKS = frozenset({f"{W}br", f"{W}cr"})
 
 
@@ -31,9 +34,28 @@ def read(content: bytes, name: str) -> Draft:
         _fill_in_notes(body, _related(package, main, f"{kind}s"), kind)
     styles = Styles(_related(package, main, "styles"))
     numbering = Numbering(_related(package, main, "numbering"))
-    reader = _Reader(styles, numbering)
+    reader = _Reader(styles, numbering, lambda node: graphics(package, main, node, None))
+    blocks = list(reader.blocks(body))
+    running = _running(package, main)
+    if running:
+        blocks += [Block("heading", "Header and footer", level=2), *running]
     properties = package.core_properties()
-    return Draft(list(reader.blocks(body)), reader.title, properties.pop("title"), properties)
+    hidden = {"hidden_text": "left out"} if any(map(_is_hidden, body.iter(f"{W}r"))) else {}
+    return Draft(blocks, reader.title, properties.pop("title"), properties | package.damage() | hidden)
+
+
+def _running(package: Package, main: str) -> list[Block]:
+    """What stands above and below every page, once, unless that is little more than the page's number."""
+    found: dict[str, Block] = {}
+    for kind in ("header", "footer"):
+        for part in package.related(main, kind).values():
+            root = package.xml(part)
+            for paragraph in root.iter(f"{W}p") if root is not None else ():
+                text = _text(paragraph).strip()
+                counted = "PAGE" in "".join(paragraph.itertext()) or paragraph.find(f".//{W}fldSimple") is not None
+                if sum(map(str.isalpha, text)) > (_PAGE_WORDS if counted else 1):
+                    found.setdefault(text, Block("paragraph", text))
+    return list(found.values())
 
 
 def _fill_in_notes(body: ET.Element, notes: ET.Element | None, kind: str) -> None:
@@ -53,7 +75,10 @@ def _related(package: Package, main: str, kind: str) -> ET.Element | None:
 
 
 class _Reader:
-    def __init__(self, styles: Styles, numbering: Numbering) -> None:
+    def __init__(
+        self, styles: Styles, numbering: Numbering, graphics_of: Callable[[ET.Element], Iterator[Block]]
+    ) -> None:
+        self._graphics_of = graphics_of
         self._styles = styles
         self._numbering = numbering
         self.title = ""
@@ -74,6 +99,8 @@ class _Reader:
         for box in paragraph.iter(f"{W}txbxContent"):
             if not _in_fallback(paragraph, box):
                 yield from self.blocks(box)
+        for drawing in paragraph.iter(f"{W}drawing"):
+            yield from self._graphics_of(drawing)
 
     def _block(self, properties: ET.Element | None, text: str) -> Block:
         style = self._styles.of(properties)
@@ -128,15 +155,21 @@ def _text(node: ET.Element) -> str:
     for child in node:
         if child.tag in (f"{W}t", _MATH_TEXT):
             parts.append(child.text or "")
-        elif child.tag == f"{W}tab":
+        elif child.tag in _TABS:
             parts.append("\t")
         elif child.tag in _BREAKS:
             parts.append("\n")
         elif child.tag == f"{W}noBreakHyphen":
             parts.append("-")
-        elif child.tag not in _SKIPPED and child.tag != _FALLBACK:
+        elif child.tag not in _SKIPPED and child.tag != _FALLBACK and not _is_hidden(child):
             parts.append(_text(child))
     return "".join(parts)
+
+
+def _is_hidden(run: ET.Element) -> bool:
+    """Whether a reader of the document does not see it, as PDFs and pages of the Web hide text, too."""
+    mark = run.find(f"{W}rPr/{W}vanish")
+    return mark is not None and mark.get(f"{W}val", "1") not in ("0", "false", "off")
 
 
 def _in_fallback(paragraph: ET.Element, box: ET.Element) -> bool:

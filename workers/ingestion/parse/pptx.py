@@ -12,14 +12,9 @@ from assistant.errors import DocumentUnreadable
 from assistant.knowledge.documents import Block
 from workers.ingestion.parse.archive import Package
 from workers.ingestion.parse.draft import Draft
-from workers.ingestion.parse.pptx_chart import chart_table
+from workers.ingestion.parse.drawing import A, R, graphics, text_of
 
-A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
-R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
-_CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}chart"
-_DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}relIds"
-_MATH_TEXT = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
 _TITLES = frozenset({"title", "ctrTitle"})
 _FURNITURE = frozenset({"sldNum", "dt", "ftr", "hdr", "sldImg"})  # what every slide repeats
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
@@ -40,6 +35,8 @@ def read(content: bytes, name: str) -> Draft:
         try:
             found = list(_Slide(package, slide, number).blocks())
         except ET.ParseError:
+            found = []
+        if not found or (len(found) == 1 and slide in package.broken):
             unread.append(str(number))
             continue
         first = first or found[0].text
@@ -49,7 +46,7 @@ def read(content: bytes, name: str) -> Draft:
     properties = package.core_properties()
     title = properties.pop("title")
     usable = "" if title.lower() in ("powerpoint presentation", "presentation") else title
-    return Draft(blocks, "", usable or first, properties | {"unread_slides": ", ".join(unread)})
+    return Draft(blocks, "", usable or first, properties | package.damage() | {"unread_slides": ", ".join(unread)})
 
 
 class _Slide:
@@ -83,25 +80,10 @@ class _Slide:
             if text:
                 yield Block("paragraph", f"Picture: {text}", page=self._number)
         elif shape.tag == f"{P}graphicFrame":
-            yield from self._graphic(shape)
+            yield from graphics(self._package, self._part, shape, self._number)
         else:
             body = shape.find(f"{P}txBody")
             yield from _paragraphs(body, self._number, _role(shape)) if body is not None else ()
-
-    def _graphic(self, frame: ET.Element) -> Iterator[Block]:
-        for kind, tag, key in (("chart", _CHART, f"{R}id"), ("diagramData", _DIAGRAM, f"{R}dm")):
-            pointer = frame.find(f".//{tag}")
-            target = (
-                self._package.related(self._part, kind).get(pointer.get(key, ""), "") if pointer is not None else ""
-            )
-            root = self._package.xml(target) if target else None
-            if root is None:
-                continue
-            if kind == "chart":
-                yield from chart_table(root, self._number)
-            else:
-                for paragraph in root.iter(f"{A}p"):
-                    yield Block("list_item", _text(paragraph), page=self._number)
 
     def _notes(self) -> Iterator[Block]:
         for part in self._package.related(self._part, "notesSlide").values():
@@ -142,7 +124,7 @@ def _place(shape: ET.Element) -> tuple[int, int]:
 def _paragraphs(body: ET.Element | None, page: int, role: str) -> Iterator[Block]:
     if body is None:
         return
-    shown = [(paragraph, _text(paragraph).strip()) for paragraph in body.findall(f"{A}p")]
+    shown = [(paragraph, text_of(paragraph).strip()) for paragraph in body.findall(f"{A}p")]
     several = sum(bool(text) for _, text in shown) > 1
     number = 0
     for paragraph, text in shown:
@@ -162,21 +144,9 @@ def _row(row: ET.Element) -> tuple[str, ...]:
     cells = []
     for cell in row.findall(f"{A}tc"):
         merged = cell.get("hMerge") == "1" or cell.get("vMerge") == "1"
-        cells.append("" if merged else " ".join(_text(paragraph) for paragraph in cell.iter(f"{A}p")))
+        cells.append("" if merged else " ".join(text_of(paragraph) for paragraph in cell.iter(f"{A}p")))
     return tuple(cells)
 
 
 def _words(shape: ET.Element) -> str:
-    return " ".join(_text(paragraph) for paragraph in shape.iter(f"{A}p"))
-
-
-def _text(paragraph: ET.Element) -> str:
-    parts = []
-    for node in paragraph.iter():
-        if node.tag in (f"{A}t", _MATH_TEXT):
-            parts.append(node.text or "")
-        elif node.tag == f"{A}br":
-            parts.append("\n")
-        elif node.tag == f"{A}tab":
-            parts.append("\t")
-    return "".join(parts).replace("_x000D_", " ")
+    return " ".join(text_of(paragraph) for paragraph in shape.iter(f"{A}p"))
