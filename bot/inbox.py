@@ -12,9 +12,9 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -28,7 +28,8 @@ from assistant.database.session import Sessions
 
 log = structlog.get_logger()
 
-IN_FLIGHT = 32
+IN_FLIGHT = 32  # worked on at once
+MOST_HELD = 256  # those among them that only wait for work of others included
 MAX_ATTEMPTS = 6
 MAX_WAITS = 100  # attempts in all, those that the platform asked to repeat later included
 POLL_SECONDS = 1.0  # also finds what other, dead processes left behind
@@ -60,6 +61,17 @@ class Claim:
     owner: str
     sessions: Sessions
     stop: asyncio.Event
+    resting: set[uuid.UUID] = field(default_factory=set)  # what the process holds and does nothing for
+
+    @contextlib.contextmanager
+    def rest(self) -> Iterator[None]:
+        """While the event only waits for work of others, such as a worker that may be away for hours: what others ask
+        is taken up meanwhile."""
+        self.resting.add(self.event_id)
+        try:
+            yield
+        finally:
+            self.resting.discard(self.event_id)
 
     async def check(self) -> None:
         """Raise ``LostClaim`` unless the event is still ours. Called just before anything visible is done."""
@@ -103,6 +115,7 @@ class Inbox:
         self._wake = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], uuid.UUID] = {}  # what is in flight, and for which event
         self._stops: dict[uuid.UUID, asyncio.Event] = {}
+        self._resting: set[uuid.UUID] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = False  # takes nothing new
         self._stopped = False  # nothing is in flight any more
@@ -167,7 +180,8 @@ class Inbox:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _take(self) -> None:
-        room = IN_FLIGHT - len(self._tasks)
+        held = len(self._tasks)
+        room = min(IN_FLIGHT - held + len(self._resting), MOST_HELD - held)
         events: list[Event] = []
         self._wake.clear()
         if room > 0:
@@ -219,7 +233,7 @@ class Inbox:
 
     async def _deliver(self, event: Event) -> dict[str, Any]:
         stop = self._stops[event.id] = asyncio.Event()
-        claim = Claim(event.id, self._owner, self._sessions, stop)
+        claim = Claim(event.id, self._owner, self._sessions, stop, self._resting)
         try:
             question = await self._front_end.question(event)
             if question is None:

@@ -97,7 +97,8 @@ async def run_command(place: Workplace, event: Event, claim: Claim) -> dict[str,
     confirmed = bool(payload.get("confirmed"))
     remembered = event.reply or {}
     if run := remembered.get("run"):
-        await _follow(place, uuid.UUID(run), responder, caller.language)
+        with claim.rest():
+            await _follow(place, uuid.UUID(run), responder, caller.language)
         return {"used": responder.used, "run": run}
     if remembered.get("began") and confirmed:  # whether it was done is not known, and it must not be done twice
         await responder.say(say("slack.interrupted", caller.language), replace=True)
@@ -115,7 +116,8 @@ async def run_command(place: Workplace, event: Event, claim: Claim) -> dict[str,
         await approvals.show_one(place, message, event, reply.approval, claim, private=True)
     await _show(place, message, payload, reply, responder, caller)
     if reply.run_id is not None:
-        await _follow(place, reply.run_id, responder, caller.language)
+        with claim.rest():
+            await _follow(place, reply.run_id, responder, caller.language)
     return {"used": responder.used}
 
 

@@ -60,7 +60,8 @@ async def add_files(place: Workplace, event: Event, claim: Claim) -> dict[str, A
             lines.append(reply.text)
             runs.append(str(reply.run_id) if reply.run_id else "")
         await claim.remember({"ts": teller.ts, "lines": lines, "runs": runs, "fetched": True})
-    await _follow_all(place, teller, lines, runs, caller.language)
+    with claim.rest():
+        await _follow_all(place, teller, lines, runs, caller.language)
     return {"channel": message.channel, "parts": [teller.ts]}
 
 

@@ -62,7 +62,8 @@ class CommandDesk:
         """Run the command once: what it began is stored before it is told about, and followed by later attempts."""
         language, kept = box.language, box.ledger.data
         if run_id := kept.get("run"):
-            await self.follow(run_id, box, lambda line: self.show(incoming, box, [render.plain_message(line)]))
+            with claim.rest():
+                await self.follow(run_id, box, lambda line: self.show(incoming, box, [render.plain_message(line)]))
             return
         await claim.check()
         who = replace(caller(incoming, self._services, language), event=event.id)
@@ -76,7 +77,8 @@ class CommandDesk:
         await self._show(incoming, box, reply)
         if reply.run_id is not None:
             show = lambda line: self.show(incoming, box, [render.plain_message(line)])  # noqa: E731
-            await self.follow(str(reply.run_id), box, show)
+            with claim.rest():
+                await self.follow(str(reply.run_id), box, show)
 
     async def form(self, event: Event, incoming: Incoming, box: Outbox, claim: Claim) -> None:
         """Call a tool with what was filled in on its form."""

@@ -92,7 +92,8 @@ class FileDesk:
                     lines[at] = line
                     await self._say(box, lines)
 
-                await self._desk.follow(run_id, box, show)
+                with claim.rest():
+                    await self._desk.follow(run_id, box, show)
 
     @staticmethod
     async def _say(box: Outbox, lines: Sequence[str]) -> None:
