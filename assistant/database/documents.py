@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Text, any_, cast, delete, func, literal, or_, select, text, update
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy import Text, any_, cast, delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database import blocks, statistics, vectors, verdicts
 from assistant.database.blocks import Holders
-from assistant.database.failures import forget_failure, forget_failures, forget_within, move_within, take_in_within
+from assistant.database.failures import forget_failure, forget_failures, forget_within, move_within
+from assistant.database.folders import folder_source as folder_source  # named here, too, for whoever writes documents
 from assistant.database.tables import Chunk, CorpusStatistics, Document, Source
 from assistant.database.vectors import STATISTICS_LOCK
 from assistant.errors import SettingsError
@@ -302,35 +303,3 @@ async def _remove_chunks(session: AsyncSession, document_ids: Sequence[int]) -> 
 
 async def _lock(session: AsyncSession) -> None:
     await session.execute(select(func.pg_advisory_xact_lock(STATISTICS_LOCK)))
-
-
-async def folder_source(session: AsyncSession, folder: str) -> tuple[int, str]:
-    """The source that holds ``folder`` (an absolute path), and the folder's prefix within it ("" or "sub/").
-
-    A folder inside a known source belongs to it; a folder around known sources takes them in, so that no file is
-    ever two documents.
-    """
-    await session.execute(select(func.pg_advisory_xact_lock(STATISTICS_LOCK)))
-    root = folder.rstrip("/") + "/"
-    location = func.rtrim(Source.location, "/") + "/"
-    around = select(Source).where(Source.kind == "folder", func.starts_with(literal(root), location))
-    known = (await session.execute(around.order_by(func.length(Source.location)))).scalars().first()
-    if known is not None:
-        return known.id, root.removeprefix(known.location.rstrip("/") + "/")
-    name = folder.rstrip("/").rsplit("/", 1)[-1] or "/"
-    new = insert(Source).values(kind="folder", location=folder.rstrip("/") or "/", name=name).returning(Source.id)
-    source_id = int((await session.execute(new)).scalar_one())
-    inside = select(Source).where(
-        Source.kind == "folder", or_(Source.location.startswith(root, autoescape=True)), Source.id != source_id
-    )
-    for inner in (await session.execute(inside)).scalars():
-        await _take_in(session, source_id, inner, inner.location.removeprefix(root) + "/")
-    return source_id, ""
-
-
-async def _take_in(session: AsyncSession, source_id: int, inner: Source, prefix: str) -> None:
-    moved = {"source_id": source_id, "external_id": literal(prefix) + Document.external_id}
-    await session.execute(update(Document).where(Document.source_id == inner.id).values(moved))
-    await blocks.merged(session, inner.id, source_id)
-    await take_in_within(session, inner.id, source_id, prefix)
-    await session.execute(delete(Source).where(Source.id == inner.id))

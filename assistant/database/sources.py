@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database import documents
 from assistant.database.tables import Answer, Document, DocumentFailure, Forgotten, Run, Source, Upload
+from assistant.errors import AlmanacError
 from assistant.strings import say
 
 BATCH = 100  # documents removed in one transaction
@@ -99,12 +100,19 @@ async def ensure(
 async def ensure_folder(
     session: AsyncSession, folder: str, config: Mapping[str, Any], interval_minutes: int
 ) -> tuple[int, bool]:
-    """As ``ensure``, for a folder: one inside a known source belongs to it, so that no file is ever two documents."""
+    """As ``ensure``, for a folder: one inside a known source belongs to it, so that no file is ever two documents.
+
+    Raises AlmanacError where it lies inside another and has options: they would be the other's, or nobody's.
+    """
     known = select(Source.id).where(Source.kind == "folder")
     before = set((await session.execute(known)).scalars())
     source_id, prefix = await documents.folder_source(session, folder)
     given: dict[str, Any] = {"interval_minutes": interval_minutes, "next_sync_at": _after(interval_minutes)}
-    if not prefix and config:
+    if prefix and config:
+        raise AlmanacError(
+            f"{folder} lies inside source {source_id}, which has its own {' and '.join(sorted(config))}."
+        )
+    if config:
         given["config"] = dict(config)
     await session.execute(update(Source).where(Source.id == source_id).values(**given))
     return source_id, source_id not in before

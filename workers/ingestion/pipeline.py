@@ -74,12 +74,15 @@ class Ingestion:
         """Bring the index in line with a folder or a file."""
         folder, only = await asyncio.to_thread(_place, path)
         async with self.sessions.begin() as session:
-            source_id, prefix = await index.folder_source(session, readable_name(str(folder)))
+            source_id, prefix = await index.folder_source(session, readable_name(str(folder)), whole=only is None)
             if only is not None:
                 await sources.remember(session, source_id, prefix + readable_name(only))
+            [row] = await sources.listed(session, source_id)
         source = Folder(folder, self.max_bytes, prefix, only)
         whole = only is None and not prefix
-        await self.sync(source, Plan(source_id, None, prefix, keep=whole, scope=scope), report)
+        fixed = row.config.get("readers")  # the option holds for whatever is read of the source, however it is read
+        readers = tuple(fixed or row.readers)
+        await self.sync(source, Plan(source_id, None, prefix, readers, bool(fixed), keep=whole, scope=scope), report)
 
     async def ingest_items(
         self, source_id: int, items: Mapping[str, SourceItem], report: Report, readers: Sequence[str] = ("everyone",)

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from assistant.database import documents as index
 from assistant.database import failures, sources
+from assistant.database.folders import holds_named
 from assistant.database.sources import SourceRow
 from assistant.errors import AlmanacError
 from assistant.services import Services
@@ -101,9 +102,10 @@ async def _source(services: Services, arguments: dict[str, Any], report: Report,
 async def _path(services: Services, path: Path, report: Report, lease: Lease, scope: int) -> None:
     if not await asyncio.to_thread(path.exists):
         raise AlmanacError(f"{path} does not exist on this machine.")
-    folder = await asyncio.to_thread(lambda: path.resolve() if path.is_dir() else path.resolve().parent)
+    whole = await asyncio.to_thread(path.is_dir)
+    folder = await asyncio.to_thread(lambda: path.resolve() if whole else path.resolve().parent)
     async with services.sessions.begin() as session:
-        source_id, _ = await index.folder_source(session, readable_name(str(folder)))
+        source_id, _ = await index.folder_source(session, readable_name(str(folder)), whole)
     async with _held(services, source_id, lease):
         await _ingestion(services, lease).ingest_path(path, report, scope)
 
@@ -175,9 +177,10 @@ async def _opened(services: Services, row: SourceRow, thorough: bool = False) ->
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(Client(services.settings.fetch_allowed_hosts, _max_bytes(services)))
         home = services.settings.home.resolve() / "sources" / str(row.id)
-        yield kind(
+        source = kind(
             Setting(
                 row.id, row.location, row.config, services.settings, client, home, known, known_ids,
                 services.sessions, thorough,
             )
         )  # fmt: skip
+        yield Again(source, await known_ids()) if holds_named(row.config) else source
