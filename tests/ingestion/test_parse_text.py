@@ -54,6 +54,15 @@ def test_logs_keep_their_lines_and_lose_colours_and_padding() -> None:
         ("Zażółć gęślą jaźń. Proszę uruchomić usługę ponownie, ponieważ źle działa.", "cp1250"),
         ("Příliš žluťoučký kůň úpěl ďábelské ódy, služba byla znovu spuštěna.", "iso8859_2"),
         ("Перезапустите службу поиска после обновления индекса и проверьте очередь.", "cp1251"),
+        ("Serviciul de căutare a fost oprit și pornit din nou, iar coada este goală.".replace("ș", "ş"), "cp1250"),
+        ("Arama hizmeti yeniden başlatıldı ve kuyruk boş; şimdi dizin yeniden oluşturuluyor.", "cp1254"),
+        ("Meklēšanas pakalpojums ir apturēts, un rinda ir tukša; kas par to atbild?", "cp1257"),
+        ("Služba za iskanje je bila ustavljena in znova zagnana, da se čakalna vrsta izprazni.", "iso8859_2"),
+        ("Größere Änderungen an dem Dienst sind vorher anzukündigen; ihr Name ist Müller.", "cp850"),
+        ("El servicio de búsqueda se reinició después de la actualización; mañana será más rápido.", "mac_roman"),
+        ("Őrült gyorsan újraindult a kereső, és a sor most már üres; ez így jó.", "cp852"),
+        ("Az idő és a hőmérséklet is jó, a kereső pedig újra fut; ezt nem hittük volna el.", "cp1250"),
+        ("שירות החיפוש הופעל מחדש והתור ריק. נא לבדוק את היומן.", "cp1255"),
         ("検索サービスを再起動してください。キューを確認します。", "shift_jis"),
         ("Grüße, 世界", "utf-8-sig"),
         ("Grüße, 世界", "utf-16"),
@@ -64,6 +73,13 @@ def test_logs_keep_their_lines_and_lose_colours_and_padding() -> None:
 )
 def test_encodings(text: str, encoding: str) -> None:
     assert parse("a.txt", text.encode(encoding)).blocks[0].text == text
+
+
+def test_a_broken_byte_does_not_garble_the_rest() -> None:
+    text = "Der Dienst läuft wieder; größere Änderungen bitte früh genug ankündigen. Überall übt man für Übungen. " * 4
+    content = text.encode()
+    assert parse("a.txt", content[:-1] + b"\xc3").blocks[0].text == text.strip() + "\ufffd"
+    assert parse("a.txt", b"\xff" + content).blocks[0].text == "\ufffd" + text.strip()
 
 
 def test_what_is_not_text_is_refused() -> None:

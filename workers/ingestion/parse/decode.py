@@ -10,6 +10,7 @@ import subprocess
 from charset_normalizer import from_bytes
 
 from assistant.errors import DocumentUnreadable
+from workers.ingestion.parse.latin import latin_encoding
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -25,8 +26,11 @@ _CANDIDATES = (
     "iso2022_jp iso2022_kr johab iso8859_6"
 ).split()
 _SAMPLE = 256 * 1024
-_WESTERN = re.compile(r"[\x00-\x7fàâäáãåæçéèêëíìîïñóòôöøœßúùûüÿÀÂÄÁÃÅÆÇÉÈÊËÍÎÏÑÓÔÖØŒÚÙÛÜ¿¡«»“”„‘’‚–—…•·€£§°©®™½¼×]+|õe")
-_FOREIGN_RUN = re.compile(r"[^\W\d_a-zA-Z]{3}")
+_HEBREW = re.compile(rb"[\xe0-\xfa]")
+# Other scripts have other letters at the same places; those that Hebrew has only at the end of a word, within words.
+_NOT_HEBREW = re.compile(rb"[^\x00-\x7f\x84-\x97\xa0\xa4\xab\xbb\xe0-\xfa]|[\xea\xed\xef\xf3\xf5][\xe0-\xfa]")
+_LEAST_HEBREW = 20
+_LARGER = {"big5": ("cp950", "big5hkscs"), "shift_jis": ("cp932",), "euc_kr": ("cp949",), "gb2312": ("gb18030",)}
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _PAIRS = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xfe]{2}|\x8e[\xa1-\xb0][\xa1-\xfe]{2})*")  # what EUC-TW is made of
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -84,14 +88,26 @@ def _narrow(content: bytes, declared: str | None) -> str:
         if text is not None:
             return text
         _check_text(content[:_SAMPLE].replace(b"\0", b"").decode("latin-1"))
-    for encoding in (declared, *_detected(content[:_SAMPLE], seven_bit)):
-        text = _try(content, encoding) if encoding else None
+        text = _nearly_utf8(content)
         if text is not None:
             return text
+    for encoding in (declared, *_detected(content[:_SAMPLE], seven_bit)):
+        for variant in (encoding, *_LARGER.get(encoding, ())) if encoding else ():
+            text = _try(content, variant)
+            if text is not None:
+                return text
     text = _taiwanese(content)
     if text is not None:
         return text
     raise DocumentUnreadable("the text is in an encoding that could not be recognised; save it as UTF-8")
+
+
+def _nearly_utf8(content: bytes) -> str | None:
+    """UTF-8 with a few bytes broken, as logs and joined files have: read as anything else, all of it is garbled."""
+    text = content.decode("utf-8", "replace")
+    broken = text.count("\ufffd")
+    whole = sum(character > "\x7f" for character in text) - broken
+    return text if whole > 8 * broken else None
 
 
 def _taiwanese(content: bytes) -> str | None:
@@ -118,8 +134,11 @@ def _chinese_mail(content: bytes) -> str | None:
 
 
 def _detected(sample: bytes, seven_bit: bool) -> list[str]:
-    if not seven_bit and _is_western(sample):
-        return ["cp1252"]
+    latin = None if seven_bit else latin_encoding(sample)
+    if latin is not None:
+        return [latin]
+    if _is_hebrew(sample):
+        return ["cp1255"]
     for threshold in (0.2, 0.3):  # the share of oddities that is borne: Polish has many
         best = from_bytes(sample, cp_isolation=_CANDIDATES, threshold=threshold).best()
         if best is not None:
@@ -131,13 +150,8 @@ def _detected(sample: bytes, seven_bit: bool) -> list[str]:
     return [best.encoding]
 
 
-def _is_western(sample: bytes) -> bool:
-    """Mostly ASCII with the accents and punctuation of western Europe: short texts fool the detector."""
-    text = _try(sample, "cp1252")
-    if text is None or _FOREIGN_RUN.search(text):
-        return False
-    accented = sum(character > "\x7f" and character.isalpha() for character in text)
-    return accented < 0.2 * len(text) + 2 and not _WESTERN.sub("", text)
+def _is_hebrew(sample: bytes) -> bool:
+    return len(_HEBREW.findall(sample)) >= _LEAST_HEBREW and not _NOT_HEBREW.search(sample)
 
 
 def _try(content: bytes, encoding: str) -> str | None:
