@@ -202,7 +202,7 @@ class SlackFrontEnd:
             else:
                 answer, parts = await self._made(message, stream, writer)
             if message.kind == "ask" or (answer is not None and answer.private):
-                reply = await self._privately(message, writer, parts, claim)
+                reply = await self._privately(message, event, writer, parts, claim)
                 await self._cards(message, event, answer, claim)
                 return reply
             if message.unprompted and (answer is None or answer.outcome is not Outcome.ANSWERED):
@@ -286,13 +286,20 @@ class SlackFrontEnd:
             log.info("slack.stream_found", inbox_id=str(event.id))
             writer.add([orphan.ts])
 
-    async def _privately(self, message: Message, writer: Writer, parts: list[Part], claim: Claim) -> dict[str, Any]:
-        """To the asker alone: beside the question, or where that cannot be, in a direct message."""
+    async def _privately(
+        self, message: Message, event: Event, writer: Writer, parts: list[Part], claim: Claim
+    ) -> dict[str, Any]:
+        """To the asker alone: beside the question, or where that cannot be, in a direct message.
+
+        Nobody can look up what one person was shown, so that what was is kept after each part.
+        """
         await writer.remove_all()
-        await claim.check()
-        responder = Responder(self._place, message)
-        for part in parts:
+        shown = int((event.reply or {}).get("shown", 0))
+        responder = Responder(self._place, message, used=shown)
+        for number, part in enumerate(parts[shown:], start=shown + 1):
+            await claim.check()
             await responder.say(part)
+            await claim.remember({"channel": message.channel, "private": True, "shown": number})
         return {"channel": message.channel, "private": True}
 
     async def _language(self, message: Message) -> str:
