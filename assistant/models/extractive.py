@@ -27,6 +27,7 @@ from assistant.models.port import Brief, Written
 UNITS = 9  # at most, in an answer
 CHARACTERS = 1_100
 LEAST_SHARE = 0.6  # of the best unit's score; what lies lower is left out
+COMPLETED = 600  # characters of what a chosen sentence announces, or of code it stands behind: added whole, or not
 
 TERMS_WEIGHT = 0.1
 PASSAGE_WEIGHT = 0.8
@@ -138,6 +139,7 @@ def select(candidates: Sequence[Candidate]) -> list[Candidate]:
         chosen.append(candidate)
         room -= len(candidate.source)
     chosen.extend(_lead_ins(chosen, candidates))
+    chosen.extend(_completions(chosen, candidates))
     order = {passage: rank for rank, passage in enumerate(dict.fromkeys(candidate.passage for candidate in chosen))}
     return sorted(chosen, key=lambda candidate: (order[candidate.passage], candidate.place))
 
@@ -155,15 +157,61 @@ def _lead_ins(chosen: Sequence[Candidate], candidates: Sequence[Candidate]) -> l
 def _introduction(candidate: Candidate, at: Mapping[tuple[int, int], Candidate]) -> Candidate | None:
     if candidate.unit.kind not in ("code", "list_item"):
         return None
-    place = candidate.place - 1
-    while candidate.unit.kind == "list_item" and (other := at.get((candidate.passage, place))):
-        if other.unit.kind != "list_item":
-            break
-        place -= 1
+    whole = [candidate] if candidate.unit.kind == "code" else _list_around(candidate, at)
+    place = min(item.place for item in whole) - 1
     lead = at.get((candidate.passage, place))
     if lead is None or lead.unit.kind != "sentence":
         return None
     return lead if candidate.unit.kind == "code" or lead.source.rstrip().endswith(":") else None
+
+
+def _completions(chosen: Sequence[Candidate], candidates: Sequence[Candidate]) -> list[Candidate]:
+    """What chosen units are not whole without.
+
+    All steps of a numbered list: a step left out of a procedure is an error, and whatever shows the answer would number
+    the others anew. What a sentence that ends with a colon announces. The code that a sentence stands behind.
+    """
+    at = {(candidate.passage, candidate.place): candidate for candidate in candidates}
+    taken = {(candidate.passage, candidate.place) for candidate in chosen}
+    added: dict[tuple[int, int], Candidate] = {}
+    for candidate in chosen:
+        for other in _belonging(candidate, at):
+            if (place := (other.passage, other.place)) not in taken:
+                added[place] = other
+    return list(added.values())
+
+
+def _belonging(candidate: Candidate, at: Mapping[tuple[int, int], Candidate]) -> list[Candidate]:
+    before, after = (at.get((candidate.passage, candidate.place + step)) for step in (-1, 1))
+    if candidate.unit.kind == "list_item":
+        items = _list_around(candidate, at)
+        return items if any(_ORDERED.match(item.unit.text) for item in items) else []
+    if candidate.unit.kind != "sentence":
+        return []
+    if after is not None and after.unit.kind == "code" and candidate.source.endswith(":"):
+        return _short([after])
+    if after is not None and after.unit.kind == "list_item" and candidate.source.endswith(":"):
+        items = _list_around(after, at)
+        return items if any(_ORDERED.match(item.unit.text) for item in items) else _short(items)
+    return _short([before]) if before is not None and before.unit.kind == "code" else []
+
+
+def _list_around(item: Candidate, at: Mapping[tuple[int, int], Candidate]) -> list[Candidate]:
+    """The list that ``item`` is in, with the code between its items."""
+    found = [item]
+    for step in (-1, 1):
+        place, between = item.place + step, list[Candidate]()
+        while (other := at.get((item.passage, place))) and other.unit.kind in ("list_item", "code"):
+            between.append(other)
+            if other.unit.kind == "list_item":
+                found.extend(between)
+                between.clear()
+            place += step
+    return found
+
+
+def _short(units: list[Candidate]) -> list[Candidate]:
+    return units if sum(len(unit.source) for unit in units) <= COMPLETED else []
 
 
 def compose(chosen: Sequence[Candidate], passages: Sequence[Hit]) -> list[str]:
@@ -171,18 +219,23 @@ def compose(chosen: Sequence[Candidate], passages: Sequence[Hit]) -> list[str]:
     pieces: list[str] = []
     before: Candidate | None = None
     for candidate in chosen:
-        pieces.append(_separator(before, candidate) + _rendered(candidate, passages[candidate.passage]))
+        hit = passages[candidate.passage]
+        pieces.append(_separator(before, candidate, hit) + _rendered(candidate, hit))
         before = candidate
     return pieces
 
 
-def _separator(before: Candidate | None, candidate: Candidate) -> str:
+def _separator(before: Candidate | None, candidate: Candidate, hit: Hit) -> str:
     if before is None:
         return ""
     kinds = {before.unit.kind, candidate.unit.kind}
-    if kinds <= {"list_item", "table_row"} and before.unit.kind == candidate.unit.kind:
-        return "\n"
-    follows = before.passage == candidate.passage and before.place + 1 == candidate.place
+    same = before.passage == candidate.passage
+    if kinds <= {"list_item", "table_row"}:
+        if same:
+            return "\n" if len(kinds) == 1 else "\n\n"
+        # Markdown knows no end of a list but other text: without its heading, this one would go on with that before.
+        return f"\n\n**{[hit.title, *hit.heading_path][-1]}** [{candidate.passage + 1}]\n\n"
+    follows = same and before.place + 1 == candidate.place
     return " " if follows and kinds == {"sentence"} else "\n\n"
 
 
