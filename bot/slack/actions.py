@@ -22,7 +22,7 @@ from bot.slack import approval_card, approvals, blocks, commands, home, modals, 
 from bot.slack.clean import escape, harmless
 from bot.slack.errors import Refused
 from bot.slack.events import Message, channel_audience
-from bot.slack.lookup import parts_of
+from bot.slack.lookup import Posted, parts_of
 from bot.slack.render import (
     ADD_FILE,
     FEEDBACK,
@@ -178,7 +178,7 @@ async def ask_person(place: Workplace, event: Event, claim: Claim) -> dict[str, 
         await _say(place, message, "slack.person_none", language)
         return {"channel": message.channel}
     meta = {"event_id": event.event_id, "part": 0}
-    if event.attempts > 1 and await parts_of(place.api, message, lambda it: it.get("event_id") == event.event_id):
+    if event.attempts > 1 and await parts_of(place.api, message, lambda it: _is_of(it, event)):
         return {"channel": message.channel}
     asker = (await place.people.get(message.team, message.user)).name or say("slack.somebody", language)
     key = "slack.person_asks_owner" if title else "slack.person_asks"
@@ -227,13 +227,20 @@ async def share(place: Workplace, event: Event, claim: Claim) -> dict[str, Any]:
     if stored.asker != message.asker:
         await _say(place, message, "slack.share_not_yours", language)
         return {"channel": message.channel}
-    if event.attempts == 1 or not await parts_of(place.api, message, lambda it: it.get("event_id") == event.event_id):
-        await _post_shared(place, message, stored, event, claim)
+    found = {} if event.attempts == 1 else await parts_of(place.api, message, lambda it: _is_of(it, event))
+    await _post_shared(place, message, stored, event, claim, found)
     await Responder(place, message).say(say("slack.shared", language), replace=True)
     return {"channel": message.channel}
 
 
-async def _post_shared(place: Workplace, message: Message, stored: Stored, event: Event, claim: Claim) -> None:
+def _is_of(payload: Mapping[str, Any], event: Event) -> bool:
+    return payload.get("event_id") == event.event_id
+
+
+async def _post_shared(
+    place: Workplace, message: Message, stored: Stored, event: Event, claim: Claim, found: Mapping[int, Posted]
+) -> None:
+    """``found``: what an earlier attempt has posted, by its place."""
     language = stored.answer.language
     name = (await place.people.get(message.team, message.user)).name or say("slack.somebody", language)
     answer = replace(stored.answer, private=False)
@@ -244,5 +251,7 @@ async def _post_shared(place: Workplace, message: Message, stored: Stored, event
     thread = _thread_of(stored, message)
     thread = thread if thread.replace(".", "").isdigit() and thread != message.ts else ""
     for number, part in enumerate([intro, *parts]):
+        if number in found:
+            continue
         meta = {"event_id": event.event_id, "answer_id": str(answer.id), "part": number}
         await place.api.post(message.channel, thread or None, part, meta, claim.check)
