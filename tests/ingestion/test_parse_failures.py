@@ -64,6 +64,22 @@ def test_wrong_extension() -> None:
     assert reason("a.xlsx", old + "EncryptedPackage".encode("utf-16-le")) == "the file is protected by a password"
 
 
+def test_office_files_are_read_by_what_they_are() -> None:
+    assert parse("a.doc", word_file()).title == parse("a.docx", word_file()).title
+    assert parse("a.xls", excel_file()).blocks == parse("a.xlsx", excel_file()).blocks
+    assert parse("a.doc", rb"{\rtf1 Stop the index.}").blocks[0].text == "Stop the index."
+    page = b'<html xmlns:x="urn:schemas-microsoft-com:office:excel"><table><tr><td>a<td>b<tr><td>1<td>2</table></html>'
+    assert parse("a.xls", page).blocks[0].rows == (("a", "b"), ("1", "2"))
+    assert "is an HTML page" in reason("a.xls", b"<html><body><form>Log in</form></body></html>")
+
+
+def test_a_sheet_of_excel_2_has_no_container() -> None:
+    cells = [b"\x04\0" + bytes([8 + len(text)]) + b"\0" + bytes([0, 0, at, 0, 0, 0, 0, len(text)]) + text
+             for at, text in enumerate((b"port", b"8080"))]  # fmt: skip
+    content = b"\x09\0\x04\0\x02\0\x10\0" + b"".join(cells) + b"\x0a\0\0\0"
+    assert [block.rows or block.text for block in parse("a.xls", content).blocks][-1] == (("port", "8080"),)
+
+
 @pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), RecursionError(), MemoryError(), AssertionError()])
 def test_a_library_error_is_a_reason_and_keeps_its_cause(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(content: bytes, name: str) -> None:

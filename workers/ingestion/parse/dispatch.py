@@ -29,7 +29,7 @@ def parse(name: str, content: bytes, max_bytes: int = DEFAULT_LIMIT) -> ParsedDo
         raise DocumentUnreadable("the file is empty")
     try:
         sniff.check_kind(name, content)
-        return finish(_loaded(reader)(content, name), name)
+        return finish(_loaded(sniff.actual_reader(reader, content))(content, name), name)
     except DocumentUnreadable:
         raise
     except RecursionError as error:

@@ -52,7 +52,10 @@ _LANGUAGES: Mapping[str, tuple[str, str]] = {
     "tr": ("çğıİöşüâîû", "ve bir bu da de ile olarak daha ne var o ama kadar en sonra olan gibi her ben ya mi yok"),
     "sq": ("ëç", "dhe i e me nga se ka si tij por kishte nuk ishte ne mund kur prej do duke apo edhe para"),
     "eo": ("ĉĝĥĵŝŭ", "la de kaj en estas al ne ke mi por kun el li sed ili pri kiu da plej ankaŭ sur oni aŭ"),
-    "vi": ("ăâđêôơưàáèéìíòóùúýñ\u0300\u0301\u0303\u0309\u0323", "cho khi trong theo sau con hai hay thanh tin nhau qua"),
+    "vi": (
+        "ăâđêôơưàáèéìíòóùúýñ\u0300\u0301\u0303\u0309\u0323",
+        "cho khi trong theo sau con hai hay thanh tin nhau qua",
+    ),
     "cy": ("âêîôûŵŷáéíóúäëïöü", "y yn a i o ar yr mae ac wedi oedd bod fel am ei hyn gan eu neu hefyd na nid"),
 }
 # The likelier first: it wins where several make the same of the bytes, or letters that fit as well.

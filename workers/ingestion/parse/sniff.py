@@ -53,7 +53,39 @@ _NEVER_HTML = {
     "mail": "a mail",
     "subtitles": "subtitles",
 }
+_PROGRAM = {
+    "docx": "word",
+    "doc": "word",
+    "rtf": "word",
+    "xlsx": "excel",
+    "xls": "excel",
+    "pptx": "slides",
+    "ppt": "slides",
+}
+_IN_OLE = {"WordDocument": "doc", "Workbook": "xls", "Book": "xls", "PowerPoint Document": "ppt"}
+_IN_ZIP = {b"word/document": "docx", b"xl/workbook": "xlsx", b"ppt/presentation": "pptx"}
+_SAVED_BY_OFFICE = (b"urn:schemas-microsoft-com:office", b"schemas.microsoft.com/office")
+_OLD_SHEETS = (b"\x09\0\x04\0", b"\x09\x02\x06\0", b"\x09\x04\x06\0")  # Excel 2 to 4 put no container round them
 _MODERN = frozenset({"docx", "pptx", "xlsx"})
+
+
+def actual_reader(reader: str, content: bytes) -> str:
+    """The reader of an Office file by what it is: its program opens it whatever its name says, and so do people."""
+    program = _PROGRAM.get(reader)
+    if program is None:
+        return reader
+    kind = kind_of(content)
+    inside: list[str] = []
+    if kind == "rtf":
+        inside = ["rtf"]
+    elif kind == "ole" and "EncryptedPackage".encode("utf-16-le") not in content:
+        inside = [found for stream, found in _IN_OLE.items() if f"{stream}\0".encode("utf-16-le") in content]
+    elif kind == "zip":
+        inside = [found for part, found in _IN_ZIP.items() if part in content]
+    elif kind == "html" and any(mark in content[:4096] for mark in _SAVED_BY_OFFICE):
+        return "html"
+    alike = [found for found in inside if _PROGRAM[found] == program]
+    return reader if reader in alike or not alike else alike[0]  # others may be embedded in it
 
 
 def kind_of(content: bytes) -> str:
@@ -79,6 +111,9 @@ def check_kind(name: str, content: bytes) -> None:
     """Refuses content that is plainly something else than its name promises."""
     extension, kind = extension_of(name), kind_of(content)
     reader = reader_of(name) or ""
+    actual = actual_reader(reader, content)
+    if actual != reader or (reader == "xls" and content.startswith(_OLD_SHEETS)):
+        return
     wanted, words = _WANTED.get(reader, ("text", _NEVER_HTML.get(reader, "text")))
     if kind == "ole" and reader in _MODERN:
         raise DocumentUnreadable(_ole_reason(content))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,16 @@ from workers.ingestion.parse.sheet import blocks as sheet_blocks
 from workers.ingestion.parse.xlsx import MAX_CELLS, MAX_COLUMNS, MAX_ROWS, capped, note, shown
 
 
+def _nothing(*_: object) -> None:
+    """Takes a record and leaves it."""
+
+
+# Names of areas, remarks and objects are not read, and are what xlrd most often gives up on.
+xlrd.book.Book.handle_name = _nothing
+xlrd.sheet.Sheet.handle_note = _nothing
+xlrd.sheet.Sheet.handle_obj = _nothing
+
+
 def read(content: bytes, name: str) -> Draft:
     try:
         book = xlrd.open_workbook(file_contents=content, on_demand=True, logfile=io.StringIO())
@@ -24,17 +35,26 @@ def read(content: bytes, name: str) -> Draft:
         raise DocumentUnreadable("the file is damaged: its workbook cannot be read") from error
     blocks: list[Block] = []
     truncated: list[str] = []
+    damaged: list[str] = []
     budget = MAX_CELLS
     for page, sheet_name in enumerate(book.sheet_names(), 1):
-        sheet = book.sheet_by_name(sheet_name)
+        try:
+            sheet = book.sheet_by_name(sheet_name)
+        except (xlrd.XLRDError, struct.error, AssertionError, ValueError, IndexError, KeyError, TypeError):
+            damaged.append(sheet_name)  # xlrd gives up in many ways; the other sheets are whole
+            continue
         rows, cut = capped(_rows(sheet, book.datemode), budget)
         budget -= sum(map(len, rows))
         truncated += [sheet_name] if cut else []
         if any(map(any, rows)):
-            blocks.append(Block("heading", sheet_name, level=2, page=page))
+            shown_name = f"{sheet_name} (hidden)" if sheet.visibility else sheet_name
+            blocks.append(Block("heading", shown_name, level=2, page=page))
             blocks.extend(sheet_blocks(rows, page))
         book.unload_sheet(sheet_name)
-    return Draft(blocks, metadata=note(truncated))
+    if damaged and not blocks:
+        raise DocumentUnreadable("the file is damaged: none of its sheets can be read")
+    unread = {"damaged": f"not read: {', '.join(damaged)}"} if damaged else {}
+    return Draft(blocks, metadata=note(truncated) | unread)
 
 
 def _rows(sheet: Any, datemode: int) -> Iterator[tuple[object, ...]]:
