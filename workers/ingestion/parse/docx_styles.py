@@ -28,6 +28,12 @@ def value(node: ET.Element | None, path: str) -> str:
     return found.get(f"{W}val", "") if found is not None else ""
 
 
+def heading_of(name: str) -> int:
+    """The level that the name of a style gives a heading, 0 where it is none."""
+    match = _NAME.match(name)
+    return min(int(match[1]), 6) if match else 0
+
+
 class Styles:
     """Styles by id, each with what it inherits."""
 
