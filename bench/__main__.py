@@ -11,9 +11,8 @@ from bench.world import DATA
 
 # These load what the others need not, or start servers of their own.
 APART = {
-    "routing": (), "guarding": (), "cache": ("--shared", str(DATA)), "spending": (), "preferences": (), "best_of": (),
-    "finetuning": (), "dpo": (), "serving": (), "chaos": (), "lessons": (),
-    "permissions": (),
+    "routing": (), "fitting": (), "guarding": (), "cache": ("--shared", str(DATA)), "spending": (), "preferences": (),
+    "best_of": (), "finetuning": (), "dpo": (), "serving": (), "chaos": (), "lessons": (), "permissions": (),
 }  # fmt: skip
 
 

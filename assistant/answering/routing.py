@@ -4,67 +4,41 @@ The documents are always searched, so that nothing here can keep an answer from 
 the model is given beside the passages: the tools that come near to the question, or none. Small talk is given neither.
 
 How near a tool comes is told by its description (as a vector, and word for word) and by its parameters (an enumerated
-value, a pattern such as ``INC-2291``, a number); how well the documents answer by what the search found. A small
-logistic model weighs these; ``python -m bench.routing --fit`` fits it, and `benchmarks.md` holds what it does.
+value, a pattern such as ``INC-2291``, a number); how well the documents answer by what the search found.
+``assistant.answering.weighing`` decides by these whether a tool is wanted, and whether any of them does what is asked.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from assistant.answering.messages import Turn
 from assistant.answering.smalltalk import SmallTalk, small_talk
+from assistant.answering.weighing import Signals, weigh
 from assistant.answering.wording import about_now, asks_for_procedure, filled, wants_action
 from assistant.knowledge.embedders import pinned
 from assistant.knowledge.embedding import Embedder, Vectors
 from assistant.knowledge.lexical import query_terms, share_held
 from assistant.knowledge.search import SearchResult
 from assistant.models.port import Function
+from assistant.strings import DEFAULT, identified
 from assistant.tools.model import NO_ARGUMENTS, Tool
 
 MOST_TOOLS = 12  # that a model is given at once; more is slow, dear, and confuses it
 KEPT = 2_000  # tools whose vectors are remembered
-RANKING = (1.0, 0.2, 0.05, 0.3, 0.3)  # the first of them: which of the tools it is
-
-BIAS = -0.33
-WEIGHTS = (4.2, 2.61, 0.82, 1.37, 1.14, -4.38, -1.83, 1.6, 1.88, -4.63)  # in the order of Signals' fields
 THRESHOLD = 0.5
 WORTH_A_TRY = 0.15  # where the documents did not answer
 
 
 @dataclass(frozen=True, slots=True)
-class Signals:
-    """What speaks for a tool, or against it; each number in about 0..1.
-
-    ``near``: the tool's cosine. ``words``: the share of the question's term weight (idf) that the tool's description
-    and parameters hold. ``given``: the share of its parameters that the question holds a value for. ``exact``: it names
-    an enumerated value, or what a pattern wants. ``named``: the share of the tool's own name that it holds.
-    ``documents``: the best passage's cosine. ``covered``: the share of the question's term weight that the first
-    passages hold. ``now``, ``action``, ``procedure``: how it is put
-    (``assistant.answering.wording``).
-    """
-
-    near: float
-    words: float
-    given: float
-    exact: float
-    named: float
-    documents: float
-    covered: float
-    now: float
-    action: float
-    procedure: float
-
-
-@dataclass(frozen=True, slots=True)
 class Route:
-    """``tools`` are those that a model is given, the nearest first; ``probability`` that the question wants one."""
+    """``tools`` are those that a model is given, the nearest first; ``probability`` that the question wants the first
+    of them, and that it does what is asked."""
 
     kind: Literal["documents", "tools", "small_talk"]
     tools: tuple[Tool, ...] = ()
@@ -104,14 +78,13 @@ class Router:
         if not tools:
             return Route("documents")
         signals = await self.signals(query or asked, tools, result)
-        ranked = sorted(zip(tools, signals, strict=True), key=lambda pair: -rank(pair[1]))
-        most = probability(ranked[0][1])
-        chosen = tuple(tool for tool, _ in ranked[:MOST_TOOLS])
-        return Route("tools" if most >= THRESHOLD else "documents", chosen, most)
+        weighed = weigh(signals, is_foreign(query or asked, language))
+        chosen = tuple(tools[place] for place in weighed.order[:MOST_TOOLS])
+        return Route("tools" if weighed.probability >= THRESHOLD else "documents", chosen, weighed.probability)
 
     async def choose(self, asked: str, functions: Sequence[Function]) -> str | None:
         """The name of the function that a question wants, or None; for evaluation, without documents."""
-        route = await self.route(asked, [_tool(function["function"]) for function in functions], None)
+        route = await self.route(asked, [tool_of(function["function"]) for function in functions], None)
         return route.tools[0].name if route.kind == "tools" else None
 
     async def signals(self, asked: str, tools: Sequence[Tool], result: SearchResult | None) -> list[Signals]:
@@ -129,7 +102,7 @@ class Router:
             near = max(0.0, float((one.vectors @ question).max()))
             named = len(one.name & asked_terms) / len(one.name) if one.name else 0.0
             words = share_held(weights, one.terms)
-            found.append(replace(shared, near=near, words=words, given=given, exact=exact, named=named))
+            found.append(shared._replace(near=near, words=words, given=given, exact=exact, named=named))
         return found
 
     async def learn(self, tools: Sequence[Tool]) -> None:
@@ -152,15 +125,9 @@ class Router:
         return [self._known[key] for key in keys]
 
 
-def probability(signals: Signals) -> float:
-    """That the question wants this tool."""
-    value = BIAS + sum(weight * value for weight, value in zip(WEIGHTS, astuple(signals), strict=True))
-    return 1 / (1 + math.exp(-value))
-
-
-def rank(signals: Signals) -> float:
-    """How near a tool comes, among the tools."""
-    return float(sum(weight * value for weight, value in zip(RANKING, astuple(signals), strict=False)))
+def is_foreign(asked: str, language: str) -> bool:
+    """Whether a question is in another language than English: said so (``language``), or plainly so."""
+    return language != DEFAULT or identified(asked) not in (None, DEFAULT)
 
 
 def descriptions(tool: Tool) -> tuple[str, str]:
@@ -202,7 +169,8 @@ def _of_question(asked: str, result: SearchResult | None) -> Signals:
     )  # fmt: skip
 
 
-def _tool(function: Mapping[str, Any]) -> Tool:
+def tool_of(function: Mapping[str, Any]) -> Tool:
+    """A function in OpenAI's form, for evaluation."""
     return Tool(str(function["name"]), str(function.get("description", "")), function.get("parameters") or NO_ARGUMENTS)
 
 
