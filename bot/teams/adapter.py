@@ -46,11 +46,13 @@ from msrest.pipeline.universal import RawDeserializer
 from assistant.settings import Settings
 from bot.teams.events import Malformed
 from bot.teams.port import Chunk, Member, Message, Place, Refused
+from bot.teams.tokens import PUBLIC, US_GOVERNMENT, service_of
 from bot.teams.transport import LOGIN_TIMEOUT, QUERY_HEADER, Bearer, Sender, Tokens
 
-SCOPE = "https://api.botframework.com"
-LOGIN = "https://login.microsoftonline.com"
-TENANT = "botframework.com"
+LOGINS = {
+    PUBLIC: ("https://login.microsoftonline.com", "botframework.com"),
+    US_GOVERNMENT: ("https://login.microsoftonline.us", "MicrosoftServices.onmicrosoft.us"),
+}  # the authority, and the tenant in which an app of many tenants gets its token
 CARD = "application/vnd.microsoft.card.adaptive"
 
 
@@ -76,6 +78,7 @@ class TeamsAdapter:
     """Dispatches activities that were let in, and sends messages; a ``bot.teams.port.Connector``."""
 
     def __init__(self, settings: Settings, session: aiohttp.ClientSession, may_call: Callable[[str], bool]) -> None:
+        self._scope = service_of(settings)
         self._clients = _Clients(_credentials(settings), session, may_call)
         self._adapter = CloudAdapter(_Authentication(self._clients))
 
@@ -89,7 +92,7 @@ class TeamsAdapter:
             raise Malformed("type")
         result = AuthenticateRequestResult()
         result.claims_identity = ClaimsIdentity({}, True)
-        result.audience = SCOPE
+        result.audience = self._scope
         result.connector_factory = self._clients
         response = await self._adapter.process_activity(result, activity, _Dispatch(body, receiver).on_turn)
         if response is None:
@@ -272,13 +275,14 @@ class _Clients(ConnectorFactory):  # type: ignore[misc]
 
 
 class _Password(MicrosoftAppCredentials):  # type: ignore[misc]
-    """The SDK's credentials with a deadline, and with another authority where one is configured."""
+    """The SDK's credentials with a deadline, those of the configured cloud, and of another authority where one is."""
 
-    def __init__(self, app_id: str, password: str, tenant: str, authority: str | None) -> None:
-        super().__init__(app_id, password, channel_auth_tenant=tenant, oauth_scope=SCOPE)
+    def __init__(self, app_id: str, password: str, scope: str, tenant: str | None, authority: str | None) -> None:
+        login, shared = LOGINS[scope]
+        super().__init__(app_id, password, channel_auth_tenant=tenant or shared, oauth_scope=scope)
         self.app: Any = None
         self._known = authority is None
-        self.oauth_endpoint = f"{(authority or LOGIN).rstrip('/')}/{tenant}"
+        self.oauth_endpoint = f"{(authority or login).rstrip('/')}/{tenant or shared}"
 
     def get_access_token(self, force_refresh: bool = False) -> str:
         if self.app is None:
@@ -297,7 +301,7 @@ def _credentials(settings: Settings) -> AppCredentials | None:
     if settings.teams_anonymous or not settings.teams_app_id:
         return None
     if settings.teams_app_type == "UserAssignedMSI":
-        return ManagedIdentityAppCredentials(settings.teams_app_id, SCOPE)
+        return ManagedIdentityAppCredentials(settings.teams_app_id, service_of(settings))
     password = settings.teams_app_password.get_secret_value() if settings.teams_app_password else ""
     own = settings.teams_app_tenant_id if settings.teams_app_type == "SingleTenant" else None
-    return _Password(settings.teams_app_id, password, own or TENANT, settings.teams_login_url)
+    return _Password(settings.teams_app_id, password, service_of(settings), own, settings.teams_login_url)

@@ -23,7 +23,8 @@ from bot.teams import events
 
 log = structlog.get_logger()
 
-ISSUER = "https://api.botframework.com"
+PUBLIC = "https://api.botframework.com"
+US_GOVERNMENT = "https://api.botframework.us"
 CHANNEL = "msteams"
 ANY = "*"
 LEEWAY = 300.0  # seconds of clock difference
@@ -105,6 +106,7 @@ class Door:
 
     def __init__(self, settings: Settings, keys: SigningKeys) -> None:
         self._keys = keys
+        self._issuer = service_of(settings)
         self._app_id = settings.teams_app_id or ""
         self._anonymous = settings.teams_anonymous
         self._hosts = frozenset(host.lower() for host in settings.teams_allowed_hosts)
@@ -125,7 +127,7 @@ class Door:
                 key.key,
                 algorithms=["RS256"],
                 audience=self._app_id,
-                issuer=ISSUER,
+                issuer=self._issuer,
                 leeway=LEEWAY,
                 options={"require": ["exp", "iss", "aud"]},
             )
@@ -166,6 +168,12 @@ class Door:
         if url.scheme not in {"http", "https"} or (url.scheme == "http" and not _loopback(host)):
             return False
         return _loopback(host) if self._anonymous else host in self._hosts
+
+
+def service_of(settings: Settings) -> str:
+    """The cloud's Bot Framework: it signs what comes in, and is asked for when a token is fetched for what goes out."""
+    host = URL(settings.teams_openid_metadata_url).host or ""
+    return US_GOVERNMENT if host.lower().endswith(".us") else PUBLIC
 
 
 def tenants_of(settings: Settings) -> frozenset[str]:
