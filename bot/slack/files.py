@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 DOWNLOAD_SECONDS = 120.0
 UPDATE_SECONDS = 3.0
-_HOSTS = ("slack.com", "slack-files.com", "slack-edge.com")
+_HOSTS = ("slack.com", "slack-files.com", "slack-edge.com", "slack-gov.com")
 
 
 class NotFetched(Exception):

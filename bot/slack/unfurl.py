@@ -28,8 +28,14 @@ SUMMARY_CHARS = 400
 
 
 def unfurl_payload(body: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A ``link_shared`` event as stored in the inbox; None where it names no link or no message."""
+    """A ``link_shared`` event as stored in the inbox; None where it names no link or no message.
+
+    One for the composer does not say where the message will go, and a preview given there stays with the message,
+    also in a channel with other companies. Slack sends another when the message is posted.
+    """
     event = body.get("event") or {}
+    if event.get("source") == "composer":
+        return None
     links = [str(link["url"]) for link in event.get("links") or () if isinstance(link, dict) and link.get("url")]
     by_id = bool(event.get("unfurl_id") and event.get("source"))
     if not links or not (by_id or (event.get("channel") and event.get("message_ts"))):

@@ -35,7 +35,7 @@ REPORT = b"# Report\n\nThe ledger is rolled back within ten minutes.\n"
 
 async def finish_runs(sessions: Sessions, count: int = 1) -> None:
     """What a worker does, as far as the bot sees it."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             async with sessions.begin() as session:
                 ids = (await session.execute(select(Run.id).where(Run.state == "queued"))).scalars().all()
@@ -200,7 +200,12 @@ async def test_a_missing_scope_is_named_to_the_asker(
 
 def test_the_token_goes_to_slacks_own_hosts_and_to_nobody_else() -> None:
     slack, stand_in = "https://slack.com/api/", "http://127.0.0.1:4000/api/"
-    for url in ("https://files.slack.com/a", "https://slack-files.com/a", "https://x.slack-edge.com/a"):
+    for url in (
+        "https://files.slack.com/a",
+        "https://slack-files.com/a",
+        "https://x.slack-edge.com/a",
+        "https://files.slack-gov.com/a",
+    ):
         assert at_slack(url, slack)
     for url in (
         "https://evilslack.com/a", "https://slack.com.evil.example/a", "https://user@files.slack.com/a",
@@ -265,11 +270,17 @@ async def test_what_the_channel_may_not_read_stays_a_link(slack: SlackDouble, bo
     assert slack.unfurls == []
 
 
-async def test_a_link_in_the_composer_is_unfolded_by_its_id(slack: SlackDouble, bot: Bot, sessions: Sessions) -> None:
-    await send_event(bot.url, linked(URL, unfurl_id="C.1.2", source="composer", channel="COMPOSER"))
+async def test_a_link_is_unfolded_by_its_id_once_it_is_known_where_it_is_posted(
+    slack: SlackDouble, bot: Bot, sessions: Sessions
+) -> None:
+    composed = linked(URL, unfurl_id="u.1", source="composer", channel="COMPOSER", message_ts="u.1")
+    await send_event(bot.url, composed)
+    await settled(sessions)
+    assert slack.unfurls == []
+    await send_event(bot.url, linked(URL, unfurl_id="C.1.2", source="conversations_history"))
     await slack.wait(lambda: slack.unfurls)
     assert slack.unfurls[0]["unfurl_id"] == "C.1.2"
-    assert slack.unfurls[0]["source"] == "composer"
+    assert slack.unfurls[0]["source"] == "conversations_history"
 
 
 async def test_a_missing_scope_to_unfurl_is_told_once_to_the_person(
