@@ -182,3 +182,31 @@ def test_a_book_in_the_order_of_its_spine() -> None:
     document = parse("a.epub", zip_file(parts))
     assert document.title == "Handbook"
     assert [value for _, _, value in brief(document)] == ["Authors: Ada", "First", "one", "Second", "two"]
+
+
+def test_bodies_in_places_where_they_are_missed() -> None:
+    def texts(*lines: str) -> list[object]:
+        content = "\n".join(["From: ada@example.org", "Subject: Plan", "MIME-Version: 1.0", *lines]).encode()
+        return [block.text for block in parse("a.eml", content).blocks if block.text != "From: ada@example.org"]
+
+    kept = 'Content-Disposition: attachment; filename="note.txt"'
+    assert texts(kept, "Content-Type: text/plain", "", "Stop the index.")[-1] == "Stop the index."
+    assert texts("Content-Transfer-Encoding: base64", "", "Stop the index.", "Start it!") == [
+        "Stop the index.\nStart it!"
+    ]
+    mixed = 'Content-Type: multipart/mixed; boundary="m"'
+    assert texts(mixed, "", "Stop the index.") == ["Stop the index."]
+    both = [
+        'Content-Type: multipart/alternative; boundary="a"',
+        "",
+        "--a",
+        "",
+        "{}",
+        "--a",
+        "Content-Type: text/html",
+        "",
+    ]
+    second = ["--m", *both, "<p>Start it.</p>", "--a--", "--m--"]
+    lines = [mixed, "", "--m", "", "Stop the index.", *second]
+    assert texts(*[line.format("") for line in lines]) == ["Stop the index.", "Start it."]
+    assert texts(*[line.format("Start it now.") for line in lines])[-2:] == ["Stop the index.", "Start it now."]

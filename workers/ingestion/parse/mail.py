@@ -20,6 +20,7 @@ from workers.ingestion.parse.nested import section
 
 SHOWN = ("From", "To", "Cc", "Date")
 _SEALED = re.compile(r"multipart/encrypted|application/(?:x-)?pkcs7-mime|application/pgp-encrypted")
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=\s]|\w {1,2}\w")
 _MAX_PARTS = 500
 
 
@@ -64,6 +65,9 @@ def _body(message: EmailMessage, depth: int) -> Iterator[Block]:
         yield Block("paragraph", "The body of this mail is encrypted and could not be read.")
         return
     chosen = _chosen(message)
+    if message.get_content_maintype() == "multipart" and not message.is_multipart():  # its parts are not to be found
+        yield from text.blocks_of(str(message.get_payload()))
+        return
     if chosen is not None:
         yield from _text(chosen)
     for part in _others(message, chosen):
@@ -73,25 +77,37 @@ def _body(message: EmailMessage, depth: int) -> Iterator[Block]:
 def _chosen(message: EmailMessage) -> EmailMessage | None:
     """The body that a mail program would show; HTML where the plain text only says that there is HTML."""
     plain, rich = (cast("EmailMessage | None", message.get_body(preferencelist=(kind,))) for kind in ("plain", "html"))
-    if plain is not None and rich is not None and len(_content(plain)) * 10 < len(_content(rich)) - 2_000:
-        return rich
+    if plain is not None and rich is not None:
+        words = _content(plain).strip()
+        if not words or len(words) * 10 < len(_content(rich)) - 2_000:
+            return rich
     return plain or rich
 
 
 def _others(message: EmailMessage, chosen: EmailMessage | None) -> list[EmailMessage]:
     """Parts that are neither the body nor another rendering of it, outermost first."""
     if not message.is_multipart():
-        return []
+        broken = message.get_content_maintype() == "multipart"
+        return [] if message is chosen or broken else [message]  # all of it may be one attachment
     found: list[EmailMessage] = []
     alternative = message.get_content_type() == "multipart/alternative"
     for part in cast("list[EmailMessage]", message.get_payload()):
         if part is chosen or len(found) > _MAX_PARTS:
             continue
-        if part.get_content_maintype() == "multipart":
-            found += _others(part, chosen)
-        elif not (alternative and part.get_content_maintype() == "text"):
+        if part.get_content_maintype() == "multipart" and alternative:
+            found += [inner for inner in _others(part, chosen) if not _is_rendering(inner)]
+        elif part.get_content_maintype() == "multipart":
+            body = chosen if any(inner is chosen for inner in part.walk()) else _chosen(part)
+            found += [body] if body is not None and body is not chosen else []
+            found += _others(part, body)
+        elif not (alternative and _is_rendering(part)):
             found.append(part)
     return found
+
+
+def _is_rendering(part: EmailMessage) -> bool:
+    """Whether the part may say the same as another, in another way."""
+    return part.get_content_maintype() == "text" and not part.get_filename()
 
 
 def _text(part: EmailMessage) -> Iterator[Block]:
@@ -105,6 +121,9 @@ def _text(part: EmailMessage) -> Iterator[Block]:
 def _content(part: EmailMessage) -> str:
     """Its text in the charset that it declares, or in the one that its bytes show."""
     raw = part.get_payload(decode=True)
+    written = part.get_payload()
+    if isinstance(written, str) and part["Content-Transfer-Encoding"] == "base64" and _NOT_BASE64.search(written):
+        raw = written.encode("utf-8", "surrogateescape")  # said to be in base64, and sent as it is
     if not isinstance(raw, bytes):
         return ""
     try:
@@ -120,7 +139,9 @@ def _attachment(part: EmailMessage, depth: int) -> Iterator[Block]:
     raw = part.get_payload(decode=True)
     content = raw if isinstance(raw, bytes) else b""
     name = part.get_filename() or ""
-    if not name and part.get_content_maintype() == "text":
+    if part.get_content_maintype() == "text" and reader_of(name) is None:
+        if name:
+            yield Block("heading", f"Attachment: {' '.join(name.split())[:200]}", level=2)
         yield from _text(part)
     else:
         yield from attached(name or f"unnamed ({part.get_content_type()})", content)
