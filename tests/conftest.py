@@ -31,6 +31,11 @@ MEMORY, ROOM = "/dev/shm", 4 * 2**30
 SHARED_DATA = Path(os.environ.get("ALMANAC_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
+# As the product shows errors: as structlog does it of itself, with all variables, the event loop is held for seconds.
+_PLAIN = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
+
+
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment() -> Iterator[None]:
     """No setting of the machine or of a ``.env`` reaches a test, and no cache but the tests' own."""

@@ -127,7 +127,7 @@ def test_the_sample_handbook_answers_with_citations(up: Up) -> None:
 
 def test_health_readiness_and_metrics(up: Up) -> None:
     for path, words in (("/healthz", "alive"), ("/readyz", "ready"), ("/metrics", "almanac_stage_seconds_bucket")):
-        with urllib.request.urlopen(up.web + path, timeout=10) as response:
+        with urllib.request.urlopen(up.web + path, timeout=60) as response:
             assert words in response.read().decode()
 
 
@@ -135,7 +135,7 @@ def test_the_terminal_asks_the_running_one(up: Up) -> None:
     result = run(up.home, "ask", "Who leads the search on-call rotation?", "--json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["outcome"] == "answered"
-    with urllib.request.urlopen(up.web + "/metrics", timeout=10) as response:
+    with urllib.request.urlopen(up.web + "/metrics", timeout=60) as response:
         assert 'almanac_answers_total{outcome="answered",platform="web"}' in response.read().decode()
 
 

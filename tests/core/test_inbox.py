@@ -62,7 +62,7 @@ class Assistant:
 
     def __init__(self, sessions: Sessions, model: FakeModel) -> None:
         searcher = Searcher(sessions, WordEmbedder())
-        self._answering = Answering(sessions, searcher, model, Metrics(), max_chars=200, timeout=10)
+        self._answering = Answering(sessions, searcher, model, Metrics(), max_chars=200, timeout=60)
 
     def ask(self, question: Question, stop: asyncio.Event | None = None) -> AsyncGenerator[AnswerEvent, None]:
         return self._answering.ask(question)
@@ -95,7 +95,7 @@ async def rows(sessions: Sessions) -> list[Row]:
         return list((await session.execute(select(Row).order_by(Row.event_id))).scalars())
 
 
-async def until(sessions: Sessions, *states: str, seconds: float = 15.0) -> list[Row]:
+async def until(sessions: Sessions, *states: str, seconds: float = 60.0) -> list[Row]:
     """Wait until the events stand in these states."""
     async with asyncio.timeout(seconds):
         while [row.state for row in await rows(sessions)] != list(states):
@@ -144,7 +144,7 @@ async def test_who_lost_the_claim_sends_nothing(indexed: Sessions) -> None:
     front_end.before = steal
     async with running(indexed, front_end) as box:
         await store(box)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not front_end.attempts:
                 await asyncio.sleep(0.02)
         await asyncio.sleep(0.5)
@@ -171,7 +171,7 @@ async def test_what_waits_is_not_taken_early(indexed: Sessions) -> None:
     front_end.troubles.append(TryLater(60, "ratelimited"))
     async with running(indexed, front_end) as box:
         await store(box)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while (await rows(indexed))[0].error is None:
                 await asyncio.sleep(0.02)
         await store(box, "Ev2")
@@ -191,7 +191,7 @@ async def test_an_error_is_tried_again_with_growing_waits_and_fails_in_the_end(
     async with running(indexed, front_end) as box:
         await store(box)
         for attempt in range(1, MAX_ATTEMPTS):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while (row := (await rows(indexed))[0]).claimed_by or row.attempts < attempt or row.error is None:
                     await asyncio.sleep(0.02)
             async with indexed() as session:
@@ -211,7 +211,7 @@ async def test_an_error_in_one_event_stops_no_other(indexed: Sessions) -> None:
     front_end.troubles.append(RuntimeError("boom"))
     async with running(indexed, front_end) as box:
         await store(box, "Ev1")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not front_end.attempts:
                 await asyncio.sleep(0.02)
         await store(box, "Ev2")
@@ -242,7 +242,7 @@ async def test_a_lease_is_kept_while_the_work_goes_on(indexed: Sessions) -> None
     slow.gate.clear()
     async with running(indexed, slow, lease=1.0) as box:
         await store(box)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not slow.attempts:
                 await asyncio.sleep(0.02)
         async with running(indexed, other, lease=1.0):
@@ -258,7 +258,7 @@ async def test_stopping_gives_back_what_is_in_flight(indexed: Sessions) -> None:
     stuck.gate.clear()
     async with running(indexed, stuck, lease=60) as box:
         await store(box)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not stuck.attempts:
                 await asyncio.sleep(0.02)
     [row] = await rows(indexed)
@@ -279,7 +279,7 @@ async def test_stopping_waits_for_what_is_nearly_done(indexed: Sessions) -> None
     box = Inbox(front_end, Assistant(indexed, FakeModel("Run `ferry rollback` [1].")), indexed, 10)
     box.start()
     await store(box)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not front_end.attempts:
             await asyncio.sleep(0.02)
     await box.stop(grace=5)

@@ -361,7 +361,7 @@ async def test_a_reader_who_leaves_closes_the_connection(endpoint: Endpoint) -> 
     model = OpenAIModel(settings(endpoint, llm_timeout=20))
     async with aclosing(model.write(BRIEF)) as stream:
         await anext(stream)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await left.wait()
     await model.close()
 

@@ -117,7 +117,7 @@ async def test_a_full_server_says_when_to_come_again(wide_folder: Path, embedder
         second = asyncio.create_task(
             server.client.chat.completions.create(model=BASE, messages=MESSAGES, max_tokens=3, temperature=0)
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not server.engine.stats().waiting:
                 await asyncio.sleep(0.01)
         for stream in (False, True):  # the status, also where events were asked for

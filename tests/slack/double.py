@@ -20,7 +20,7 @@ import aiohttp
 from aiohttp import web
 
 from tests.slack.limits import refused
-from tests.slack.sockets import ACK_SECONDS, Sockets
+from tests.slack.sockets import ACK_SECONDS, PATIENCE, Sockets
 from tests.slack.tiers import Tiers
 from tests.slack.web_api import (
     ANNA,
@@ -228,16 +228,16 @@ class SlackDouble(WebApi):
         everything = [message for channel in self.channels.values() for message in channel.messages]
         return sorted((m for m in everything if m.get("bot_id") == BOT_ID), key=lambda m: float(m["ts"]))
 
-    async def until(self, count: int, seconds: float = 15.0) -> list[Json]:
+    async def until(self, count: int, seconds: float = 60.0) -> list[Json]:
         """Wait for that many messages of the bot that are whole."""
         await self.wait(lambda: len(self.visible) >= count and not self.open_streams(), seconds)
         return self.visible
 
-    async def until_ephemeral(self, count: int, seconds: float = 8.0) -> list[Json]:
+    async def until_ephemeral(self, count: int, seconds: float = 60.0) -> list[Json]:
         await self.wait(lambda: len(self.ephemerals) >= count, seconds)
         return self.ephemerals
 
-    async def wait(self, holds: Callable[[], Any], seconds: float = 15.0) -> None:
+    async def wait(self, holds: Callable[[], Any], seconds: float = 60.0) -> None:
         """Until something is so."""
         async with asyncio.timeout(seconds):
             while not holds():
@@ -316,7 +316,7 @@ class SlackDouble(WebApi):
             return await self._fail(request, self.faults["socket"].popleft())
         return await self.sockets.serve(request)
 
-    async def push(self, payload: Json, kind: str = "events_api", ack_seconds: float = ACK_SECONDS) -> int:
+    async def push(self, payload: Json, kind: str = "events_api", ack_seconds: float = PATIENCE) -> int:
         return (await self.sockets.push(payload, kind, ack_seconds))[0]
 
 
@@ -357,7 +357,7 @@ def signed(body: bytes, timestamp: str | None = None, secret: str = SECRET) -> d
 
 
 async def send_event(url: str, body: Json, retry: int = 0) -> int:
-    """Deliver an event as Slack does; returns the status, or 0 where no answer came within 3 s."""
+    """Deliver an event as Slack does; returns the status, or 0 where no answer came."""
     raw = json.dumps(body).encode()
     headers = {"Content-Type": "application/json", **signed(raw)}
     if retry:
@@ -382,7 +382,7 @@ async def send_form(url: str, form: Json) -> tuple[int, Any]:
     """A form, as slash commands come; returns the status and what the acknowledgement says."""
     raw = urlencode(form).encode()
     headers = {"Content-Type": "application/x-www-form-urlencoded", **signed(raw)}
-    timeout = aiohttp.ClientTimeout(total=ACK_SECONDS)
+    timeout = aiohttp.ClientTimeout(total=PATIENCE)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as http, http.post(url, data=raw, headers=headers) as reply:
             text = await reply.text()
@@ -392,7 +392,7 @@ async def send_form(url: str, form: Json) -> tuple[int, Any]:
 
 
 async def send_raw(url: str, body: bytes, headers: dict[str, str]) -> int:
-    timeout = aiohttp.ClientTimeout(total=ACK_SECONDS)
+    timeout = aiohttp.ClientTimeout(total=PATIENCE)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as http, http.post(url, data=body, headers=headers) as reply:
             await reply.read()

@@ -10,7 +10,8 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-ACK_SECONDS = 3.0
+ACK_SECONDS = 3.0  # as long as Slack waits
+PATIENCE = 30.0  # of tests that are about something else, on a machine that may stall
 
 Json = dict[str, Any]
 
@@ -51,14 +52,14 @@ class Sockets:
         self.open.remove(socket)
         return socket
 
-    async def connected(self, seconds: float = 10.0) -> web.WebSocketResponse:
+    async def connected(self, seconds: float = 60.0) -> web.WebSocketResponse:
         async with asyncio.timeout(seconds):
             while not self.open:
                 self._changed.clear()
                 await self._changed.wait()
         return self.open[-1]
 
-    async def push(self, payload: Json, kind: str = "events_api", ack_seconds: float = ACK_SECONDS) -> tuple[int, Json]:
+    async def push(self, payload: Json, kind: str = "events_api", ack_seconds: float = PATIENCE) -> tuple[int, Json]:
         """Send, again when it is not acknowledged in time; returns the deliveries it took, and the reply's payload."""
         for attempt in range(4):
             envelope_id = str(uuid.uuid4())

@@ -11,8 +11,9 @@ from sqlalchemy import func, select, text
 
 from assistant.database.session import Sessions
 from assistant.database.tables import Inbox
+from bot.slack.handlers import STORE_SECONDS
 from tests.slack.conftest import StartBot
-from tests.slack.double import SlackDouble, send_event, send_raw, signed
+from tests.slack.double import ACK_SECONDS, SlackDouble, send_event, send_raw, signed
 from tests.slack.world import QUESTION, Bot, unpooled
 
 
@@ -75,8 +76,10 @@ async def test_an_event_that_cannot_be_stored_is_not_acknowledged_and_answered_w
 
 
 async def test_a_database_that_does_not_answer_is_reported_within_the_time_slack_waits(
-    database_url: str, slack: SlackDouble, bot: Bot
+    database_url: str, slack: SlackDouble, bot: Bot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert STORE_SECONDS < ACK_SECONDS
+    monkeypatch.setattr("bot.slack.handlers.STORE_SECONDS", STORE_SECONDS)
     engine = unpooled(database_url)
     event = slack.mention(QUESTION)
     async with engine.begin() as connection:

@@ -200,7 +200,7 @@ async def running_bot(
         await engine.dispose()
 
 
-async def settled(sessions: Sessions, seconds: float = 15.0) -> None:
+async def settled(sessions: Sessions, seconds: float = 60.0) -> None:
     """Wait until every stored event is closed."""
     async with asyncio.timeout(seconds):
         while True:
@@ -216,7 +216,10 @@ def unpooled(database_url: str, **options: object) -> AsyncEngine:
 
 
 def hurry(put: Callable[[str, object], None]) -> None:
-    """Set what takes minutes at Slack to what a test can wait for."""
+    """Set what takes minutes at Slack to what a test can wait for, and what gives up after seconds to what outlasts a
+    stall of the machine."""
+    put("bot.slack.handlers.STORE_SECONDS", 25.0)
+    put("bot.slack.votes.STORE_SECONDS", 20.0)
     put("bot.slack.deliver.FIRST_BACKOFF", 0.2)
     put("bot.inbox.POLL_SECONDS", 0.1)
     put("bot.slack.api.MINUTE", 0.5)

@@ -117,7 +117,7 @@ class TeamsDouble(Issuer):
     def _life(self) -> float:
         return self.stream_life * self.second
 
-    async def wait_for(self, condition: Any, timeout: float = 15.0) -> None:
+    async def wait_for(self, condition: Any, timeout: float = 60.0) -> None:
         """Wait until ``condition()`` holds; it is looked at after each call."""
         async with asyncio.timeout(timeout):
             while not condition():

@@ -216,7 +216,7 @@ class Bot:
         async with self.services.sessions() as session:
             return list((await session.execute(select(Inbox).order_by(Inbox.received_at))).scalars())
 
-    async def settled(self, count: int = 1, timeout: float = 15.0) -> list[Inbox]:
+    async def settled(self, count: int = 1, timeout: float = 60.0) -> list[Inbox]:
         """The events, once ``count`` of them are closed."""
         async with asyncio.timeout(timeout):
             while True:

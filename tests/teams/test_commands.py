@@ -149,7 +149,7 @@ def with_file(double: TeamsDouble, name: str, text: str = "", url: str = "") -> 
 
 async def finish_runs(bot: Bot) -> None:
     """What a worker would do, as far as the front end sees it."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             async with bot.services.sessions.begin() as session:
                 open_runs = [run for run in (await session.execute(select(Run))).scalars() if run.finished_at is None]

@@ -58,7 +58,7 @@ class Playground:
         async with self.http.post(url, json=body) as response:
             assert response.status == 200, await response.text()
 
-    async def shown(self, words: str, timeout: float = 15.0) -> str:
+    async def shown(self, words: str, timeout: float = 60.0) -> str:
         """The first thing on the stream that holds ``words``."""
         async with asyncio.timeout(timeout):
             while True:
