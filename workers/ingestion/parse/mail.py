@@ -81,7 +81,7 @@ def _chosen(message: EmailMessage) -> EmailMessage | None:
         words = _content(plain).strip()
         if not words or len(words) * 10 < len(_content(rich)) - 2_000:
             return rich
-    return plain or rich
+    return plain if plain is not None else rich  # a part without headers counts as false
 
 
 def _others(message: EmailMessage, chosen: EmailMessage | None) -> list[EmailMessage]:
