@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from typing import cast as typed
 
-from sqlalchemy import RowMapping, SmallInteger, Table, Text, cast, func, or_, select, true, update
+from sqlalchemy import RowMapping, SmallInteger, Table, Text, cast, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -71,20 +71,19 @@ async def turns(session: AsyncSession, question: Question, limit: int) -> tuple[
 
     Private answers are remembered to their asker alone; those whose question was taken back, to nobody.
     """
-    statement = (
-        select(Answer.question, Answer.text, Answer.asker, Answer.asker_name)
-        .where(
-            Answer.platform == question.platform,
-            Answer.conversation == question.conversation,
-            Answer.outcome == Outcome.ANSWERED.value,
-            Answer.withdrawn_at.is_(None),
-            or_(~Answer.private, Answer.asker == question.asker),
-            Answer.id != question.replaces if question.replaces else true(),
-        )
-        .order_by(Answer.created_at.desc())
-        .limit(limit)
-    )
-    return tuple(Turn(*row) for row in reversed((await session.execute(statement)).all()))
+    asked = {
+        "platform": question.platform, "conversation": question.conversation, "asker": question.asker,
+        "replaces": question.replaces, "outcome": Outcome.ANSWERED.value, "most": limit,
+    }  # fmt: skip
+    return tuple(Turn(*row) for row in reversed((await session.execute(_TURNS, asked)).all()))
+
+
+_TURNS = text(
+    "SELECT question, text, asker, asker_name FROM answers WHERE platform = :platform"
+    " AND conversation = :conversation AND outcome = :outcome AND withdrawn_at IS NULL"
+    " AND (NOT private OR asker = :asker) AND id IS DISTINCT FROM CAST(:replaces AS uuid)"
+    " ORDER BY created_at DESC LIMIT :most"
+)
 
 
 async def asked_before(session: AsyncSession, question: Question, limit: int = 5) -> list[str]:

@@ -89,7 +89,10 @@ def reordered(
     ]  # fmt: skip
     moved = _moved(wanted, [row for row, _ in first], read, looks)
     order = np.argsort(-(score + ranking.preferences * moved), kind="stable").tolist()
-    seen = {row.id: replace(look, moved=float(move)) for (row, _), look, move in zip(first, looks, moved, strict=True)}
+    seen = {
+        row.id: replace(look, moved=float(move)) if move else look
+        for (row, _), look, move in zip(first, looks, moved, strict=True)
+    }
     return [(first[place][0], first[at][1]) for at, place in enumerate(order)] + scored[len(first) :], seen
 
 

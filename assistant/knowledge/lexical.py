@@ -13,6 +13,7 @@ import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import Stemmer
 
@@ -20,6 +21,8 @@ from assistant.database.tables import TERM_SPACE
 
 K1 = 1.2
 B = 0.75
+REMEMBERED = 50_000  # words whose terms are remembered,
+LONGEST = 40  # and their characters: longer ones hardly come again
 CONTEXT_WEIGHT = 2  # how often a word of the title or the headings counts (see benchmarks.md)
 
 # English function words, and the words that questions are made of: they say nothing about what is asked.
@@ -46,35 +49,50 @@ _local = threading.local()
 
 
 def _stem(words: list[str]) -> list[str]:
-    """Snowball's English stemmer; one stemmer a thread, for it keeps state."""
+    """Snowball's English stemmer; one stemmer a thread, for it keeps state. What it finds is remembered below."""
     stemmer = getattr(_local, "stemmer", None)
     if stemmer is None:
-        stemmer = _local.stemmer = Stemmer.Stemmer("english", 50_000)
+        stemmer = _local.stemmer = Stemmer.Stemmer("english", 0)
     stems: list[str] = stemmer.stemWords(words)
     return stems
 
 
 def tokens(text: str) -> list[str]:
     """Stemmed terms in order. A compound (``kube-proxy``, ``ERR_CONN_42``, ``getUrl``) gives itself and its parts."""
-    words: list[str] = []
-    for match in _TOKEN.finditer(unicodedata.normalize("NFKC", text)):
-        token = match.group().replace("’", "'")
-        folded = token.casefold()
-        if folded in STOP_WORDS:
-            continue
-        parts = _split(token)
-        if len(parts) > 1:
-            words.extend(part for part in parts if part not in STOP_WORDS)
-            if "'" not in folded:
-                words.append(folded)
-        else:
-            words.append(parts[0] if parts else folded)
-    return _stem(words)
+    terms: list[str] = []
+    for token in _TOKEN.findall(unicodedata.normalize("NFKC", text)):
+        terms += _known(token) if len(token) <= LONGEST else _stem(_words(token))
+    return terms
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _known(token: str) -> list[str]:
+    """The terms of one token: texts are made of the same words again and again."""
+    return _stem(_words(token))
+
+
+def _words(token: str) -> list[str]:
+    """What a token is searched by, before it is stemmed."""
+    token = token.replace("’", "'")
+    folded = token.casefold()
+    if folded in STOP_WORDS:
+        return []
+    parts = _split(token)
+    if len(parts) < 2:
+        return [parts[0] if parts else folded]
+    words = [part for part in parts if part not in STOP_WORDS]
+    return words if "'" in folded else [*words, folded]
 
 
 def plain_terms(text: str) -> list[str]:
-    """Stemmed terms in order, compounds only as their parts: a third of the work of ``tokens``."""
-    return _stem([word for word in _PARTS.findall(text.casefold()) if word not in STOP_WORDS])
+    """Stemmed terms in order, compounds only as their parts: less work than ``tokens``."""
+    words = [word for word in _PARTS.findall(text.casefold()) if word not in STOP_WORDS]
+    return [_stem_of(word) if len(word) <= LONGEST else _stem([word])[0] for word in words]
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _stem_of(word: str) -> str:
+    return _stem([word])[0]
 
 
 def _split(token: str) -> list[str]:

@@ -255,9 +255,8 @@ async def find(reads: Reads, model: Model, request: Request, asked: Searched, ra
         first = [row.id for row, _ in scored[:FIRST]]
         known = await reads.passages(first, request.audience, model if wanted.tokens else None)
         scored, looks = first_look.reordered(scored, known, wanted, ranking, _vectors(rows, candidates, first))
-    hits = await _read(reads, scored, request, ranking.collapse, known)
-    found = [replace(hit, look=looks.get(hit.chunk_id)) for hit in _newer_first(hits, ranking.recency)]
-    return SearchResult(tuple(found), weights, asked.choice, asked.vector)
+    hits = await _read(reads, scored, request, ranking.collapse, known, looks)
+    return SearchResult(tuple(_newer_first(hits, ranking.recency)), weights, asked.choice, asked.vector)
 
 
 def _vectors(rows: Sequence[Any], candidates: Candidates, wanted: Sequence[int]) -> dict[int, Vector]:
@@ -272,7 +271,9 @@ def _newer_first(hits: Sequence[Hit], most: float) -> list[Hit]:
     """Where some lead by less than ``most``, the newer ones; the scores stay with the places."""
     days = [recency.day(hit.details, hit.indexed_at) for hit in hits]
     places = recency.order([hit.score for hit in hits], days, most)
-    return [replace(hits[place], score=hits[at].score) for at, place in enumerate(places)]
+    return [
+        hits[place] if place == at else replace(hits[place], score=hits[at].score) for at, place in enumerate(places)
+    ]
 
 
 def _reordered(hits: tuple[Hit, ...], order: Sequence[int]) -> tuple[Hit, ...]:
@@ -306,8 +307,9 @@ def _candidates(rows: Sequence[Any], model: Model) -> Candidates:
 
 
 async def _read(
-    reads: Reads, scored: Sequence[tuple[Any, float]], request: Request, collapse: bool, known: Mapping[int, Any]
-) -> list[Hit]:
+    reads: Reads, scored: Sequence[tuple[Any, float]], request: Request, collapse: bool, known: Mapping[int, Any],
+    looks: Mapping[int, Look],
+) -> list[Hit]:  # fmt: skip
     """The first passages, read from the database unless they are ``known``, and as many more as copies are left out."""
     hits: list[Hit] = []
     seen: set[tuple[str, ...]] = set()
@@ -320,7 +322,7 @@ async def _read(
         for row, score in batch:
             if row.id not in found:  # two locks: reading asks for the document's readers, too
                 continue
-            hit = _hit(found[row.id], row, score)
+            hit = _hit(found[row.id], row, score, looks.get(row.id))
             words = words_of(hit.title, hit.heading_path, hit.text) if collapse else (str(hit.chunk_id),)
             if words not in seen:
                 seen.add(words)
@@ -328,12 +330,13 @@ async def _read(
     return hits
 
 
-def _hit(passage: Any, row: Any, score: float) -> Hit:
+def _hit(passage: Any, row: Any, score: float, look: Look | None) -> Hit:
     (chunk_id, document_id, external_id, title, url, words, path, anchor, page, ordinal, *about) = passage
     details, indexed_at, _tokens, *judged = about
     return Hit(
         chunk_id, document_id, external_id, title, url, words, tuple(path), anchor, page, ordinal, row.bm25,
-        row.cosine, row.bm25_rank, row.vector_rank, score, details, indexed_at, judged=_judged(*judged),
+        row.cosine, row.bm25_rank, row.vector_rank, score, details, indexed_at, look,
+        _judged(*judged),
     )  # fmt: skip
 
 
