@@ -160,7 +160,7 @@ class Inbox:
         for task in (*self._tasks, *self._loops):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._loops, return_exceptions=True)
-        with contextlib.suppress(SQLAlchemyError):
+        with contextlib.suppress(SQLAlchemyError, OSError):
             async with self._sessions.begin() as session:
                 await inbox.release(session, self._owner)
 
@@ -211,7 +211,7 @@ class Inbox:
         """One attempt at one event. Where even its end cannot be stored, its lease runs out and it is tried again."""
         try:
             await self._attempt(event)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             log.warning("event.left_open", inbox_id=str(event.id), error=type(error).__name__)
 
     async def _attempt(self, event: Event) -> None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from assistant.database import runs
 from assistant.errors import AlmanacError
@@ -109,12 +109,12 @@ async def _heartbeat(services: Services, run_id: uuid.UUID, owner: str, lease: t
             async with services.sessions.begin() as session:
                 if not await runs.renew(session, run_id, owner, lease, report.progress()):
                     return
-        except DBAPIError as error:
+        except (SQLAlchemyError, OSError) as error:  # a refused connection is no error of SQLAlchemy's
             log.warning("run.heartbeat_missed", run=str(run_id), error=type(error).__name__)
         await asyncio.sleep(PROGRESS_SECONDS)
 
 
 async def _release(services: Services, run: runs.RunRow, owner: str, error: BaseException) -> None:
-    with contextlib.suppress(DBAPIError, OSError):
+    with contextlib.suppress(SQLAlchemyError, OSError):
         async with services.sessions.begin() as session:
             await runs.release(session, run.id, owner, type(error).__name__)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from assistant import queue, tracing
 from assistant.database import blocks, failures, finetuning, runs, sightings, sources
@@ -16,6 +17,8 @@ from workers.ingestion import judging
 from workers.preferences import learning
 
 log = structlog.get_logger()
+
+AWAY_SECONDS, AWAY_ATTEMPTS = 10.0, 25  # within the five minutes that arq gives such a job
 
 
 async def run(ctx: dict[str, Any], run_id: str, trace: str | None = None) -> None:
@@ -38,7 +41,7 @@ async def sweep(ctx: dict[str, Any]) -> None:
             await finetuning.ask_where_due(session, ctx["services"].settings.finetune_days)
             await runs.give_up_exhausted(session)
             waiting = await runs.waiting(session, ctx["services"].settings.worker_kinds)
-    except (DBAPIError, OSError) as error:  # the next sweep is seconds away
+    except (SQLAlchemyError, OSError) as error:  # the next sweep is seconds away
         log.warning("sweep.database_away", error=type(error).__name__)
         return
     for run_id in waiting:
@@ -52,7 +55,7 @@ async def learn(ctx: dict[str, Any]) -> None:
             await deciding.decide(session, ctx["services"].settings)
         async with ctx["services"].sessions.begin() as session:
             await learning.ask_where_due(session, ctx["services"])
-    except (DBAPIError, OSError) as error:
+    except (SQLAlchemyError, OSError) as error:
         log.warning("learn.database_away", error=type(error).__name__)
 
 
@@ -61,13 +64,23 @@ async def judge(ctx: dict[str, Any]) -> None:
     try:
         async with ctx["services"].sessions.begin() as session:
             await judging.ask_where_due(session, ctx["services"])
-    except (DBAPIError, OSError) as error:
+    except (SQLAlchemyError, OSError) as error:
         log.warning("judge.database_away", error=type(error).__name__)
 
 
 async def reconcile(ctx: dict[str, Any]) -> None:
-    """Once a night: compare each source that is kept in step with the index, as a whole."""
-    async with ctx["services"].sessions.begin() as session:
-        await sightings.forget_lost_sightings(session)
-        for source_id in await sources.to_reconcile(session):
-            await runs.request(session, "reconcile", source_id)
+    """Once a night: compare each source that is kept in step with the index, as a whole.
+
+    A database that starts again just then is waited for: the next night is far.
+    """
+    for attempt in range(1, AWAY_ATTEMPTS + 1):
+        try:
+            async with ctx["services"].sessions.begin() as session:
+                await sightings.forget_lost_sightings(session)
+                for source_id in await sources.to_reconcile(session):
+                    await runs.request(session, "reconcile", source_id)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("reconcile.database_away", error=type(error).__name__, attempt=attempt)
+            await asyncio.sleep(AWAY_SECONDS)
+        else:
+            return

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from assistant.database import documents as index
 from assistant.database import failures, sources
@@ -154,7 +154,7 @@ async def _held(services: Services, source_id: int, lease: Lease) -> AsyncIterat
             await sources.record_error(session, source_id, str(error))
         raise
     finally:
-        with contextlib.suppress(DBAPIError, OSError):  # then the end of the lease frees it
+        with contextlib.suppress(SQLAlchemyError, OSError):  # then the end of the lease frees it
             async with services.sessions.begin() as session:
                 await sources.release(session, source_id, lease.id, lease.owner)
 
