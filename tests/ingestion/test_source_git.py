@@ -237,3 +237,15 @@ async def test_a_token_opens_a_repository_over_http_and_is_stored_nowhere(
     for text in (kept, f"{row}", captured.out + captured.err):
         assert "s3cret" not in text
         assert basic.split()[1] not in text
+
+
+async def test_other_braces_of_a_link_are_part_of_it(desk: Station, remote: Remote) -> None:
+    remote.write("docs/how to.md", "# How\n\nAsk Mia.")
+    remote.commit()
+    source = await desk.add(
+        "git", str(remote.folder), url="https://x.example/{ref}/{path}?of={team}&n={page:>9}&{}{0}", branch="main"
+    )
+    assert await desk.sync(source) == {"added": 1}
+    assert await desk.urls(source) == {
+        "docs/how to.md": "https://x.example/main/docs/how%20to.md?of={team}&n={page:>9}&{}{0}"
+    }

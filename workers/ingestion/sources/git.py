@@ -6,6 +6,7 @@ Options: ``branch`` (else the remote's own), ``path`` (a folder of it), ``includ
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
@@ -20,6 +21,7 @@ from workers.ingestion.sources.port import Changes, Cursor, Entry, Loaded, Setti
 
 PAGE = 200
 FILE_MODES = ("100644", "100755")  # no links, no submodules
+_FIELD = re.compile(r"\{(path|ref|page)\}")  # whatever else stands in braces is part of the link
 _LINKS = {
     "github.com": "/blob/{ref}/{path}",
     "gitlab.com": "/-/blob/{ref}/{path}",
@@ -107,7 +109,8 @@ class Repository:
 
         ref = quote(self._branch or "HEAD")
         page = quote(PurePosixPath(path).stem)
-        url = self._link.format(path=quote(path), ref=ref, page=page) if self._link else None
+        known = {"path": quote(path), "ref": ref, "page": page}
+        url = _FIELD.sub(lambda found: known[found[1]], self._link) or None
         return Entry(self._prefix + path, load, blob, url=url)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from assistant.errors import AlmanacError
 from workers.ingestion.sources.git import Repository
@@ -117,7 +118,7 @@ class GitHub:
             options, link = {}, f"{page}/wiki/{{page}}"
         else:
             options.setdefault("include", DOCUMENTATION)
-            link = f"{page}/blob/{about['default_branch'] if not options.get('branch') else '{ref}'}/{{path}}"
+            link = f"{page}/blob/{'{ref}' if options.get('branch') else quote(about['default_branch'])}/{{path}}"
         git = Git(self._setting, clone_url, self._setting.home / f"{name}.git", self._api.git_authorization())
         options["url"] = link
         files = Repository(git, clone_url, options, self._setting.client.max_bytes, f"{name}/")
