@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import zoneinfo
@@ -19,7 +20,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from assistant.errors import SettingsError
 
@@ -31,6 +32,11 @@ _EXAMPLES = {
 }
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Dollars = Annotated[float, Field(ge=0, le=1_000_000_000)]
+# Names that .env may hold for others than this program: Compose, the lessons, the tests.
+OTHERS = frozenset(
+    f"ALMANAC_{name}"
+    for name in "SECRETS VERSION DATA CAUSAL_MODEL GLOVE GPT2 MINILM ML_EMBEDDER MNIST SMOLLM2 INSTALL_WAIT".split()
+)
 SECRETS = "/run/secrets"  # where Docker lays files, named as the variables whose values they hold; ALMANAC_SECRETS
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 SHORTEST_TOKEN = 16  # characters, of what opens the page or the models to other machines
@@ -426,10 +432,23 @@ class Settings(BaseSettings):
 def load_settings(**overrides: object) -> Settings:
     """Read the settings, or raise ``SettingsError`` with one sentence that names the variable."""
     try:
+        _refuse_unknown(overrides.get("_env_file", ".env"))
         folder = Path(os.environ.get("ALMANAC_SECRETS") or SECRETS)
         return Settings(_secrets_dir=folder if folder.is_dir() else None, **overrides)  # type: ignore[arg-type, call-arg]
     except ValidationError as error:
         raise SettingsError(_sentence(error)) from None
+
+
+def _refuse_unknown(file: object) -> None:
+    """A name that is mistyped in ``.env`` would set nothing, silently. (The environment may hold others' names.)"""
+    if not isinstance(file, str):
+        return
+    known = {f"ALMANAC_{name.upper()}" for name in Settings.model_fields} | OTHERS
+    for name in map(str.upper, DotEnvSettingsSource(Settings, env_file=file).env_vars):
+        if name.startswith("ALMANAC_") and name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1)
+            hint = f"; is {near[0]} meant?" if near else "; .env.example lists them all."
+            raise SettingsError(f"{name} in {file} is no setting{hint}")
 
 
 def _sentence(error: ValidationError) -> str:

@@ -108,6 +108,8 @@ def search(
     json: JsonFlag = False,
 ) -> None:
     """Show the passages that a question would be answered from. Filters may stand in the words: title:deploy"""
+    if not query.strip():
+        raise AlmanacError("The question is empty; say what to search for.")
     settings = command_settings()
     filters = _filters(source, title, author, after, before)
 

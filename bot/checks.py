@@ -90,6 +90,10 @@ async def _queue(settings: Settings) -> Check:
     )
 
 
+def _counted(threads: int) -> str:
+    return f"{threads} thread{'s' if threads > 1 else ''}"
+
+
 async def _embedder(settings: Settings) -> Check:
     try:
         embedder = TransformerEmbedder(settings.embedding_model, settings.model_threads)
@@ -98,7 +102,7 @@ async def _embedder(settings: Settings) -> Check:
         return _wrong("embedding model", str(error))
     await embedder.close()
     return _ok(
-        "embedding model", f"{embedder.name}, {embedder.dimensions} dimensions, {settings.model_threads} threads"
+        "embedding model", f"{embedder.name}, {embedder.dimensions} dimensions, {_counted(settings.model_threads)}"
     )
 
 

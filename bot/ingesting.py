@@ -36,6 +36,8 @@ def ingest(
         show.print_json(run.result)
     else:
         show.show_ingested(err, run.result)
+    if run.result["failed"] and not any(run.result["documents"].values()):
+        raise typer.Exit(1)  # nothing at all could be read
 
 
 async def _ingest(settings: Settings, paths: list[Path], watch: Watch) -> runs.RunRow:

@@ -36,7 +36,7 @@ async def _status(settings: Settings) -> dict[str, Any]:
         counts = await counted.counts(session)
         recent = await counted.recent_runs(session)
     model_health = {"language model": await health(running.llm)} if running and running.llm else {}
-    packages = ("almanac", "torch", "transformers", "pgvector")
+    packages = ("almanac", "torch", "transformers")
     return {
         **counts,
         "runs": recent,

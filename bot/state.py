@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from assistant.errors import AlreadyRunning
+from assistant.errors import AlreadyRunning, SettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,12 @@ def exclusive(home: Path) -> Iterator[bool]:
 
     Yields whether the last Almanac here was killed before it could tidy up.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "up.lock").open("w") as lock:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock_file = (home / "up.lock").open("w")
+    except OSError as error:
+        raise SettingsError(f"ALMANAC_HOME: {home} cannot be written to ({error.strerror}).") from None
+    with lock_file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

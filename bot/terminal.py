@@ -52,7 +52,7 @@ COMMANDS = (
     ),
     Entry(
         "learn", "bot.learning:app",
-        "The twelve weeks of foundations: list them, read one, or run its experiment ([WEEK] [--read | --quick]).",
+        "The twelve weeks of foundations: list them, read one, or run its experiment. Other options are its own.",
     ),
     Entry("sources", "bot.administration:sources_app", "Where documents come from: list, add, read again, remove."),
     Entry("runs", "bot.administration:runs_app", "What the workers did and could not do; try it again."),

@@ -16,6 +16,7 @@ import pytest
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
+from bot import learning
 from bot.later import Entry, Later
 from bot.terminal import COMMANDS, app
 from tests.inside import Ended
@@ -233,6 +234,7 @@ def test_check_fails_for_a_model_that_is_away(home: Path) -> None:
     [
         (["ingest", "/nowhere"], {}, 1, "/nowhere does not exist."),
         (["ask", " "], {}, 1, "The question is empty."),
+        (["search", " "], {}, 1, "The question is empty; say what to search for."),
         (["search", "x", "--after", "soon"], {}, 1, "`after:soon` is no date that I understand"),
         (["search", "x", "--source", "nowhere"], {}, 1, "`source:nowhere` names no source"),
         (["down"], {}, 1, "No Almanac runs in"),
@@ -242,6 +244,7 @@ def test_check_fails_for_a_model_that_is_away(home: Path) -> None:
         (["learn", "13"], {}, 2, "There is no week 13; the weeks are 1, 2"),
         (["status"], {"ALMANAC_PORT": "many"}, 1, "ALMANAC_PORT is wrong"),
         (["status"], {"ALMANAC_DATABASE_URL": "postgresql://u:secret@127.0.0.1:9/x"}, 1, "Postgres cannot be reached"),
+        (["status"], {"ALMANAC_DATABASE_URL": "mysql://u:secret@h/x"}, 1, "ALMANAC_DATABASE_URL is not a Postgres URL"),
         (["status"], {"ALMANAC_DATABASE_URL": "nonsense"}, 1, "ALMANAC_DATABASE_URL is not a Postgres URL"),
     ],
 )
@@ -254,6 +257,28 @@ def test_what_goes_wrong_is_one_sentence_and_an_honest_code(
     assert "Traceback" not in result.stderr
     assert "secret" not in result.stderr
     assert result.stdout == ""
+
+
+def test_a_home_that_cannot_be_written_to_is_one_sentence() -> None:
+    result = almanac("up", home=Path("/proc/nowhere"))
+    assert result.returncode == 1
+    assert "ALMANAC_HOME: /proc/nowhere cannot be written to" in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
+
+
+def test_ingest_fails_where_nothing_at_all_could_be_read(home: Path, tmp_path: Path) -> None:
+    for name in ("empty.md", "odd.xyz"):
+        (tmp_path / name).write_bytes(b"")
+    result = inside("ingest", str(tmp_path), "--json", home=home)
+    assert result.returncode == 1
+    assert {failure["path"] for failure in json.loads(result.stdout)["failed"]} == {"empty.md", "odd.xyz"}
+    (tmp_path / "good.md").write_text("# Good\n\nLunch is at noon.")
+    assert inside("ingest", str(tmp_path), "--json", home=home).returncode == 0
+
+
+def test_learn_tells_its_week_and_its_options() -> None:
+    shown = CliRunner().invoke(learning.app, ["--help"]).output.lower()
+    assert all(word in shown for word in ("[week]", "--read", "--quick"))
 
 
 @pytest.mark.parametrize("entry", COMMANDS, ids=[entry.name for entry in COMMANDS])

@@ -33,9 +33,12 @@ CONNECTION_SETTINGS = (
 def psycopg_url(url: str) -> str:
     """The URL with SQLAlchemy's name for psycopg 3, whatever spelling of Postgres it came with."""
     try:
-        return make_url(url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+        given = make_url(url)
+        if given.get_backend_name() not in ("postgresql", "postgres"):
+            raise ArgumentError("of another database")
     except ArgumentError:
         raise SettingsError("ALMANAC_DATABASE_URL is not a Postgres URL (postgresql://user@host/database).") from None
+    return given.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
 def create_engine(url: str, *, pool_size: int = 10, schema: str | None = None) -> AsyncEngine:

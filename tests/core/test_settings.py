@@ -129,6 +129,14 @@ def test_a_wrong_line_of_the_file_is_named(tmp_path: Path) -> None:
         load_settings()
 
 
+def test_a_name_in_the_file_that_is_no_setting_is_named_with_what_may_be_meant(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("ALMANAC_WEB_TOKN=0123456789abcdef0123\n")
+    with pytest.raises(SettingsError, match=r"ALMANAC_WEB_TOKN in .env is no setting; is ALMANAC_WEB_TOKEN meant\?"):
+        load_settings()
+    (tmp_path / ".env").write_text("ALMANAC_VERSION=1.2\nPOSTGRES_PASSWORD=x\nALMANAC_SECRETS=\nalmanac_port=81\n")
+    assert load_settings().port == 81
+
+
 def test_the_example_file_lists_every_setting() -> None:
     example = ROOT / ".env.example"
     if not example.exists():
