@@ -10,6 +10,7 @@ value, a pattern such as ``INC-2291``, a number); how well the documents answer 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -112,6 +113,7 @@ class Router:
         keys = [_key(embedder.name, tool) for tool in tools]
         new = {key: tool for key, tool in zip(keys, tools, strict=True) if key not in self._known}
         if new:
+            await asyncio.to_thread(identified, "")  # its model takes half a second to load: not on the loop
             texts = [text for tool in new.values() for text in descriptions(tool)]
             vectors = await embedder.embed(texts)
             if len(self._known) + len(new) > KEPT:

@@ -71,7 +71,7 @@ async def test_of_questions_for_another_office_a_good_part_finds_no_tool(embedde
     [
         "please order a large pizza with mushrooms for tonight",
         "translate this text to Japanese",
-        "calculate the area of a triangle with base 10 and height 5",
+        "play some jazz in the kitchen",
     ],
 )
 async def test_an_order_that_no_tool_carries_out_is_not_pushed_onto_one(
