@@ -12,6 +12,7 @@ BUTTON_CHARS = 75
 OPTION_CHARS = 75
 HEADER_CHARS = 150
 TITLE_CHARS = 24
+MRKDWN_CHARS = 3_000
 
 
 def fresh(name: str) -> str:
@@ -36,7 +37,20 @@ def section(text: str, accessory: Block | None = None) -> Block:
 
 
 def mrkdwn(text: str) -> Block:
-    return {"type": "mrkdwn", "text": text, "verbatim": True}
+    """Slack refuses the whole message or dialog for a text that is too long, and escapes make a text longer."""
+    return {"type": "mrkdwn", "text": _cut_mrkdwn(text), "verbatim": True}
+
+
+def _cut_mrkdwn(text: str) -> str:
+    """``cut``, and no link and no escape stays without its end."""
+    if len(text) <= MRKDWN_CHARS:
+        return text
+    text = text[: MRKDWN_CHARS - 1]
+    if text.rfind("<") > text.rfind(">"):
+        text = text[: text.rfind("<")]
+    if text.rfind("&", len(text) - len("&amp")) > text.rfind(";"):
+        text = text[: text.rfind("&")]
+    return text + "…"
 
 
 def context(text: str) -> Block:

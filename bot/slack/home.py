@@ -87,7 +87,7 @@ def _knowledge(mine: PersonView, failed: Mapping[int, int], language: str, now: 
             line = f"{line} · {say('slack.home_failed', language, count=count)}"
         lines.append(f"• {line}")
     if lines:
-        yield blocks.section("\n".join(lines)[:3_000])
+        yield blocks.section("\n".join(lines))
     yield blocks.context(say("slack.home_how", language))
 
 
@@ -100,7 +100,7 @@ def _questions(asked: Sequence[Asked], language: str, now: datetime, none: str) 
         f"{_ago(item.at, language, now)}"
         for item in asked
     ]
-    yield blocks.section("\n".join(lines)[:3_000])
+    yield blocks.section("\n".join(lines))
 
 
 def _limits(settings: Settings, language: str) -> str:
@@ -130,7 +130,7 @@ def _administration(admin: AdminView, language: str, now: datetime) -> Iterator[
 
 def _list(title: str, lines: Sequence[str], language: str) -> Iterator[Block]:
     body = "\n".join(f"• {line}" for line in lines[:LINES]) or say("slack.home_none", language)
-    yield blocks.section(f"*{title}*\n{body}"[:3_000])
+    yield blocks.section(f"*{title}*\n{body}")
 
 
 def _run(run: dict[str, Any]) -> str:
