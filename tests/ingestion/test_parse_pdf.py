@@ -299,3 +299,15 @@ def test_letters_whose_codes_mean_nothing_are_read_from_the_picture(monkeypatch:
 def test_pages_of_one_line_are_not_all_headers() -> None:
     content = drawn(*[partial(Canvas.drawString, x=60, y=700, text=f"Page {number}") for number in range(1, 5)])
     assert [block.text for block in parse("a.pdf", content).blocks] == [f"Page {number}" for number in range(1, 5)]
+
+
+def test_a_running_header_that_says_something_is_read_once() -> None:
+    def page(canvas: Canvas, number: int) -> None:
+        canvas.drawString(60, 800, f"Runbook of the search team, page {number}")
+        write(canvas, 60, 700, prose(f"Part {number}", 9))
+        canvas.drawString(60, 30, f"Page {number} of 4")
+
+    content = drawn(*[partial(page, number=number) for number in range(1, 5)])
+    texts = [block.text for block in parse("a.pdf", content).blocks]
+    assert [text for text in texts if "Runbook" in text] == ["Runbook of the search team, page 1"]
+    assert not [text for text in texts if "of 4" in text]

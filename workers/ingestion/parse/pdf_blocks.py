@@ -14,6 +14,7 @@ from workers.ingestion.parse.pdf_lines import Line
 _BULLET = re.compile(r"^\s*(?:[•‣▪●◦○·∙■□➢–\x7f\uf0b7\uf0a7\uf06e]|[-*](?= )|o(?= [A-Z]))\s*(?=\S)")
 _NUMBER = re.compile(r"^\s*(\d{1,2}[.)])\s+(?=\S)")
 _ENDED = re.compile(r"[.!?:;。！？][\"'”’)\]]*\s*$")
+_TELLING = 16  # letters of a running line: shorter ones are "Draft", "Page 3 of 9", a date
 _MIN_HEADING = 1.1  # times the size of the body text
 
 
@@ -104,8 +105,8 @@ def _without_running_lines(pages: list[list[Line]], size: float) -> list[list[Li
     for page in pages:
         seen.update({_shape(line) for line in _edges(page) if line.size <= size})
     running = {shape for shape, count in seen.items() if count >= 3 and count > 0.5 * len(pages)}
-    trimmed = [_trimmed(page, running, size) for page in pages]
-    return trimmed if any(trimmed) else pages
+    told: set[str] = set()
+    return [_trimmed(page, running, size, told) or page for page in pages]  # a page may say nothing else
 
 
 def _edges(page: list[Line]) -> list[Line]:
@@ -114,8 +115,15 @@ def _edges(page: list[Line]) -> list[Line]:
     return ordered[:most] + ordered[-most:]
 
 
-def _trimmed(page: list[Line], running: set[str], size: float) -> list[Line]:
-    edges = {id(line) for line in _edges(page) if line.size <= size and _shape(line) in running}
+def _trimmed(page: list[Line], running: set[str], size: float, told: set[str]) -> list[Line]:
+    """Without running lines, but for the first time that one is ``told`` which says more than where the page is."""
+    edges: set[int] = set()
+    for line in _edges(page):
+        shape = _shape(line)
+        if line.size <= size and shape in running:
+            if shape in told or sum(map(str.isalpha, shape)) < _TELLING:
+                edges.add(id(line))
+            told.add(shape)
     return [line for line in page if id(line) not in edges]
 
 

@@ -26,6 +26,7 @@ _LEAST_GARBLED = 10  # characters
 # Times the size of the type: PDFium sees a blank where letters are set a little apart. On a page that writes its blanks
 # down, one that it only sees has to be wider.
 _BLANK, _BLANK_BESIDE_WRITTEN = 0.07, 0.17
+_WRITTEN = 0.1  # of all characters; in prose every sixth is a blank
 _THIN = 3.0  # points: a rectangle this thin is a line
 _SHORTEST = 6.0
 
@@ -77,9 +78,10 @@ class PageWords:
 
 def page_words(page: pdfium.PdfPage) -> PageWords:
     text = page.get_textpage()
-    words = list(_words(text.raw))
-    if _garbled(text.raw):
+    garbled, least = _sampled(text.raw)
+    if garbled:
         return PageWords([], [], garbled=True)
+    words = list(_words(text.raw, least))
     pictured = _pictured(page)
     seen = [word for word in words if not word.style.hidden]
     hidden = len(words) - len(seen)
@@ -95,14 +97,14 @@ def page_words(page: pdfium.PdfPage) -> PageWords:
     return PageWords(upright, turned, rules, pictured, hidden)
 
 
-def _words(text: Any) -> Iterator[Word]:
-    """Runs of characters without a blank, in the order of the page's content."""
+def _words(text: Any, least: float) -> Iterator[Word]:
+    """Runs of characters without a blank, in the order of the page's content. Of the blanks that PDFium only sees
+    those count that are as wide as ``least``, times the size of the type."""
     styles: dict[int, Style] = {}
     current: list[_Placed] = []
     style: Style | None = None
     x, y = ctypes.c_double(), ctypes.c_double()
     box = raw.FS_RECTF()
-    written = 0
     ended = seen = False  # whether the word ends here; whether that is only what PDFium made of the gap
     for index in range(min(raw.FPDFText_CountChars(text), MAX_CHARACTERS)):
         code = raw.FPDFText_GetUnicode(text, index)
@@ -114,14 +116,12 @@ def _words(text: Any) -> Iterator[Word]:
                 continue  # the second half of a pair
             only_seen = code == 32 and raw.FPDFText_IsGenerated(text, index) == 1
             ended, seen = True, only_seen and (seen or not ended)
-            written += not only_seen
             continue
         found = _style(text, index, styles)
         raw.FPDFText_GetCharOrigin(text, index, x, y)
         raw.FPDFText_GetLooseCharBox(text, index, box)
         place = _placed(character, x.value, y.value, box, found.turn)
         if current and style:
-            least = _BLANK_BESIDE_WRITTEN if written > 0.05 * index else _BLANK
             parted = ended and not (seen and _gap(current[-1], place) < least * found.size)
             if parted or _apart(current[-1], place, style, found):
                 yield _word(current, style)
@@ -132,12 +132,16 @@ def _words(text: Any) -> Iterator[Word]:
         yield _word(current, style)
 
 
-def _garbled(text: Any) -> bool:
-    """Fonts that do not say which letters they draw: PDFium then has control characters, or such as mean nothing."""
+def _sampled(text: Any) -> tuple[bool, float]:
+    """Whether the fonts do not say which letters they draw (PDFium then has control characters, or such as mean
+    nothing), and how wide a blank has to be."""
     count = min(raw.FPDFText_CountChars(text), 2_000)
-    codes = [code for code in (raw.FPDFText_GetUnicode(text, at) for at in range(count)) if code not in (10, 13, 32)]
-    unknown = sum(code < 32 or code == 0xFFFD or code in _PRIVATE for code in codes)
-    return bool(unknown >= _LEAST_GARBLED and unknown > 0.5 * len(codes))
+    codes = [raw.FPDFText_GetUnicode(text, at) for at in range(count)]
+    letters = [code for code in codes if code not in (10, 13, 32)]
+    unknown = sum(code < 32 or code == 0xFFFD or code in _PRIVATE for code in letters)
+    written = sum(code == 32 and raw.FPDFText_IsGenerated(text, at) != 1 for at, code in enumerate(codes))
+    garbled = unknown >= _LEAST_GARBLED and unknown > 0.5 * len(letters)
+    return garbled, _BLANK_BESIDE_WRITTEN if written > _WRITTEN * count else _BLANK
 
 
 def _pair(text: Any, index: int) -> str:
