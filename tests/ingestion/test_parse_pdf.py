@@ -303,8 +303,8 @@ def test_pages_of_one_line_are_not_all_headers() -> None:
 
 def test_a_running_header_that_says_something_is_read_once() -> None:
     def page(canvas: Canvas, number: int) -> None:
-        canvas.drawString(60, 800, f"Runbook of the search team, page {number}")
         write(canvas, 60, 700, prose(f"Part {number}", 9))
+        canvas.drawString(60, 800, f"Runbook of the search team, page {number}")
         canvas.drawString(60, 30, f"Page {number} of 4")
 
     content = drawn(*[partial(page, number=number) for number in range(1, 5)])
