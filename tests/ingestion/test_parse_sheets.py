@@ -174,3 +174,25 @@ def test_one_long_text_in_every_cell_is_cut() -> None:
     kept, cut = capped((("x" * 30_000,) for _ in range(5_000)), MAX_CELLS)
     assert cut
     assert 1_000_000 < sum(len(row[0]) for row in kept) < 12_000_000
+
+
+def test_opendocument_lists_are_counted_and_hidden_text_is_left_out() -> None:
+    item = "<text:list-item{}><text:p>{}</text:p></text:list-item>"
+    lists = item.format("", "Stop") + item.format(' text:start-value="5"', "Start")
+    body = (
+        f'<office:text><text:list text:style-name="L">{lists}</text:list>'
+        f"<text:list>{item.format('', 'a mark')}</text:list>"
+        '<text:p>Seen<text:span text:style-name="H"> and unseen</text:span>, again.</text:p></office:text>'
+    )
+    styles = (
+        '<style:style style:name="H"><style:text-properties text:display="none"/></style:style><text:list-style '
+        'style:name="L"><text:list-level-style-number text:level="1" style:num-format="1"/></text:list-style>'
+    )
+    document = parse("a.odt", opendocument(body, styles))
+    assert brief(document) == [
+        ("list_item", 0, "1. Stop"),
+        ("list_item", 0, "5. Start"),
+        ("list_item", 0, "a mark"),
+        ("paragraph", 0, "Seen, again."),
+    ]
+    assert document.metadata["hidden_text"] == "left out"

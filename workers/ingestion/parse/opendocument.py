@@ -19,7 +19,7 @@ TEXT, TABLE, OFFICE, DRAW, STYLE, SHOW = (
 _DC = "{http://purl.org/dc/elements/1.1/}"
 _SKIPPED = frozenset({f"{TEXT}tracked-changes", f"{OFFICE}annotation", f"{OFFICE}forms", f"{TEXT}sequence-decls"})
 _KINDS = {f"{OFFICE}text", f"{OFFICE}spreadsheet", f"{OFFICE}presentation"}
-_PARTS = frozenset({"content.xml", "meta.xml", "META-INF/manifest.xml"})
+_PARTS = frozenset({"content.xml", "styles.xml", "meta.xml", "META-INF/manifest.xml"})
 
 
 def read(content: bytes, name: str) -> Draft:
@@ -31,11 +31,14 @@ def read(content: bytes, name: str) -> Draft:
     main = next((node for node in body if node.tag in _KINDS), None) if body is not None else None
     if root is None or main is None:
         raise DocumentUnreadable("the file is a ZIP archive but not an OpenDocument file")
-    reader = _Reader(_parents(root))
+    named = _styles(parts.get("styles.xml"))
+    styles = [root] if named is None else [root, named]
+    hidden = _without_hidden(main, styles)
+    reader = _Reader(_parents(root), _numbered(styles))
     blocks = list(reader.sheets(main) if main.tag == f"{OFFICE}spreadsheet" else reader.blocks(main))
     meta = _xml(parts.get("meta.xml"))
     found = {tag: _value(meta, f".//{_DC}{tag}") for tag in ("title", "creator", "date")}
-    metadata = {"author": found["creator"], "updated": found["date"][:10]} | note(reader.truncated)
+    metadata = {"author": found["creator"], "updated": found["date"][:10]} | note(reader.truncated) | hidden
     return Draft(blocks, reader.title, found["title"], metadata)
 
 
@@ -45,6 +48,41 @@ def _xml(data: bytes | None) -> ET.Element | None:
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise DocumentUnreadable("the file declares XML entities, which Office files never do, and was not read")
     return ET.fromstring(data)  # noqa: S314 - no DTD comes past the check above  # nosec B314
+
+
+def _styles(data: bytes | None) -> ET.Element | None:
+    try:
+        return _xml(data)
+    except ET.ParseError:  # broken styles must not lose the text
+        return None
+
+
+def _without_hidden(main: ET.Element, styles: list[ET.Element]) -> dict[str, str]:
+    """Takes out what no reader of the document sees; says so, where there was some."""
+    properties = f"{STYLE}text-properties[@{TEXT}display='none']"
+    found = {
+        node.get(f"{STYLE}name", "")
+        for root in styles
+        for node in root.iter(f"{STYLE}style")
+        if node.find(properties) is not None
+    }
+    hidden = [node for node in main.iter() if node.get(f"{TEXT}style-name") in found] if found else []
+    for node in hidden:
+        tail = node.tail
+        node.clear()
+        node.tail = tail
+    return {"hidden_text": "left out"} if hidden else {}
+
+
+def _numbered(styles: list[ET.Element]) -> frozenset[tuple[str, str]]:
+    """(list style, level from 1) whose items are counted rather than marked."""
+    return frozenset(
+        (style.get(f"{STYLE}name", ""), level.get(f"{TEXT}level", ""))
+        for root in styles
+        for style in root.iter(f"{TEXT}list-style")
+        for level in style.findall(f"{TEXT}list-level-style-number")
+        if level.get(f"{STYLE}num-format")
+    )
 
 
 def _value(root: ET.Element | None, path: str) -> str:
@@ -59,8 +97,10 @@ def _parents(root: ET.Element) -> dict[str, str]:
 
 
 class _Reader:
-    def __init__(self, parents: dict[str, str]) -> None:
+    def __init__(self, parents: dict[str, str], numbered: frozenset[tuple[str, str]]) -> None:
         self._parents = parents
+        self._numbered = numbered
+        self._list_styles: list[str] = []  # of the lists around the place that is read
         self._page: int | None = None
         self.title = ""
         self.truncated: list[str] = []
@@ -116,9 +156,19 @@ class _Reader:
             yield from self.blocks(frame)
 
     def _list(self, node: ET.Element, depth: int) -> Iterator[Block]:
+        above = self._list_styles[-1] if self._list_styles else ""
+        style = node.get(f"{TEXT}style-name") or above
+        counted = (style, str(depth + 1)) in self._numbered
+        number = 0
+        self._list_styles.append(style)
         for item in node:
-            if item.tag in (f"{TEXT}list-item", f"{TEXT}list-header"):
+            if item.tag == f"{TEXT}list-item":
+                start = item.get(f"{TEXT}start-value", "")
+                number = int(start) if start.isdecimal() and len(start) < 7 else number + 1
+                yield from self.blocks(item, depth, f"{number}. " if counted else "")
+            elif item.tag == f"{TEXT}list-header":
                 yield from self.blocks(item, depth)
+        self._list_styles.pop()
 
     def _slide(self, page: ET.Element) -> Iterator[Block]:
         self._page = (self._page or 0) + 1
