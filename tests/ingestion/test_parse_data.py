@@ -214,3 +214,9 @@ def test_articles_in_xml_are_read_by_their_titles() -> None:
         ("heading", 2, "Data"),
         ("paragraph", 0, "Much."),
     ]
+
+
+def test_records_written_behind_each_other() -> None:
+    document = parse("a.json", b'{"name": "search",\n "port": 1}\n{"name": "mail", "port": 2}\n')
+    assert document.blocks[0].rows == (("name", "port"), ("search", "1"), ("mail", "2"))
+    assert reason("a.json", b'{"a": 1} rest') == "the file is not valid JSON: line 1, column 10"

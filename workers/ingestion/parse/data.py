@@ -23,6 +23,7 @@ from workers.ingestion.parse.outline import outline
 
 _API = re.compile(r"^\s*[\"']?(?:openapi|swagger)[\"']?\s*:", re.MULTILINE)
 _KEY = re.compile(r"^([\w$./\"'-][^:#\n]*):(?:\s|$)")
+_BLANK = re.compile(r"\s+")
 _NAME = re.compile(r"^\s{0,4}name:\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
 _KIND = re.compile(r"^kind:\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
 
@@ -43,9 +44,28 @@ def _json(source: str) -> Any:
     try:
         return json.loads(source)
     except json.JSONDecodeError as error:
+        several = _one_after_another(source) if error.msg == "Extra data" else []
+        if several:
+            return several
         cut = error.pos >= len(source.rstrip()) - 1
         reason = "it is cut off" if cut else f"line {error.lineno}, column {error.colno}"
         raise DocumentUnreadable(f"the file is not valid JSON: {reason}") from error
+
+
+def _one_after_another(source: str) -> list[Any]:
+    """Records that a program has written behind each other; none where there is anything else between them."""
+    decoder, found, at = json.JSONDecoder(), [], 0
+    while at < len(source):
+        try:
+            value, at = decoder.raw_decode(source, at)
+        except json.JSONDecodeError:
+            return []
+        if not isinstance(value, dict | list):
+            return []
+        found.append(value)
+        blank = _BLANK.match(source, at)
+        at = blank.end() if blank else at
+    return found
 
 
 def _lines(source: str) -> list[Any]:
