@@ -48,13 +48,13 @@ class _State:
     fonts: dict[int, str] = field(default_factory=dict)
     defining: int = -1  # the font whose entry in the table of fonts is being read
     high: int = 0  # the first half of a character that takes two
+    swallow: int = 0  # characters that are still to be left out
+    pending: bytearray = field(default_factory=bytearray)  # bytes whose characters may take two of them
 
 
 def tokens(content: bytes) -> Iterator[str | Mark]:
     """Text in pieces and the marks between them, group by group. Never raises."""
     state = _State([_Group("cp1252")])
-    pending = bytearray()  # bytes whose characters may take two of them
-    swallow = 0
     at = 0
     while match := _TOKEN.match(content, at):
         at = match.end()
@@ -62,37 +62,49 @@ def tokens(content: bytes) -> Iterator[str | Mark]:
         if blank is not None:
             continue
         if code is not None or plain is not None:
-            raw = bytes([int(code, 16)]) if code is not None else plain
-            cut = min(swallow, len(raw))
-            swallow -= cut
-            pending += raw[cut:]
+            _take(bytes([int(code, 16)]) if code is not None else plain, state)
             continue
-        if swallow and symbol is not None:
-            swallow -= 1
+        if state.swallow and symbol is not None:
+            state.swallow -= 1
             continue
-        if pending:
-            yield pending.decode(state.groups[-1].encoding, "replace")
-            pending.clear()
+        if state.pending:
+            yield _taken(state)
         if brace is not None:
-            swallow = 0
             yield from _brace(brace, state)
         elif symbol is not None:
             yield _WORDS[symbol] if symbol in _WORDS else _SYMBOLS.get(symbol, "")
+        elif word == b"bin":
+            at += max(int(number or 0), 0)
         elif word is not None:
-            name, value = word.decode(), int(number) if number is not None else 1
-            if name == "u":
-                yield _character(value, state)
-                swallow = state.groups[-1].skipped
-            elif name == "bin":
-                at += max(value, 0)
-            else:
-                _note(name, value, number is not None, state)
-                yield _CHARACTERS[name] if name in _CHARACTERS else Mark(name, value)
-    if pending:
-        yield pending.decode(state.groups[-1].encoding, "replace")
+            yield _command(word.decode(), number, state)
+    if state.pending:
+        yield _taken(state)
+
+
+def _take(raw: bytes, state: _State) -> None:
+    """Keeps bytes until the next mark, but for those that repeat a Unicode character for old programs."""
+    cut = min(state.swallow, len(raw))
+    state.swallow -= cut
+    state.pending += raw[cut:]
+
+
+def _taken(state: _State) -> str:
+    text = state.pending.decode(state.groups[-1].encoding, "replace")
+    state.pending.clear()
+    return text
+
+
+def _command(name: str, number: bytes | None, state: _State) -> str | Mark:
+    value = int(number) if number is not None else 1
+    if name == "u":
+        state.swallow = state.groups[-1].skipped
+        return _character(value, state)
+    _note(name, value, number is not None, state)
+    return _CHARACTERS[name] if name in _CHARACTERS else Mark(name, value)
 
 
 def _brace(brace: bytes, state: _State) -> Iterator[Mark]:
+    state.swallow = 0
     if brace == b"{" and len(state.groups) < MAX_DEPTH:
         state.groups.append(replace(state.groups[-1]))
         yield Mark("{")
