@@ -23,6 +23,8 @@ MARKS = {
     "over_limit": "yellow", "waiting_for_approval": "yellow",
 }  # fmt: skip
 
+WRITTEN = ("answered", "waiting_for_approval")  # outcomes whose text has its own colours
+
 
 def print_json(document: Any) -> None:
     """Exactly one JSON document on standard output."""
@@ -37,7 +39,7 @@ def print_value(answer: dict[str, Any]) -> None:
         print_json(answer["value"])
         return
     console = error_console()
-    console.print(Text(answer["text"], style=MARKS.get(answer["outcome"], "white")))
+    console.print(Markdown(answer["text"], style=MARKS.get(answer["outcome"], "white")))
     _show_sources(console, "Nearest pages", answer["nearest"])
 
 
@@ -77,10 +79,7 @@ class AnswerView:
 def show_answer(console: Console, answer: dict[str, Any]) -> None:
     """The final text with its sources, or the nearest ones."""
     style = MARKS.get(answer["outcome"], "white")
-    if answer["outcome"] in ("answered", "waiting_for_approval"):
-        console.print(Markdown(answer["text"]))
-    else:
-        console.print(Text(answer["text"], style=style))
+    console.print(Markdown(answer["text"], style="none" if answer["outcome"] in WRITTEN else style))
     for pending in answer.get("approvals") or ():
         console.print(_waits(pending))
     _show_sources(console, "Sources", answer["citations"])

@@ -97,10 +97,12 @@ class Tooling:
         if answer.outcome not in (Outcome.ANSWERED, Outcome.NOT_IN_DOCUMENTS):
             return answer
         tool = route.tools[0]
-        pointer = say("tools.reach", work.language, title=tool.title or tool.name, command=command(tool))
+        here = work.question.platform in ("web", "terminal", "mcp")  # where "tool NAME" is no command
+        said, begins = ("tools.reach_here", "almanac tools call") if here else ("tools.reach", "tool")
+        pointer = say(said, work.language, title=tool.title or tool.name, command=command(tool, begins))
         return replace(answer, text=f"{answer.text}\n\n{pointer}" if answer.text else pointer)
 
 
-def command(tool: Tool) -> str:
+def command(tool: Tool, begins: str = "tool") -> str:
     """What somebody writes to call it, with a blank for what it needs."""
-    return " ".join(["tool", tool.name, *(f"{name}=…" for name in tool.parameters.get("required", ()))])
+    return " ".join([begins, tool.name, *(f"{name}=…" for name in tool.parameters.get("required", ()))])
