@@ -1,7 +1,9 @@
 """The bot's own time from question to last byte, with a model that answers at once.
 
 Ten thousand chunks and more (SciFact's), the real bot process with its web API, a server that speaks OpenAI's protocol
-and answers at once in a process of its own, and a client in this one: everything on the cores of one machine.
+and answers at once in a process of its own, and a client in this one: everything on the cores of one machine. The
+passages have their verdicts of the document guard, as ingestion gives them; no question comes twice. Beside the times
+stands the processor time that a question takes of the bot and of Postgres, which says the same on a busy machine, too.
 """
 
 from __future__ import annotations
@@ -18,10 +20,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import psutil
 
 from assistant.embedded import free_port
+from assistant.guardrails.judging import Judge
 from assistant.knowledge.embedding import TransformerEmbedder
 from bench.world import DATA, HOME, corpus, jsonl, server
+from workers.ingestion.judging import catch_up
+from workers.ingestion.lease import NoLease
+from workers.ingestion.report import Report
 
 QUESTIONS = {1: 200, 20: 800}  # in flight -> asked
 
@@ -31,13 +38,15 @@ async def measure() -> dict[int, dict[str, float]]:
     with server() as url:
         embedder = TransformerEmbedder(None, threads=2)
         async with corpus(url, "scifact", embedder) as filled:
+            await catch_up(filled.sessions, Judge(embedder, 2), Report(), NoLease())
             await embedder.close()
-            async with _processes(filled.url) as web:
-                return {flight: await _load(web, flight, asked) for flight, asked in QUESTIONS.items()}
+            async with _processes(filled.url) as (web, bot):
+                return {flight: await _load(web, bot, flight, asked) for flight, asked in QUESTIONS.items()}
 
 
 @contextlib.asynccontextmanager
-async def _processes(database_url: str) -> AsyncIterator[str]:
+async def _processes(database_url: str) -> AsyncIterator[tuple[str, int]]:
+    """The address of the bot's web API, and the bot's process."""
     model, web = free_port(), free_port()
     environment = os.environ | {
         "ALMANAC_DATABASE_URL": database_url,
@@ -53,7 +62,7 @@ async def _processes(database_url: str) -> AsyncIterator[str]:
     ]
     try:
         await _ready(f"http://127.0.0.1:{web}/readyz")
-        yield f"http://127.0.0.1:{web}"
+        yield f"http://127.0.0.1:{web}", children[1].pid
     finally:
         for child in children:
             child.terminate()
@@ -72,7 +81,7 @@ async def _ready(url: str) -> None:
     raise SystemExit(f"The bot did not become ready; see {HOME / 'bench-bot.log'}.")
 
 
-async def _load(web: str, in_flight: int, asked: int) -> dict[str, float]:
+async def _load(web: str, bot: int, in_flight: int, asked: int) -> dict[str, float]:
     """A closed loop: each of ``in_flight`` askers asks again as soon as it is answered. No question comes twice."""
     texts = [str(row["text"]) for row in jsonl(DATA / "scifact" / "queries_train.jsonl")]
     random.Random(in_flight).shuffle(texts)
@@ -90,11 +99,28 @@ async def _load(web: str, in_flight: int, asked: int) -> dict[str, float]:
 
         for _ in range(40):
             await _ask(client, web, next(questions))  # warm
-        began = time.perf_counter()
+        began, before = time.perf_counter(), _worked(bot)
         await asyncio.gather(*(asker() for _ in range(in_flight)))
-        seconds = time.perf_counter() - began
+        seconds, after = time.perf_counter() - began, _worked(bot)
     cuts = statistics.quantiles(times, n=100)
-    return {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98], "per_second": len(times) / seconds}
+    took = {f"{name}_cpu_ms": 1000 * (after[name] - before[name]) / len(times) for name in after}
+    return {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98], "per_second": len(times) / seconds, **took}
+
+
+def _worked(bot: int) -> dict[str, float]:
+    """Seconds of processors that the bot has taken, and the server processes that work for its database: those that
+    are there, and those that their parent has seen the end of."""
+    working = [
+        process
+        for process in psutil.process_iter(["cmdline", "cpu_times", "ppid"])
+        if (line := " ".join(process.info["cmdline"] or ())).startswith("postgres:") and " scifact " in line
+    ]
+    ended = [psutil.Process(parent).cpu_times() for parent in {process.info["ppid"] for process in working}]
+    seconds = sum(sum(process.info["cpu_times"][:2]) for process in working if process.info["cpu_times"])
+    return {
+        "bot": sum(psutil.Process(bot).cpu_times()[:2]),
+        "postgres": seconds + sum(parent.children_user + parent.children_system for parent in ended),
+    }
 
 
 async def _ask(client: aiohttp.ClientSession, web: str, question: str) -> None:
