@@ -66,7 +66,9 @@ def home(folder: Path, home: Path) -> Path:
     assert document["failed"] == [{"path": "empty.md", "reason": "the file is empty"}]
     assert document["chunks"] == 3
     (folder / "gone.md").unlink()
-    document = json.loads(inside("ingest", str(folder), "--json", home=own).stdout)
+    again = inside("ingest", str(folder), "--json", home=own)
+    assert again.returncode == 0, again.stderr
+    document = json.loads(again.stdout)
     assert document["documents"] == {"added": 0, "updated": 0, "unchanged": 2, "removed": 1}
     return own
 
