@@ -160,7 +160,7 @@ async def test_a_model_that_refuses_is_named_with_a_reference(desk: Desk) -> Non
 async def test_a_model_that_hangs_ends_in_time(desk: Desk) -> None:
     started = asyncio.get_running_loop().time()
     answer = await desk.ask(model=FakeModel(hangs=True), timeout=0.7)
-    assert asyncio.get_running_loop().time() - started < 5
+    assert asyncio.get_running_loop().time() - started < 20
     assert answer.outcome is Outcome.FAILED
     assert answer.text == f"There was no answer within 0.7 s. The reference is {answer.reference}."
 

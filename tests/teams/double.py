@@ -62,10 +62,17 @@ class Recorded:
         return next((entity for entity in entities if entity.get("type") == "streaminfo"), {})
 
 
+def _opened() -> asyncio.Event:
+    gate = asyncio.Event()
+    gate.set()
+    return gate
+
+
 @dataclass
 class TeamsDouble(Issuer):
     faults: list[Fault] = field(default_factory=list)
     latency: float = 0.0
+    gate: asyncio.Event = field(default_factory=_opened)  # no call goes on while it is not set
     second: float = 1.0
     stream_life: float = STREAM_LIFE
     streams_allowed: bool = True
@@ -151,6 +158,7 @@ class TeamsDouble(Issuer):
     async def _call(self, request: web.Request, take: Any) -> web.StreamResponse:
         if self.latency:
             await asyncio.sleep(self.latency)
+        await self.gate.wait()
         raw = await request.read()
         body = json.loads(raw) if raw else {}
         fault = self._fault(request.method, body)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
@@ -210,11 +209,10 @@ async def test_other_activities_are_taken_and_ignored(bot: Bot, double: TeamsDou
 async def test_a_hung_model_is_acknowledged_at_once_and_ends_visibly(
     double: TeamsDouble, filled: AsyncEngine, embedder: TransformerEmbedder
 ) -> None:
-    services = make_services(make_settings(double, question_timeout=1.2), filled, embedder, HangingModel())
+    services = make_services(make_settings(double, question_timeout=4), filled, embedder, HangingModel())
     async with running_bot(services, double) as bot:
-        started = time.monotonic()
         assert (await bot.deliver(message(double)))[0] == 200
-        assert time.monotonic() - started < 1.0
+        assert await bot.answers() == []
         await bot.settled()
         [answer] = await bot.answers()
         [shown] = double.messages(CHAT)
