@@ -14,7 +14,15 @@ from assistant.database import statistics
 from assistant.database.session import Sessions
 from assistant.database.tables import TERM_SPACE
 from assistant.knowledge.audience import Audience
-from assistant.knowledge.lexical import frequencies, query_terms, saturate, sparse_literal, term_id, tokens
+from assistant.knowledge.lexical import (
+    frequencies,
+    plain_terms,
+    query_terms,
+    saturate,
+    sparse_literal,
+    term_id,
+    tokens,
+)
 from assistant.knowledge.ranking import BM25
 from assistant.knowledge.search import Searcher
 from tests.core.parts import Page, WordEmbedder, shelve
@@ -173,3 +181,16 @@ async def test_postgres_scores_as_the_formula_says(sessions: Sessions, seed: int
             holding = sum(word in tokens(f"{page.title} {text}") for page in pages for text in page.passages)
             total = sum(len(page.passages) for page in pages)
             assert found.term_weights[term_id(word)] == pytest.approx(idf(total, holding))
+
+
+def test_what_is_remembered_of_a_word_stays_as_it_was() -> None:
+    """Terms of a word are remembered; what is done with a result changes no later one, nor does a word's length."""
+    for text in ("kube-proxy", "Don’t getUrl", "ERR_CONN_42 ERR_CONN_42"):
+        first = tokens(text)
+        wanted = list(first)
+        first.append("more")
+        first.clear()
+        assert tokens(text) == wanted
+    long = "-".join(["running", "walked"] * 5)
+    assert tokens(long) == [*["run", "walk"] * 5, long.removesuffix("ed")]
+    assert plain_terms("x" * 50 + " running") == ["x" * 50, "run"]
