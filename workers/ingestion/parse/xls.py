@@ -28,7 +28,7 @@ xlrd.sheet.Sheet.handle_obj = _nothing
 
 def read(content: bytes, name: str) -> Draft:
     try:
-        book = xlrd.open_workbook(file_contents=content, on_demand=True, logfile=io.StringIO())
+        book = xlrd.open_workbook(file_contents=content, on_demand=True, ragged_rows=True, logfile=io.StringIO())
     except xlrd.XLRDError as error:
         if "encrypted" in str(error).lower():
             raise DocumentUnreadable("the file is protected by a password") from error
