@@ -107,9 +107,11 @@ async def _embedder(settings: Settings) -> Check:
 
 
 async def _model(settings: Settings) -> Check:
+    running = state.find(settings.home)
+    if running is not None and running.llm is not None:  # it answers, whatever is set where this is asked
+        settings = settings.model_copy(update={"llm": "local"})
     if settings.llm != "local":
         return await _endpoint(settings)
-    running = state.find(settings.home)
     try:
         async with open_database(settings) as url, local_model(settings, url, running) as answering:
             check = await _endpoint(answering)

@@ -28,7 +28,7 @@ def show_run(console: Console, run: Mapping[str, Any]) -> None:
 def _metrics(run: Mapping[str, Any]) -> Table:
     compared = (run.get("compared") or {}).get("metrics", {})
     table = Table("Metric", box=None, pad_edge=False, header_style="dim")
-    for head in ("", "95 %", "cases", *(("since accepted",) if compared else ())):
+    for head in ("", "95 %", "cases", *(("change",) if compared else ())):
         table.add_column(head, justify="right", no_wrap=True)
     for name, metric in run["metrics"].items():
         interval = "" if metric["unit"] == "usd" else f"{metric['low']:.3f} to {metric['high']:.3f}"
