@@ -55,7 +55,7 @@ def list_weeks(console: Console) -> None:
             table.add_row("", f"[dim]then read ml/phase{week.phase}.md[/dim]", end_section=True)
     console.print(table)
     console.print("\n  almanac learn 1 --read     the lesson's page, with its exercises")
-    console.print("  almanac learn 1 --quick    its experiment, in under a minute; without --quick the whole of it")
+    console.print("  almanac learn 1 --quick    its experiment, in about a minute; without --quick the whole of it")
 
 
 def run_week(week: Week, arguments: list[str]) -> None:
