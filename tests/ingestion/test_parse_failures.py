@@ -7,6 +7,7 @@ from workers.ingestion.parse import SUPPORTED, dispatch
 from workers.ingestion.parse.dispatch import parse
 
 from .builders import excel_file, pdf_file, reason, word_file
+from .ole_builder import ole_file
 
 SAMPLES = {
     ".md": b"---\ntitle: x\n---\n# H\n\n- a\n  - b\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
@@ -77,7 +78,8 @@ def test_a_sheet_of_excel_2_has_no_container() -> None:
     cells = [b"\x04\0" + bytes([8 + len(text)]) + b"\0" + bytes([0, 0, at, 0, 0, 0, 0, len(text)]) + text
              for at, text in enumerate((b"port", b"8080"))]  # fmt: skip
     content = b"\x09\0\x04\0\x02\0\x10\0" + b"".join(cells) + b"\x0a\0\0\0"
-    assert [block.rows or block.text for block in parse("a.xls", content).blocks][-1] == (("port", "8080"),)
+    for whole in (content, ole_file({"Workbook": content})):
+        assert [block.rows or block.text for block in parse("a.xls", whole).blocks][-1] == (("port", "8080"),)
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), RecursionError(), MemoryError(), AssertionError()])

@@ -7,11 +7,13 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+import olefile
 import xlrd
 
 from assistant.errors import DocumentUnreadable
 from assistant.knowledge.documents import Block
 from workers.ingestion.parse.draft import Draft
+from workers.ingestion.parse.ole import opened
 from workers.ingestion.parse.sheet import blocks as sheet_blocks
 from workers.ingestion.parse.xlsx import MAX_CELLS, MAX_COLUMNS, MAX_ROWS, capped, note, shown
 
@@ -26,9 +28,22 @@ xlrd.sheet.Sheet.handle_note = _nothing
 xlrd.sheet.Sheet.handle_obj = _nothing
 
 
+def _workbook(content: bytes) -> bytes:
+    """The workbook out of its container, in which xlrd can be led in circles."""
+    if not content.startswith(olefile.MAGIC):
+        return content
+    with opened(content) as container:
+        found = container.stream("Workbook") or container.stream("Book")
+    if not found:
+        raise DocumentUnreadable("the file is an old binary Office file but not a workbook")
+    return found
+
+
 def read(content: bytes, name: str) -> Draft:
     try:
-        book = xlrd.open_workbook(file_contents=content, on_demand=True, ragged_rows=True, logfile=io.StringIO())
+        book = xlrd.open_workbook(
+            file_contents=_workbook(content), on_demand=True, ragged_rows=True, logfile=io.StringIO()
+        )
     except xlrd.XLRDError as error:
         if "encrypted" in str(error).lower():
             raise DocumentUnreadable("the file is protected by a password") from error
