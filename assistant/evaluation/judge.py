@@ -134,6 +134,6 @@ def _model(endpoint: Endpoint, spent: list[Usage]) -> Any:
             except (openai.OpenAIError, ValueError) as error:
                 raise ModelError(f"The judge did not answer ({type(error).__name__}).") from error
             spent.append(endpoint.usage(completion) or NOTHING_USED)
-            return completion.choices[0].message.content or "" if completion.choices else ""
+            return completion.text
 
     return Judge(endpoint.name)

@@ -20,10 +20,12 @@ from assistant.answering.rewriting import Rewritten
 from assistant.errors import ModelError
 from assistant.models import constrained, forms
 from assistant.models.choice import Choice
-from assistant.models.endpoint import Endpoint, FunctionsRefused, PromptTooLong, SchemaRefused
+from assistant.models.endpoint import Endpoint
+from assistant.models.events import Chunk
 from assistant.models.fitting import fitted, prompt_tokens
 from assistant.models.functions import Gathering
 from assistant.models.port import Again, Brief, Function, Purse, Said, Written
+from assistant.models.refusals import FunctionsRefused, PromptTooLong, SchemaRefused
 from assistant.settings import Settings
 
 log = structlog.get_logger()
@@ -98,7 +100,7 @@ class OpenAIModel:
         async with aclosing(self._written(brief)) as chunks:
             async for chunk in chunks:
                 usage = self._endpoint.usage(chunk) or usage
-                piece = chunk.choices[0].delta.content if chunk.choices else None
+                piece = chunk.text
                 if not piece:
                     continue
                 parts.append(piece)
@@ -116,7 +118,7 @@ class OpenAIModel:
             yield held
         yield Written(text, supported=not text.startswith(NO_ANSWER), usage=usage)
 
-    async def _written(self, brief: Brief) -> AsyncGenerator[Any, None]:
+    async def _written(self, brief: Brief) -> AsyncGenerator[Chunk, None]:
         """The answer's events, from as much as fits; from less where the endpoint finds that too long."""
         asked = self._asking(fitted(brief, self._room, asking=self._asking))
         try:
@@ -156,7 +158,7 @@ class OpenAIModel:
         async with aclosing(self._endpoint.stream(body, purse, "form")) as chunks:
             async for chunk in chunks:
                 usage = self._endpoint.usage(chunk) or usage
-                parts.append((chunk.choices[0].delta.content or "") if chunk.choices else "")
+                parts.append(chunk.text)
         return Written("".join(parts).strip(), usage=usage)
 
     async def rewrite(self, question: str, turns: Sequence[Turn], purse: Purse | None = None) -> Rewritten:
@@ -164,10 +166,9 @@ class OpenAIModel:
         body = {"messages": rewriting_messages(question, turns), "max_tokens": REWRITE_TOKENS}
         try:
             completion = await self._endpoint.once(body, purse, "rewrite")
-            text = completion.choices[0].message.content if completion.choices else None
         except (openai.OpenAIError, ValueError) as error:
             raise ModelError(f"The language model did not rewrite the question ({type(error).__name__}).") from error
-        return Rewritten(text or "", self._endpoint.usage(completion) or Usage())
+        return Rewritten(completion.text, self._endpoint.usage(completion) or Usage())
 
     async def converse(
         self,
@@ -226,7 +227,7 @@ class OpenAIModel:
         async with aclosing(self._endpoint.stream(body, purse, "step")) as chunks:
             async for chunk in chunks:
                 usage = self._endpoint.usage(chunk) or usage
-                if chunk.choices and (piece := reading.feed(chunk.choices[0].delta.content or "")):
+                if piece := reading.feed(chunk.text):
                     yield piece
         text, calls = reading.finish()
         if rest := text[len(reading.shown) :]:

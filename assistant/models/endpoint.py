@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import random
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -20,8 +21,10 @@ from openai.types.chat import ChatCompletion
 
 from assistant.answering.messages import Usage
 from assistant.errors import ModelError, ModelTimeout
+from assistant.models.events import Choice, Chunk, Delta, EndpointError, Thoughts, chunk_of, without_thoughts
 from assistant.models.port import Paid, Purse
 from assistant.models.pricing import most_tokens, priced
+from assistant.models.refusals import INSTEAD, not_taken, refusal
 from assistant.settings import Settings
 
 log = structlog.get_logger()
@@ -29,26 +32,7 @@ log = structlog.get_logger()
 TRIES = 3
 TOO_LATE = "The language model did not begin to answer in time."
 TRANSIENT = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError, openai.ConflictError)
-# What servers say that know no functions: vLLM without a tool parser, llama.cpp without templates, Ollama, …
-NO_FUNCTIONS = re.compile(r"\btools?\b|tool[_ -](?:choice|call)|\bfunctions?\b|function[_ -]call", re.IGNORECASE)
-# And of those that let no schema bind what is written, or not this one.
-NO_SCHEMA = re.compile(r"response_?format|json_?object|schema|structured|guided|grammar", re.IGNORECASE)
-# And of a prompt that is longer than the model can read.
-TOO_LONG = re.compile(r"context[_ ](?:length|size|window)|maximum context|too many tokens", re.IGNORECASE)
-NOT_THAT = frozenset({"invalid_function_parameters", "rate_limit_exceeded"})
-REFUSING = frozenset({400, 404, 405, 415, 422, 500, 501})
-
-
-class FunctionsRefused(ModelError):
-    """The endpoint does not take functions."""
-
-
-class SchemaRefused(ModelError):
-    """The endpoint does not take a JSON schema for what is written, or not this one."""
-
-
-class PromptTooLong(ModelError):
-    """The endpoint says that the prompt and its answer are longer than the model's context."""
+_END = object()  # of a stream, in which an event may be anything
 
 
 def create_client(settings: Settings) -> openai.AsyncOpenAI:
@@ -77,6 +61,7 @@ class Endpoint:
         self._settings = settings
         self._client = create_client(settings)
         self.name = self.base = settings.model_name
+        self._not_taken: set[str] = set()  # of INSTEAD; known to all versions
 
     def named(self, version: str) -> Endpoint:
         """The same endpoint for one question that this version answers, or the base where that is gone meanwhile."""
@@ -90,7 +75,7 @@ class Endpoint:
 
     async def stream(
         self, body: Mapping[str, Any], purse: Purse | None, purpose: str = "write"
-    ) -> AsyncGenerator[Any, None]:
+    ) -> AsyncGenerator[Chunk, None]:
         """The completion's events. No deadline runs while the caller holds one: it would strike the caller."""
         limit = self._settings.answer_tokens
         body = {"max_tokens": limit, **body, "stream": True, "stream_options": {"include_usage": True}}
@@ -102,11 +87,12 @@ class Endpoint:
             opened = await self._open(body, first, paid)
             async for chunk in self._events(opened, first, deadline):
                 if chunk.usage is not None:
-                    paid.used(self.usage(chunk) or Usage(), _cached(chunk))
+                    paid.used(self.usage(chunk) or Usage(), chunk.usage.cached_tokens)
                 yield chunk
 
-    async def once(self, body: Mapping[str, Any], purse: Purse | None, purpose: str) -> Any:
-        """A whole completion, not tried again: for callers that have little time. Raises ``openai``'s own errors."""
+    async def once(self, body: Mapping[str, Any], purse: Purse | None, purpose: str) -> Chunk:
+        """A whole completion, not tried again: for callers that have little time. Raises ``openai``'s own errors, and
+        ValueError for what is no completion."""
         async with self._paid(body, purse, purpose) as paid:
             try:
                 completion = await self._request(body)
@@ -115,17 +101,18 @@ class Endpoint:
                 raise
             if not isinstance(completion, ChatCompletion):  # the client hands on what is no JSON as it came
                 raise ValueError("The endpoint sent no chat completion.")  # noqa: TRY004 - as for JSON that is none
-            if completion.usage is not None:
-                paid.used(self.usage(completion) or Usage(), _cached(completion))
-            return completion
+            chunk = chunk_of(completion)
+            if chunk.usage is not None:
+                paid.used(self.usage(chunk) or Usage(), chunk.usage.cached_tokens)
+            return _said(without_thoughts(chunk.text), chunk)
 
-    def usage(self, chunk: Any) -> Usage | None:
+    def usage(self, chunk: Chunk) -> Usage | None:
         """What the endpoint says that it took, with its cost; None while it has not said."""
         if chunk.usage is None:
             return None
         took = chunk.usage
         prices = self._settings.llm_prices
-        return priced(prices, self._priced_as, took.prompt_tokens, took.completion_tokens, _cached(chunk))
+        return priced(prices, self._priced_as, took.prompt_tokens, took.completion_tokens, took.cached_tokens)
 
     async def close(self) -> None:
         await self._client.close()
@@ -143,16 +130,23 @@ class Endpoint:
         ) as paid:
             yield paid
 
-    async def _events(self, stream: Any, limit: float, deadline: float) -> AsyncGenerator[Any, None]:
-        events = aiter(stream)
+    async def _events(self, stream: Any, limit: float, deadline: float) -> AsyncGenerator[Chunk, None]:
+        """What the model says, without what it thinks aloud first."""
+        events = _whole(stream.response) if _is_json(stream.response) else aiter(stream)
+        thoughts, began = Thoughts(), False
         try:
             while True:
                 async with asyncio.timeout_at(limit):
-                    chunk = await anext(events, None)
-                if chunk is None:
-                    return
-                limit = deadline
-                yield chunk
+                    event = await anext(events, _END)
+                if event is _END:
+                    break
+                began, limit = True, deadline
+                chunk = chunk_of(event)
+                yield _said(thoughts.feed(chunk.text), chunk)
+            if rest := thoughts.rest():
+                yield Chunk((Choice(Delta(rest)),))
+            if not began:
+                raise ModelError("The language model answered with nothing.")
         except TimeoutError:
             if limit < deadline:
                 raise ModelTimeout(TOO_LATE) from None
@@ -174,7 +168,7 @@ class Endpoint:
                 raise ModelTimeout(TOO_LATE) from None
             except openai.OpenAIError as error:
                 wait = random.uniform(0.1, 0.4) * 2**attempt  # noqa: S311 - jitter
-                if (refused := _refused(error, body)) is not None:
+                if (refused := refusal(error, body)) is not None:
                     paid.unsent()
                     raise refused from error
                 if not isinstance(error, TRANSIENT):
@@ -188,9 +182,25 @@ class Endpoint:
         raise AssertionError("unreachable")
 
     async def _request(self, body: Mapping[str, Any]) -> Any:
+        """Sent again without what the endpoint says that it does not take, which is then not sent any more."""
+        while True:
+            try:
+                return await self._sent(body)
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                unknown = not_taken(error, {"temperature", *body} - self._not_taken)
+                if unknown is None:
+                    raise
+                log.warning("model.not_taken", model=self.name, parameter=unknown)
+                self._not_taken.add(unknown)
+
+    async def _sent(self, body: Mapping[str, Any]) -> Any:
         # As parts of the body they are sent as they are; the client would walk through every string otherwise.
         sent = {name: body[name] for name in ("messages", "tools", "response_format") if name in body}
-        rest = {name: value for name, value in body.items() if name not in sent}
+        rest = {"temperature": 0.0} | {name: value for name, value in body.items() if name not in sent}
+        for name in self._not_taken & rest.keys():
+            value = rest.pop(name)
+            if (instead := INSTEAD[name]) is not None:
+                rest[instead] = value
         try:
             return await self._create(sent, rest)
         except openai.NotFoundError:
@@ -201,30 +211,29 @@ class Endpoint:
             return await self._create(sent, rest)
 
     async def _create(self, sent: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:
-        return await self._client.chat.completions.create(
-            model=self.name, messages=[], temperature=0.0, extra_body=dict(sent), **rest
-        )
+        return await self._client.chat.completions.create(model=self.name, messages=[], extra_body=dict(sent), **rest)
 
 
-def _cached(chunk: Any) -> int:
-    """How many of the prompt's tokens the endpoint read from its cache; few say."""
-    details = getattr(chunk.usage, "prompt_tokens_details", None)
-    return getattr(details, "cached_tokens", None) or 0
+def _is_json(response: Any) -> bool:
+    """Whether it is one document, and no stream of events."""
+    kind = str(response.headers.get("content-type", ""))
+    return kind.partition(";")[0].strip().lower() == "application/json"
 
 
-def _refused(error: openai.OpenAIError, body: Mapping[str, Any]) -> ModelError | None:
-    """What the endpoint says that it cannot do with the request, where it says that."""
-    if not isinstance(error, openai.APIStatusError) or error.status_code not in REFUSING:
-        return None
-    if error.code == "context_length_exceeded" or TOO_LONG.search(error.message):
-        return PromptTooLong("The language model refused the prompt, which is too long for it.")
-    if error.code in NOT_THAT:
-        return None
-    if "tools" in body and NO_FUNCTIONS.search(error.message):
-        return FunctionsRefused("The language model's endpoint takes no functions.")
-    if "response_format" in body and NO_SCHEMA.search(error.message):
-        return SchemaRefused("The language model refused the request for its JSON schema.")
-    return None
+async def _whole(response: Any) -> AsyncGenerator[Any, None]:
+    """The one event of a server that streams none: a completion, or an error under status 200."""
+    document = json.loads(await response.aread())
+    if not isinstance(document, dict) or "choices" not in document:
+        raise EndpointError("The endpoint sent no chat completion.")
+    yield ChatCompletion.construct(**document)
+
+
+def _said(text: str, chunk: Chunk) -> Chunk:
+    """The chunk with this text in place of its own."""
+    if text == chunk.text:
+        return chunk
+    first, *others = chunk.choices
+    return replace(chunk, choices=(replace(first, delta=replace(first.delta, content=text)), *others))
 
 
 class _Free:
