@@ -136,5 +136,5 @@ class _Recorded:
         try:
             async with self._sessions.begin() as session:
                 await rows.record_call(session, **values)
-        except SQLAlchemyError as failure:  # the call was made all the same
+        except (SQLAlchemyError, OSError) as failure:  # the call was made all the same
             log.warning("tool.not_recorded", tool=values["tool"], error=type(failure).__name__)
