@@ -32,7 +32,7 @@ SHARED_DATA = Path(os.environ.get("ALMANAC_DATA") or Path(__file__).parents[2] /
 
 
 # As the product shows errors: as structlog does it of itself, with all variables, the event loop is held for seconds.
-_PLAIN = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+_PLAIN = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
 
 

@@ -90,6 +90,25 @@ async def test_a_citation_opens_its_passage_with_the_quote_marked(watched: Watch
     await expect(marker).to_be_focused()
 
 
+async def test_each_marker_shows_the_sentence_before_it(watched: Watched) -> None:
+    """Also where several rest on one passage; that of a block of code stands in its bar."""
+    first, second = "The hold stays until somebody runs `ferry release`", "Revert the commit the same day"
+    code = "ferry rollback parcel-tracker"
+    watched.site.model.text = f"{first} [1]. {second} [1].\n\n```\n{code}\n```\n\n[2]"
+    page = await watched.open()
+    await ask(page)
+    markers = page.locator(".answer button.cite")
+    await expect(markers).to_have_count(3)
+    await expect(page.locator(".code-bar button.cite")).to_have_count(1)
+    await expect(page.locator(".answer > p")).to_have_count(1)
+    current = page.get_by_label("The cited passage")
+    for place, wanted in ((0, first), (1, second), (2, code), (0, first)):
+        await markers.nth(place).click()
+        await expect(current.locator("mark").first).to_be_visible()
+        marked = "".join(await current.locator("mark").all_text_contents())
+        assert letters(marked) == letters(wanted)
+
+
 async def test_a_source_opens_its_passage_too(watched: Watched) -> None:
     page = await watched.open()
     await ask(page)

@@ -3,6 +3,7 @@
 import { passage } from "./api.js";
 import { announce, h, icon, link, safeUrl } from "./dom.js";
 import { render } from "./markdown.js";
+import { saidBefore } from "./sources.js";
 
 const panel = document.getElementById("panel");
 const page = document.getElementById("page");
@@ -11,6 +12,8 @@ const details = document.getElementById("panel-details");
 const body = document.getElementById("panel-body");
 const backdrop = document.getElementById("backdrop");
 const narrow = matchMedia("(max-width: 71.99rem)");
+
+const SHORTEST = 16; // characters of what is looked for in a passage: "Yes" stands anywhere
 
 let opener = null;
 let loading = null;
@@ -40,7 +43,9 @@ export async function open(citation, from = null) {
   title.focus({ preventScroll: true });
   if (citation.tool) return said(citation);
   try {
-    show(await passage(citation.chunk_id, signal), citation.quote ?? "");
+    const said = from?.classList.contains("cite") ? saidBefore(from) : "";
+    const quotes = [said, citation.quote ?? ""].filter((quote) => quote.length >= SHORTEST || quote === citation.quote);
+    show(await passage(citation.chunk_id, signal), quotes);
   } catch (error) {
     if (signal.aborted) return;
     body.replaceChildren(h("div", { class: "outcome failed" }, icon("warning"), h("p", {}, error.message)));
@@ -66,7 +71,8 @@ function cover() {
   page.inert = open && narrow.matches;
 }
 
-function show({ document: source, chunks }, quote) {
+/** `quotes`: what is marked, the first of them that stands in the passage. */
+function show({ document: source, chunks }, quotes) {
   title.textContent = source.title;
   details.replaceChildren(...about(source));
   let heading = "";
@@ -79,7 +85,7 @@ function show({ document: source, chunks }, quote) {
   body.replaceChildren(...sections);
   const current = body.querySelector(".current");
   if (!current) return;
-  const marked = highlight(current, quote);
+  const marked = quotes.reduce((found, quote) => found ?? highlight(current, quote), null);
   (marked ?? current).scrollIntoView({ block: marked ? "center" : "start" });
   announce(`${source.title}, opened at the cited passage.`);
 }

@@ -17,6 +17,37 @@ export function marker(n, citation, open) {
   return button;
 }
 
+/** Markers that stand alone below a block of code move into its bar. */
+export function besideCode(fragment) {
+  for (const paragraph of fragment.querySelectorAll(".code + p")) {
+    const markers = [...paragraph.querySelectorAll(".cite")];
+    if (!markers.length || paragraph.textContent.replace(/\s/g, "") !== markers.map((one) => one.textContent).join("")) continue;
+    paragraph.previousElementSibling.querySelector(".code-bar").prepend(h("div", { class: "cites" }, markers));
+    paragraph.remove();
+  }
+  return fragment;
+}
+
+/** What is said just before a marker: back to the marker before it, or to the beginning of its paragraph, item or code. */
+export function saidBefore(button) {
+  const code = button.closest(".code");
+  if (code) return code.querySelector("pre").textContent;
+  const block = button.closest("p, li, td, th, h1, h2, h3, h4, h5, h6, blockquote");
+  if (!block) return "";
+  const range = document.createRange();
+  const markers = [...block.querySelectorAll(".cite")];
+  const before = markers.slice(0, markers.indexOf(button)).reverse();
+  let end = button;
+  for (const other of [...before, null]) {  // [1][2] behind one sentence belong to it both
+    if (other) range.setStartAfter(other);
+    else range.setStart(block, 0);
+    range.setEndBefore(end);
+    if (range.toString().trim()) return range.toString();
+    end = other ?? end;
+  }
+  return "";
+}
+
 /** The sources under an answer. `numbered`: they are cited; otherwise they are only the nearest. */
 export function sourceList(title, citations, numbered, open) {
   if (!citations.length) return null;

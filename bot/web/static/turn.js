@@ -4,7 +4,7 @@ import { vote } from "./api.js";
 import { ApprovalCard } from "./approval.js";
 import { announce, copyButton, h, icon } from "./dom.js";
 import { render } from "./markdown.js";
-import { marker, sourceList } from "./sources.js";
+import { besideCode, marker, sourceList } from "./sources.js";
 
 const STAGES = { searching: "Searching…", writing: "Writing…" };
 export class Turn {
@@ -32,7 +32,7 @@ export class Turn {
     this.text += text;
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
-      this.body.replaceChildren(render(this.text, { cite: (n) => marker(n, null) }));
+      this.body.replaceChildren(besideCode(render(this.text, { cite: (n) => marker(n, null) })));
     });
   }
 
@@ -40,7 +40,7 @@ export class Turn {
     this.#settle();
     const cited = new Map(answer.citations.map((citation) => [citation.n, citation]));
     const cite = (n) => (cited.has(n) ? marker(n, cited.get(n), this.open) : null);
-    const text = render(answer.text, { cite });
+    const text = besideCode(render(answer.text, { cite }));
     const said = spoken(text);
     if (["answered", "waiting_for_approval"].includes(answer.outcome)) this.body.replaceChildren(text);
     else this.body.replaceChildren(this.#outcome(answer.outcome, text));
@@ -57,7 +57,7 @@ export class Turn {
   /** The answer was not finished, by the asker's own doing. What has come stays. */
   stopped(sentence) {
     this.#settle();
-    if (this.text) this.body.replaceChildren(render(this.text, { cite: (n) => marker(n, null) }));
+    if (this.text) this.body.replaceChildren(besideCode(render(this.text, { cite: (n) => marker(n, null) })));
     this.element.append(h("p", { class: "aside" }, sentence), this.#again("Ask again"));
     announce(sentence);
   }
