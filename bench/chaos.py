@@ -34,7 +34,7 @@ import psutil
 from sqlalchemy import select
 
 from assistant.database import runs
-from assistant.database.documents import folder_source
+from assistant.database.folders import folder_source
 from assistant.database.session import Sessions, create_engine, create_sessions
 from assistant.database.tables import Answer, Chunk, Document
 from bot import state

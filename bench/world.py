@@ -11,7 +11,8 @@ from typing import Any
 
 import psycopg
 
-from assistant.database.documents import ensure_statistics, folder_source
+from assistant.database.documents import ensure_statistics
+from assistant.database.folders import folder_source
 from assistant.database.migrate import upgrade
 from assistant.database.session import Sessions, create_engine, create_sessions
 from assistant.embedded import embedded_postgres

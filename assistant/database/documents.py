@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from assistant.database import blocks, statistics, vectors, verdicts
 from assistant.database.blocks import Holders
 from assistant.database.failures import forget_failure, forget_failures, forget_within, move_within
-from assistant.database.folders import folder_source as folder_source  # named here, too, for whoever writes documents
 from assistant.database.tables import Chunk, CorpusStatistics, Document, Source
 from assistant.database.vectors import STATISTICS_LOCK
 from assistant.errors import SettingsError

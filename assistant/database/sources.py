@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database import documents
+from assistant.database.folders import folder_source
 from assistant.database.tables import Answer, Document, DocumentFailure, Forgotten, Run, Source, Upload
 from assistant.errors import AlmanacError
 from assistant.strings import say
@@ -106,7 +107,7 @@ async def ensure_folder(
     """
     known = select(Source.id).where(Source.kind == "folder")
     before = set((await session.execute(known)).scalars())
-    source_id, prefix = await documents.folder_source(session, folder)
+    source_id, prefix = await folder_source(session, folder)
     given: dict[str, Any] = {"interval_minutes": interval_minutes, "next_sync_at": _after(interval_minutes)}
     if prefix and config:
         raise AlmanacError(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assistant.database import documents
+from assistant.database.folders import folder_source
 from assistant.database.session import Sessions
 from assistant.knowledge.documents import Chunk, ParsedDocument, SourceItem
 from assistant.knowledge.embedding import Embedder
@@ -25,7 +26,7 @@ async def shelve(sessions: Sessions, embedder: Embedder, pages: Sequence[Shelved
     """Write the pages, each in the place of the one with its id; ``folder`` names their source."""
     async with sessions.begin() as session:
         await documents.ensure_statistics(session, embedder.name)
-        source_id, _ = await documents.folder_source(session, folder)
+        source_id, _ = await folder_source(session, folder)
     chunks = [Chunk(0, page.text) for page in pages]
     texts = [chunk.embedded_text(page.title) for page, chunk in zip(pages, chunks, strict=True)]
     vectors = await embedder.embed(texts)

@@ -11,6 +11,7 @@ import numpy as np
 
 from assistant.answering.messages import Usage
 from assistant.database import documents
+from assistant.database.folders import folder_source
 from assistant.database.session import Sessions
 from assistant.knowledge.documents import Chunk, ParsedDocument, SourceItem
 from assistant.knowledge.embedding import Embedder, Vectors
@@ -68,7 +69,7 @@ class Page:
 async def source(sessions: Sessions, embedder: Embedder) -> int:
     async with sessions.begin() as session:
         await documents.ensure_statistics(session, embedder.name)
-        source_id, _ = await documents.folder_source(session, "/handbook")
+        source_id, _ = await folder_source(session, "/handbook")
     return source_id
 
 

@@ -20,6 +20,7 @@ from assistant.answering.history import standalone
 from assistant.answering.messages import Answer, AnswerEvent, Delta, Done, Progress, Question, Turn, Vote
 from assistant.answering.outcomes import Outcome
 from assistant.database import answers, documents, inbox
+from assistant.database.folders import folder_source
 from assistant.database.session import Sessions
 from assistant.database.tables import Answer as AnswerRow
 from assistant.database.tables import Inbox
@@ -202,7 +203,7 @@ async def test_an_empty_question_is_rejected(desk: Desk, text: str) -> None:
 async def test_a_chunk_that_goes_while_the_model_writes_is_not_cited(desk: Desk) -> None:
     async def take_away(_brief: Brief) -> None:
         async with desk.sessions.begin() as session:
-            source_id, _ = await documents.folder_source(session, "/handbook")
+            source_id, _ = await folder_source(session, "/handbook")
             known = await documents.documents_of(session, source_id)
             await documents.remove(session, [known["rollback.md"].id])
 

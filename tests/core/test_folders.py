@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from assistant.database import documents, sources
+from assistant.database import sources
+from assistant.database.folders import folder_source
 from assistant.database.session import Sessions
 from assistant.database.tables import Document, Source
 from assistant.errors import AlmanacError
@@ -113,7 +114,7 @@ async def test_a_file_of_a_whole_folder_belongs_to_it(shelf: Shelf) -> None:
     path = shelf.write("sub/a.md", "Deploy.")
     await shelf.ingest()
     async with shelf.sessions.begin() as session:
-        assert (await documents.folder_source(session, str(path.parent), whole=False))[1] == "sub/"
+        assert (await folder_source(session, str(path.parent), whole=False))[1] == "sub/"
 
 
 async def test_a_sync_of_named_files_reads_nothing_beside_them(

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from assistant.database import documents, failures, sightings
+from assistant.database import failures, sightings
+from assistant.database.folders import folder_source
 from assistant.database.session import Sessions
 from assistant.database.tables import Chunk, Document, DocumentFailure, Source
 from assistant.knowledge.documents import ParsedDocument
@@ -261,7 +262,7 @@ async def test_a_file_that_moves_keeps_its_vectors_only_where_its_name_stays(she
 async def test_many_files_are_more_than_a_statement_has_parameters(sessions: Sessions) -> None:
     listing = uuid.uuid4()
     async with sessions.begin() as session:
-        source_id, _ = await documents.folder_source(session, "/handbook")
+        source_id, _ = await folder_source(session, "/handbook")
         await failures.record_failure(session, source_id, "old.md", None, "gone")
         await failures.record_failure(session, source_id, "5.md", None, "broken")
         await sightings.see(session, listing, [f"{n}.md" for n in range(70_000)])

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from assistant.answering.messages import Answer, Done, Question
 from assistant.answering.outcomes import Outcome
 from assistant.database import documents, runs, vectors
+from assistant.database.folders import folder_source
 from assistant.database.session import Sessions, create_engine, create_sessions
 from assistant.errors import AlmanacError, SettingsError
 from assistant.knowledge import embedders as knowledge_embedders
@@ -110,7 +111,7 @@ async def process(settings: Settings, url: str) -> AsyncIterator[Services]:
 
 async def source(sessions: Sessions) -> int:
     async with sessions.begin() as session:
-        return (await documents.folder_source(session, "/handbook"))[0]
+        return (await folder_source(session, "/handbook"))[0]
 
 
 async def ingest(services: Services, pages: dict[str, SourceItem]) -> Report:

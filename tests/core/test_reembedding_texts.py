@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from assistant.database import documents, vectors
+from assistant.database import vectors
+from assistant.database.folders import folder_source
 from assistant.database.session import Sessions
 from assistant.knowledge import reembedding
 from assistant.knowledge.documents import SourceItem, text_hash
@@ -34,7 +35,7 @@ async def test_a_new_model_embeds_what_the_old_one_did(sessions: Sessions, monke
     # As an index made by earlier rules has it: nothing repeated.
     await shelve(sessions, first, Page("old.md", "Old", ("Keys live in the vault.", "They expire.")))
     async with sessions.begin() as session:
-        source_id, _ = await documents.folder_source(session, "/handbook")
+        source_id, _ = await folder_source(session, "/handbook")
     report = Report()
     await Ingestion(sessions, first, 100_000).ingest_items(source_id, {"keys.md": item}, report)
     assert (report.added, report.failed) == (1, [])

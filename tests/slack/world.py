@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from assistant.answering.answer import Answering
 from assistant.database import documents
 from assistant.database.documents import PreparedDocument
+from assistant.database.folders import folder_source
 from assistant.database.inbox import open_events
 from assistant.database.session import Sessions, create_engine, create_sessions, psycopg_url
 from assistant.knowledge.documents import Block, Chunk, ParsedDocument, SourceItem
@@ -130,7 +131,7 @@ async def index(sessions: Sessions, embedder: Embedder, *pages: Page) -> None:
     """Put pages into the index as the ingestion would."""
     async with sessions.begin() as session:
         await documents.ensure_statistics(session, embedder.name)
-        source_id, _ = await documents.folder_source(session, "/handbook")
+        source_id, _ = await folder_source(session, "/handbook")
     for page in pages:
         chunk = Chunk(0, page.text, page.headings)
         parsed = ParsedDocument(page.title, (Block("paragraph", page.text),), dict(page.details))

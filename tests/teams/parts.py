@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from assistant.answering.answer import Answering
 from assistant.database import documents
 from assistant.database.documents import PreparedDocument
+from assistant.database.folders import folder_source
 from assistant.database.session import Sessions, create_sessions
 from assistant.database.tables import Answer, Inbox
 from assistant.knowledge.documents import Chunk, ParsedDocument, SourceItem
@@ -153,7 +154,7 @@ async def add(sessions: Sessions, embedder: Embedder, found: Sequence[tuple[str,
     """Index documents: title, address, reader and text."""
     async with sessions.begin() as session:
         await documents.ensure_statistics(session, embedder.name)
-        source_id, _ = await documents.folder_source(session, "/srv/handbook")
+        source_id, _ = await folder_source(session, "/srv/handbook")
         for title, url, reader, text in found:
             chunk = Chunk(0, text)
             vectors = await embedder.embed([chunk.context(title) + "\n" + text])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from assistant.answering.messages import Usage
 from assistant.database import documents
+from assistant.database.folders import folder_source
 from assistant.database.session import Sessions
 from assistant.errors import ModelError
 from assistant.knowledge.documents import Chunk, ParsedDocument, SourceItem
@@ -67,7 +68,7 @@ async def shelve(sessions: Sessions, embedder: Embedder, *pages: Page) -> None:
     """Write pages into the index, as the ingestion would."""
     async with sessions.begin() as session:
         await documents.ensure_statistics(session, embedder.name)
-        source_id, _ = await documents.folder_source(session, "/handbook")
+        source_id, _ = await folder_source(session, "/handbook")
         for page in pages:
             await documents.replace(session, source_id, await _prepared(page, embedder))
 

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from assistant.database import blocks, failures, sightings, sources
 from assistant.database import documents as index
+from assistant.database.folders import folder_source
 from assistant.database.session import Sessions
 from assistant.guardrails.judging import Judge
 from assistant.knowledge.documents import SourceItem
@@ -74,7 +75,7 @@ class Ingestion:
         """Bring the index in line with a folder or a file."""
         folder, only = await asyncio.to_thread(_place, path)
         async with self.sessions.begin() as session:
-            source_id, prefix = await index.folder_source(session, readable_name(str(folder)), whole=only is None)
+            source_id, prefix = await folder_source(session, readable_name(str(folder)), whole=only is None)
             if only is not None:
                 await sources.remember(session, source_id, prefix + readable_name(only))
             [row] = await sources.listed(session, source_id)

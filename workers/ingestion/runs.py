@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from assistant.database import documents as index
 from assistant.database import failures, sources
-from assistant.database.folders import holds_named
+from assistant.database.folders import folder_source, holds_named
 from assistant.database.sources import SourceRow
 from assistant.errors import AlmanacError
 from assistant.services import Services
@@ -105,7 +105,7 @@ async def _path(services: Services, path: Path, report: Report, lease: Lease, sc
     whole = await asyncio.to_thread(path.is_dir)
     folder = await asyncio.to_thread(lambda: path.resolve() if whole else path.resolve().parent)
     async with services.sessions.begin() as session:
-        source_id, _ = await index.folder_source(session, readable_name(str(folder)), whole)
+        source_id, _ = await folder_source(session, readable_name(str(folder)), whole)
     async with _held(services, source_id, lease):
         await _ingestion(services, lease).ingest_path(path, report, scope)
 
