@@ -71,7 +71,7 @@ def moved(schema: Any, place: str, stays: Sequence[str] = ()) -> Any:
         return schema
     result: dict[str, Any] = {}
     for keyword, part in schema.items():
-        if keyword == "$ref" and not part.startswith(tuple(f"#/{name}/" for name in stays)):
+        if keyword == "$ref" and isinstance(part, str) and not part.startswith(tuple(f"#/{name}/" for name in stays)):
             result[keyword] = place + part.removeprefix("#")
         elif keyword in NAMED and isinstance(part, Mapping):
             result[keyword] = {name: moved(one, place, stays) for name, one in part.items()}

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import jsonschema
+import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
@@ -158,3 +159,23 @@ def test_a_call_that_was_cut_off_is_none() -> None:
     reading = Replying()
     reading.feed('{"calls":[{"name":"restart","arguments":{"environment":"sta')
     assert reading.finish() == ("", ())
+
+
+def nested(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "object"}
+    for _ in range(levels):
+        schema = {"type": "object", "properties": {"of": schema}}
+    return schema
+
+
+@pytest.mark.parametrize("parameters", [nested(60), {"$ref": 5}, {"type": "nothing"}])
+async def test_parameters_that_cannot_be_followed_are_the_callers_mistake(
+    server: Served, parameters: dict[str, Any]
+) -> None:
+    tool: Any = {"type": "function", "function": {"name": "look", "parameters": parameters}}
+    schema: Any = {"type": "json_schema", "json_schema": {"name": "look", "schema": parameters}}
+    for asked_for in ({"tools": [tool]}, {"response_format": schema}):
+        with pytest.raises(openai.BadRequestError):
+            await server.client.chat.completions.create(
+                model=BASE, messages=[{"role": "user", "content": "Look."}], max_tokens=4, **asked_for
+            )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from workers.serving.limits import wrong
 
@@ -14,10 +14,24 @@ MOST_CHOICES = 8
 MOST_STOPS = 4
 MOST_INPUTS = 2_048  # of one request for embeddings
 MOST_MESSAGES = 2_000
+MOST_LEVELS = 100  # of a schema, as JSON: what reads one calls itself for each
 COMPLETION_TOKENS = 16  # OpenAI's own default for /v1/completions
 
 Body = TypeVar("Body", bound="Checked")
 Tokens = Annotated[int, Field(ge=1, le=10_000_000)]
+
+
+def _flat(schema: dict[str, Any]) -> dict[str, Any]:
+    level: list[Any] = [schema]
+    for _ in range(MOST_LEVELS):
+        level = [part for one in level for part in (one.values() if isinstance(one, dict) else one)
+                 if isinstance(part, (dict, list))]  # fmt: skip
+        if not level:
+            return schema
+    raise ValueError(f"has more than {MOST_LEVELS} levels")
+
+
+Schema = Annotated[dict[str, Any], AfterValidator(_flat)]
 
 
 class Checked(BaseModel):
@@ -103,7 +117,7 @@ class ChatMessage(BaseModel):
 class Function(BaseModel):
     name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
     description: str = ""
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: Schema = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -129,7 +143,7 @@ class JsonSchema(BaseModel):
     model_config = ConfigDict(populate_by_name=True)
 
     name: str = ""
-    schema_: dict[str, Any] = Field(alias="schema")
+    schema_: Schema = Field(alias="schema")
 
 
 class ResponseFormat(BaseModel):

@@ -19,7 +19,7 @@ from workers.serving.adapters import Adapter
 from workers.serving.batching import Batch, Delivery, Row
 from workers.serving.constrained import Grammars
 from workers.serving.llama import Llama
-from workers.serving.requests import EngineError, Full, NoAdapter, Piece, Request, Stats, Stopped, check
+from workers.serving.requests import BadRequest, EngineError, Full, NoAdapter, Piece, Request, Stats, Stopped, check
 from workers.serving.sampling import Choice
 from workers.serving.text import Reader, Stops
 
@@ -134,6 +134,10 @@ class Engine:
             stream.row.follower = await asyncio.to_thread(self._grammars.follower, schema)
         except EngineError as error:
             stream.put(error)
+            return
+        except Exception:  # who asked must not wait for ever
+            log.exception("serving.schema_failed")
+            stream.put(BadRequest("The JSON schema cannot be followed."))
             return
         if not stream.row.cancelled:
             self._enqueue(stream.row)
