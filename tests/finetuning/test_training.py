@@ -23,6 +23,7 @@ from tests.finetuning.tiny import save_tiny_model
 from workers.finetuning import checkpoints, estimate, process, progress
 from workers.finetuning.checkpoints import Checkpoint
 from workers.finetuning.job import BadJob, Job, Stopped
+from workers.finetuning.material import write_rows
 from workers.finetuning.perplexity import perplexity
 from workers.finetuning.progress import Reporter
 from workers.finetuning.training import Training, TrainingFailed
@@ -282,3 +283,11 @@ def test_two_processes_of_accelerate_learn_what_one_does(tmp_path: Path, base: P
     assert together["held_out"]["loss_before"] == pytest.approx(alone["held_out"]["loss_before"], rel=1e-5)
     assert together["held_out"]["loss_after"] == pytest.approx(alone["held_out"]["loss_after"], abs=0.25)
     assert together["losses"][0][1] == pytest.approx(alone["losses"][0][1], abs=0.2)
+
+
+def test_a_text_may_hold_any_ends_of_lines(tmp_path: Path) -> None:
+    """Those that word processors write, too (U+2028); JSON leaves them as they are."""
+    rows = [{"text": "One.\u2028Two.\u0085Three.\u2029Four.\x0bFive.\x1c"}, {"text": "Six.\r\nSeven."}]
+    job = Job(model="m", base="b")
+    write_rows(tmp_path / job.train, rows)
+    assert job.rows(tmp_path, job.train) == rows

@@ -106,7 +106,7 @@ class Job:
     def rows(self, folder: Path, file: str) -> list[dict[str, Any]]:
         """The rows of ``train`` or ``held_out``. Raises BadJob for a missing, empty or broken file."""
         try:
-            lines = (folder / file).read_text().splitlines()
+            lines = (folder / file).read_bytes().splitlines()  # a text's would end at a U+2028 in it, too
             rows = [json.loads(line) for line in lines if line]
         except OSError:
             raise BadJob(f"There is no {file} in {folder}.") from None
