@@ -19,7 +19,7 @@ ADVISORY_LOCK = 0x414C4D41  # "ALMA": two processes that start at once migrate o
 
 def configuration() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parents[2] / "migrations"))
+    config.set_main_option("script_location", str(Path(__file__).parents[2] / "migrations").replace("%", "%%"))
     return config
 
 
@@ -28,7 +28,8 @@ def head() -> str:
 
 
 async def upgrade(engine: AsyncEngine, revision: str = "head") -> None:
-    """Migrate to ``revision``; raises ``DatabaseUnavailable`` where Postgres lacks pgvector."""
+    """Migrate to ``revision``; raises ``DatabaseUnavailable`` where Postgres lacks pgvector, or the database is a newer
+    Almanac's."""
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
@@ -48,6 +49,9 @@ async def current(engine: AsyncEngine) -> str | None:
 
 def _upgrade(connection: Connection, revision: str) -> None:
     config = configuration()
+    at = MigrationContext.configure(connection).get_current_revision()
+    if at is not None and at not in {one.revision for one in ScriptDirectory.from_config(config).walk_revisions()}:
+        raise DatabaseUnavailable(f"The database was migrated by a newer Almanac (to {at}); run that one, or a newer.")
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
 

@@ -177,3 +177,11 @@ async def test_vectors_move_out_of_the_chunks_and_back(engine: AsyncEngine) -> N
     async with sessions() as session:
         missing = await vectors.missing(session, list(expected))
     assert [(model.name, model.state, lacking) for model, lacking in missing] == [("words", "active", [])]
+
+
+async def test_a_newer_almanacs_database_is_named_and_left_alone(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999_later'"))
+    with pytest.raises(DatabaseUnavailable, match="9999_later"):
+        await migrate.upgrade(engine)
+    assert await migrate.current(engine) == "9999_later"
