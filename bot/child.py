@@ -7,6 +7,10 @@ import contextlib
 import sys
 from pathlib import Path
 
+import structlog
+
+log = structlog.get_logger()
+
 STOP_SECONDS = 15.0
 BACKOFF = (0.5, 1, 2, 5, 10, 30)
 
@@ -66,5 +70,19 @@ class Child:
             await self._process.wait()
             lived = asyncio.get_running_loop().time() - began
             self._failures = self._failures + 1 if lived < 30 else 1
-            await asyncio.sleep(BACKOFF[min(self._failures, len(BACKOFF)) - 1])
+            await self._pause()
+            while not await self._launched_again():
+                self._failures += 1
+                await self._pause()
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(BACKOFF[min(self._failures, len(BACKOFF)) - 1])
+
+    async def _launched_again(self) -> bool:
+        """False where the machine has no room for it just now: no memory, no process, no file."""
+        try:
             await self._launch()
+        except OSError as error:
+            log.warning("child.not_started", module=self.name, error=error.strerror or type(error).__name__)
+            return False
+        return True
