@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from assistant.errors import AlreadyRunning, SettingsError
+
+LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +76,26 @@ def exclusive(home: Path) -> Iterator[bool]:
     except OSError as error:
         raise SettingsError(f"ALMANAC_HOME: {home} cannot be written to ({error.strerror}).") from None
     with lock_file as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyRunning(_already(home)) from None
+        if not _locked(lock):
+            raise AlreadyRunning(_already(home))
         try:
             yield _file(home).exists()
         finally:
             _file(home).unlink(missing_ok=True)
+
+
+def _locked(lock: IO[str]) -> bool:
+    """Tried for a moment: a command that only looks (``find``) holds the lock, too, as long as it takes to look."""
+    deadline = time.monotonic() + LOOK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 def _already(home: Path) -> str:
