@@ -237,15 +237,18 @@ class Answering:
         own, audience, public = work.question.asker_audience, work.question.audience, (work.result, work.given)
         if own is None or own.principals <= audience.principals:
             return None
-        await self._search(work, own)
         answer = None
-        if await self._hides_something(work, audience):
-            async with aclosing(self._writer.write(work, own)) as events:
-                async for event in events:
-                    answer = event if isinstance(event, Answer) else answer
-        if answer is not None and answer.outcome is Outcome.ANSWERED:
-            return replace(answer, private=True)
-        work.result, work.given = public
+        try:
+            await self._search(work, own)
+            if await self._hides_something(work, audience):
+                async with aclosing(self._writer.write(work, own)) as events:
+                    async for event in events:
+                        answer = event if isinstance(event, Answer) else answer
+            if answer is not None and answer.outcome is Outcome.ANSWERED:
+                return replace(answer, private=True)
+        finally:  # also where it fails or is stopped: that answer is for all, and names what was found
+            if answer is None or answer.outcome is not Outcome.ANSWERED:
+                work.result, work.given = public
         return None
 
     async def _hides_something(self, work: Work, audience: Audience) -> bool:

@@ -18,6 +18,7 @@ from assistant.answering.prompts import messages
 from assistant.answering.stopping import Stopped, follow
 from assistant.database import answers, groups, passages
 from assistant.database.session import Sessions
+from assistant.errors import ModelError
 from assistant.knowledge.audience import Audience, by_email
 from assistant.knowledge.search import Searcher
 from assistant.models.port import Brief, Written
@@ -83,6 +84,23 @@ async def test_what_the_channel_may_not_read_is_answered_to_the_asker_alone(libr
     )
     assert (later.outcome, later.private) == (Outcome.HIDDEN_BY_PERMISSIONS, False)
     assert "Salaries" not in str(later)
+
+
+class FailsOverIt(OnlyFrom):
+    """Away as soon as it is to read a passage that holds the word."""
+
+    async def write(self, brief: Brief) -> AsyncGenerator[str | Written, None]:
+        if any(self.word in passage.text for passage in brief.passages):
+            raise ModelError("The model is away.")
+        async for piece in super().write(brief):
+            yield piece
+
+
+async def test_a_failure_on_the_way_to_a_private_answer_names_no_private_document(library: Sessions) -> None:
+    answer, _ = await asked(library, FailsOverIt("salary"), asker_audience=OWN)
+    assert (answer.outcome, answer.private) == (Outcome.FAILED, False)
+    assert [citation.title for citation in answer.nearest] == ["Ferries"]
+    assert "Salaries" not in str(answer)
 
 
 async def test_what_the_channel_may_read_is_answered_to_all(library: Sessions) -> None:
