@@ -144,14 +144,17 @@ async def save_cursor(session: AsyncSession, source_id: int, cursor: dict[str, A
     await session.execute(update(Source).where(Source.id == source_id).values(**values))
 
 
-async def record_error(session: AsyncSession, source_id: int, error: str) -> None:
-    """A sync failed. The next ones come later and later, at most a day apart."""
-    minutes = func.least(Source.interval_minutes * func.power(2.0, func.least(Source.failed_syncs, 10)), 24 * 60)
+async def record_error(session: AsyncSession, source_id: int, error: str, run_id: uuid.UUID | None = None) -> None:
+    """A sync failed. The next ones come later and later, at most a day apart; a run's later attempts count as one with
+    its first, or an outage of two minutes would put off a sync for hours."""
+    again = select(Run.id).where(Run.id == run_id, Run.attempts > 1).exists() & Source.error.is_not(None)
+    before = case((again, func.greatest(Source.failed_syncs - 1, 0)), else_=Source.failed_syncs)
+    minutes = func.least(Source.interval_minutes * func.power(2.0, func.least(before, 10)), 24 * 60)
     later = case(
         (Source.interval_minutes > 0, func.now() + func.make_interval(0, 0, 0, 0, 0, cast(minutes, Integer))),
         else_=None,
     )
-    values = {"error": error, "failed_syncs": Source.failed_syncs + 1, "next_sync_at": later}
+    values = {"error": error, "failed_syncs": before + 1, "next_sync_at": later}
     await session.execute(update(Source).where(Source.id == source_id).values(**values))
 
 

@@ -270,6 +270,30 @@ async def test_a_source_that_keeps_failing_is_asked_ever_more_rarely(desk: Stati
     assert (await desk.row(source)).failed_syncs == 10
 
 
+async def test_the_attempts_of_one_run_are_one_sync_that_failed(desk: Station) -> None:
+    """A server that is away for two minutes must not put off the next sync for hours."""
+
+    async def away(request: web.Request) -> web.Response:
+        return web.Response(status=503, headers={"Retry-After": "90"})
+
+    async with serving(away) as base:
+        source = await desk.add("website", base)
+        run = await desk.run(source=source)
+        for _ in range(3):
+            assert run.state == "queued"
+            async with desk.sessions.begin() as session:
+                await session.execute(update(Run).values(not_before=None))
+            run = await desk.work(run.id)
+        row = await desk.row(source)
+        assert (row.error, row.failed_syncs) == ("the server answered 503 Service Unavailable", 1)
+        assert row.next_sync_at is not None
+        async with desk.sessions() as session:
+            now = (await session.execute(text("SELECT now()"))).scalar_one()
+        assert round((row.next_sync_at - now).total_seconds() / 60) == 15
+        await desk.run(source=source)
+    assert (await desk.row(source)).failed_syncs == 2
+
+
 async def test_the_nightly_comparison_finds_and_mends_what_has_drifted(desk: Station, tmp_path: Path) -> None:
     docs = library(tmp_path, 5)
     source = await desk.add("folder", str(docs))

@@ -151,7 +151,7 @@ async def _held(services: Services, source_id: int, lease: Lease) -> AsyncIterat
         yield found[0]
     except AlmanacError as error:
         async with services.sessions.begin() as session:
-            await sources.record_error(session, source_id, str(error))
+            await sources.record_error(session, source_id, str(error), lease.id)
         raise
     finally:
         with contextlib.suppress(SQLAlchemyError, OSError):  # then the end of the lease frees it
