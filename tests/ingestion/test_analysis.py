@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -62,6 +62,13 @@ def test_the_number_is_the_same_in_every_process() -> None:
         assert int(told.stdout) == analysis() > 0
 
 
+def replace_stemmer(patch: pytest.MonkeyPatch, stem: Callable[[list[str]], list[str]]) -> None:
+    """Also for words whose terms are remembered."""
+    patch.setattr(lexical, "_stem", stem)
+    for remembering in (lexical._known, lexical._stem_of):
+        patch.setattr(lexical, remembering.__name__, remembering.__wrapped__)
+
+
 @pytest.mark.parametrize("change", ["stop word", "stemmer", "title's weight", "k1"])
 def test_the_number_follows_what_the_analysis_does(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = analysis()
@@ -69,7 +76,7 @@ def test_the_number_follows_what_the_analysis_does(change: str, monkeypatch: pyt
     if change == "stop word":
         monkeypatch.setattr(module, "STOP_WORDS", lexical.STOP_WORDS - {"the"})
     elif change == "stemmer":
-        monkeypatch.setattr(lexical, "_stem", lambda words: words)
+        replace_stemmer(monkeypatch, lambda words: words)
     elif change == "k1":
         monkeypatch.setattr(module, "K1", 1.3)
     else:
@@ -100,7 +107,7 @@ async def test_what_comes_out_of_it_is_what_this_version_makes(
     """An index made with another stemmer is, after a sync, the one that was never made otherwise."""
     docs = tmp_path / "docs"
     with monkeypatch.context() as other:
-        other.setattr(lexical, "_stem", lambda words: [word[::-1] for word in words])
+        replace_stemmer(other, lambda words: [word[::-1] for word in words])
         other.setattr(documents, "analysis", lambda: 7)
         source = await filled(desk, docs)
     rows = "SELECT d.external_id, c.terms, c.text_hash FROM chunks c JOIN documents d ON d.id = document_id ORDER BY 1"

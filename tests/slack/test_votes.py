@@ -9,7 +9,8 @@ from sqlalchemy import delete, select, text
 
 from assistant.database.session import Sessions
 from assistant.database.tables import Answer, Vote
-from tests.slack.double import ANNA, BEN, TEAM, SlackDouble, send_click, send_event
+from bot.slack.votes import STORE_SECONDS
+from tests.slack.double import ACK_SECONDS, ANNA, BEN, TEAM, SlackDouble, send_click, send_event
 from tests.slack.world import QUESTION, Bot, unpooled
 
 
@@ -79,8 +80,10 @@ async def test_a_value_that_is_no_vote_counts_nothing(
 
 
 async def test_a_vote_that_cannot_be_stored_is_told_in_time(
-    database_url: str, slack: SlackDouble, bot: Bot, answered: dict[str, object]
+    database_url: str, slack: SlackDouble, bot: Bot, answered: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert STORE_SECONDS < ACK_SECONDS
+    monkeypatch.setattr("bot.slack.votes.STORE_SECONDS", STORE_SECONDS)
     engine = unpooled(database_url)
     async with engine.begin() as connection:
         await connection.execute(text("LOCK TABLE votes IN ACCESS EXCLUSIVE MODE"))
