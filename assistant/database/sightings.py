@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.database.documents import INDEXED, IndexedDocument, by_external_id
-from assistant.database.tables import Document, Run, Sighting
+from assistant.database.tables import Document, DocumentFailure, Run, Sighting
 
 
 async def see(session: AsyncSession, listing: uuid.UUID, external_ids: Sequence[str]) -> None:
@@ -18,6 +18,14 @@ async def see(session: AsyncSession, listing: uuid.UUID, external_ids: Sequence[
     ids = cast(list(external_ids), ARRAY(Text))
     rows = select(literal(listing), func.unnest(ids))
     await session.execute(insert(Sighting).from_select(["listing", "external_id"], rows).on_conflict_do_nothing())
+
+
+async def see_below(session: AsyncSession, listing: uuid.UUID, source_id: int, prefix: str) -> None:
+    """Note all that is known below ``prefix``: the listing could not look there."""
+    for table in (Document, DocumentFailure):
+        below = (table.source_id == source_id, table.external_id.startswith(prefix, autoescape=True))
+        rows = select(literal(listing), table.external_id).where(*below)
+        await session.execute(insert(Sighting).from_select(["listing", "external_id"], rows).on_conflict_do_nothing())
 
 
 async def forget_sightings(session: AsyncSession, listing: uuid.UUID) -> None:

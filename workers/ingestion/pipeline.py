@@ -83,7 +83,8 @@ class Ingestion:
         whole = only is None and not prefix
         fixed = row.config.get("readers")  # the option holds for whatever is read of the source, however it is read
         readers = tuple(fixed or row.readers)
-        await self.sync(source, Plan(source_id, None, prefix, readers, bool(fixed), keep=whole, scope=scope), report)
+        start = row.cursor if whole else None
+        await self.sync(source, Plan(source_id, start, prefix, readers, bool(fixed), keep=whole, scope=scope), report)
 
     async def ingest_items(
         self, source_id: int, items: Mapping[str, SourceItem], report: Report, readers: Sequence[str] = ("everyone",)

@@ -193,6 +193,8 @@ class Writing:
         async with self._sessions.begin() as session:
             if changes.whole:
                 await sightings.see(session, self._lease.id, page.seen)
+                for prefix in changes.spared:
+                    await sightings.see_below(session, self._lease.id, self._source_id, prefix)
             await groups.replace_members(session, self._source_id, changes.groups)
             if changes.settle is not None:
                 await changes.settle(session)

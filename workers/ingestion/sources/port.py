@@ -69,8 +69,8 @@ class Changes:
 
     ``whole``: this page belongs to a listing of everything, of which ``first`` is the first page: what no page of it
     names is gone from the source. ``total``: how many documents the listing has, where that is known. ``moves`` are
-    pairs of old and new external id, applied before anything else. ``settle`` runs in the transaction that ends the
-    page.
+    pairs of old and new external id, applied before anything else. ``spared``: how the ids of documents begin that
+    could not be listed, and stay. ``settle`` runs in the transaction that ends the page.
     """
 
     upserts: Sequence[Entry] = ()
@@ -82,6 +82,7 @@ class Changes:
     total: int | None = None
     moves: Sequence[tuple[str, str]] = ()
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    spared: Sequence[str] = ()
     settle: Callable[[AsyncSession], Awaitable[None]] | None = None
 
 
