@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from assistant.guardrails import redacting
+from assistant.guardrails import inert, redacting
 from assistant.guardrails.links import Places, host_of
 from assistant.guardrails.verdicts import Checked, Removed
 
@@ -20,9 +20,7 @@ REMOVED = "[…]"  # where a secret or personal data stood
 _TEXT = r"(?:[^\[\]\\]|\\.|\[(?:[^\[\]\\]|\\.|\[[^\[\]]*\])*\])*"
 _TARGET = r"<[^<>\n]*>|(?:[^\s()\\]|\\.|\((?:[^\s()\\]|\\.)*\))*"
 _ELEMENT = re.compile(
-    rf"""(?P<fence>^[ ]{{0,3}}(?P<ticks>`{{3,}}|~{{3,}})[^\n]*(?:\n.*?(?:(?P=ticks)[`~]*|\Z)|\Z))
-    |(?P<code>(?<!`)(?P<tick>`+)(?!`).+?(?<!`)(?P=tick)(?!`))
-    |(?P<comment><!--.*?(?:-->|\Z))
+    rf"""(?P<comment><!--.*?(?:-->|\Z))
     |(?P<definition>^[ ]{{0,3}}\[(?P<label>[^\]\n]+)\]:[ \t]*\n?[ \t]*<?(?P<defined>[^\s<>]+)>?[^\n]*\n?)
     |(?P<link>(?P<bang>!?)\[(?P<words>{_TEXT})\]\(\s*(?P<target>{_TARGET})(?:\s+(?:"[^"]*"|'[^']*'|\([^()]*\)))?\s*\))
     |(?P<at></?at\b[^<>\n]*>)
@@ -30,7 +28,7 @@ _ELEMENT = re.compile(
     |(?P<mention><(?:!|@|\#)[^<>\s|]+(?:\|[^<>\n]*)?>|<users/[^<>\s]+>)
     |(?P<html></?(?P<tag>[a-zA-Z][a-zA-Z0-9]*)(?P<attributes>\b[^<>]*)>)
     |(?P<everyone>(?<![\w/.@])@(?:channel|here|everyone|all|room)\b)
-    |(?P<bare>(?<![\w@/.])(?:[a-zA-Z][a-zA-Z0-9+.-]{{1,20}}:(?://|\\\\|/\\|\\/)|www\.|(?:javascript|data|vbscript|file|mailto|tel|blob|intent):(?=[^\s])|(?:[a-zA-Z0-9-]+\.)+[a-zA-Z]{{2,}}(?:/[^\s?]*)?\?(?=[^\s=]+=))[^\s<>`|]+)
+    |(?P<bare>(?:[hH][tT][tT][pP][sS]?:(?://|\\\\|/\\|\\/)|(?<![\w@/.])(?:[a-zA-Z][a-zA-Z0-9+.-]{{1,20}}:(?://|\\\\|/\\|\\/)|www\.|(?:javascript|data|vbscript|file|mailto|tel|blob|intent):(?=[^\s])|(?:[a-zA-Z0-9-]+\.)+[a-zA-Z]{{2,}}(?:/[^\s?]*)?\?(?=[^\s=]+=)))[^\s<>`|]+)
     """,
     re.VERBOSE | re.MULTILINE | re.DOTALL,
 )  # fmt: skip
@@ -105,12 +103,28 @@ def _applied(text: str, changes: list[Change]) -> str:
     return "".join([*parts, text[position:]])
 
 
+def _outside_code(text: str) -> Iterator[re.Match[str]]:
+    """The elements that begin where the text is no code. One that ends within code shows that it is none."""
+    spans = inert.code(text)
+    at = 0
+    while (match := _ELEMENT.search(text, at)) is not None:
+        while spans and spans[0][1] <= match.start():
+            spans.pop(0)
+        if spans and spans[0][0] <= match.start():
+            at = spans.pop(0)[1]
+            continue
+        yield match
+        at = match.end()
+        while spans and spans[0][1] <= at:
+            spans.pop(0)
+        if spans and spans[0][0] < at:
+            spans = []
+
+
 def _elements(text: str, policy: Policy) -> Iterator[Change]:
-    for match in _ELEMENT.finditer(text):
+    for match in _outside_code(text):
         kind = match.lastgroup or ""
         start, end = match.span()
-        if match["fence"] is not None or match["code"] is not None:
-            continue
         if match["comment"] is not None:
             yield Change(start, end, "", Removed("comment"))
         elif match["definition"] is not None:
@@ -182,8 +196,15 @@ _OPEN = (
     ),
     re.compile(r"(?<!\S)\S+\Z"),
 )
-_CODE = re.compile(r"^ {0,3}(`{3,}|~{3,})[^\n]*\n.*?\1[`~]*|(?<!`)(`+)(?!`).+?(?<!`)\2(?!`)", re.DOTALL | re.MULTILINE)
+_ROW = re.compile(r"^[^\n`]*+`[^\n]*\|[^\n]*(?:\n[ |:-]*)?\Z", re.MULTILINE)  # the next line may make a table of it
 LONGEST_HELD = 2_000  # characters; an open construct that is longer is none
+
+
+def _masked(text: str) -> str:
+    """The text with letters in the place of its code."""
+    for start, end in inert.code(text):
+        text = f"{text[:start]}{'x' * (end - start)}{text[end:]}"
+    return text
 
 
 class Settling:
@@ -212,13 +233,13 @@ class Settling:
         """Where the paragraph begins in which the next shown text stands; a fence is one paragraph."""
         start = self._raw.rfind("\n\n", 0, self._shown)
         start = 0 if start < 0 else start + 2
-        fences = [match.start() for match in re.finditer(r"^ {0,3}(?:```|~~~)", self._raw[:start], re.MULTILINE)]
-        return fences[-1] if len(fences) % 2 else start
+        return next((begin for begin, end in inert.fences(self._raw) if begin < start < end), start)
 
     def _settled(self) -> int:
         start = self._start()
-        tail = _CODE.sub(lambda match: "x" * len(match.group()), self._raw[start:])
-        ends = [match.start() for pattern in _OPEN if (match := pattern.search(tail))]
+        tail = self._raw[start:]
+        row, tail = _ROW.search(tail), _masked(tail)
+        ends = [match.start() for match in (row, *(pattern.search(tail) for pattern in _OPEN)) if match]
         settled = start + min(ends, default=len(tail))
         return max(self._shown, settled if len(self._raw) - settled <= LONGEST_HELD else len(self._raw))
 

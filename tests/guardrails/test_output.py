@@ -73,6 +73,60 @@ def test_a_stream_shows_the_same(name: str, size: int) -> None:
     assert "".join(pieces) + settling.finish() == shown
 
 
+# Code in one reading of Markdown, a link in another: ours, CommonMark's, a table's, HTML's, or what comes later.
+LINK = "[click](https://evil.example/x)"
+DOUBTFUL = {
+    "a fence that opens within a line": f"see ```\n{LINK}\n```\nmore",
+    "after one that opened within a line": f"Run: ```\nls\n```\nThen\n\n{LINK} now\n\nand more",
+    "after one that closed within a line": f"```\na\n``` x\n```\n{LINK}\n```\n",
+    "ticks around a heading": f"see `\n# {LINK}\n` x",
+    "ticks around a paragraph": f"see `\n\n{LINK}\n\n` x",
+    "a fence in a quote that ends": f"> ```\n> a\n{LINK}\n```\n",
+    "a fence in an item that ends": f"- ```\n  a\n- {LINK}\n  ```\n",
+    "a fence in a numbered item": f"1. ```\n   a\n```\n{LINK}\n```\n",
+    "a tick in what opens it": f"```a`b\n{LINK}\n```",
+    "escaped ticks": f"\\`{LINK}\\`",
+    "a tick in an address": f"<https://evil.example/`> `a` {LINK} `",
+    "a tick in an attribute": f"<b title='>`'> {LINK} `",
+    "a fence in a block of HTML": f"<pre>\n```\n</pre>\n{LINK}\n```\n",
+    "ticks in cells": f"| ` | ` x ` {LINK} ` |\n|---|---|\n",
+    "an indented fence in a paragraph": f"a ``` b\n    ```\n    {LINK}\n    ```\n",
+    "indented, closed by another": f"text\n    ```\n    {LINK}\n   ```\n",
+    "ticks over two lines": f"a `b\nc` {LINK} `d`",
+    "lines that end as on old machines": f"```\ra\r```\r{LINK}",
+    "a word before it": "aaaaaaaaaaaaaaaaaaaaaaaaaaahttps://evil.example/?q=SECRET and _https://evil.example/?q=SECRET",
+}
+
+
+@pytest.mark.parametrize("name", DOUBTFUL)
+@pytest.mark.parametrize("size", [1, 4, 1000])
+def test_what_is_code_in_one_reading_alone_is_looked_at(name: str, size: int) -> None:
+    given = DOUBTFUL[name]
+    settling = Settling(POLICY)
+    streamed = "".join(settling.feed(given[place : place + size]) for place in range(0, len(given), size))
+    for shown in (check(given, POLICY).text, streamed + settling.finish()):
+        assert "https://evil.example" not in shown, shown
+
+
+CODE = {
+    "in a line": "Run `curl https://evil.example/x` and ``a ` https://evil.example`` now.",
+    "a fence": "Run it:\n```sh\ncurl https://evil.example/x\n```\nThen `curl https://evil.example`.",
+    "in an item": "1. Run:\n   ```sh\n   curl https://evil.example/x\n   ```\n2. Then `https://evil.example`",
+    "deep in a list": "1. A\n   - B\n\n     ```sh\n     curl https://evil.example/x\n     ```\n",
+    "in a quote": "> ```\n> curl https://evil.example/x\n> ```\nand `https://evil.example`",
+    "with empty lines": "~~~\n\ncurl https://evil.example/x\n\n~~~\n",
+    "still open": "```\ncurl https://evil.example/x\n",
+    "in a table": "| A | B |\n|---|---|\n| `https://evil.example/x` | b |\n",
+    "behind HTML": "<b>so</b> `https://evil.example/x`",
+}
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_what_is_code_in_every_reading_stays_as_it_is(name: str) -> None:
+    given = CODE[name]
+    assert check(given, POLICY).text in (given, given.replace("<b>so</b>", "so"))
+
+
 def test_any_mixture_cut_anywhere_never_shows_a_foreign_address() -> None:
     chance = random.Random(1)
     texts = [given for given, _ in CASES.values()]
@@ -92,7 +146,7 @@ def _clickable(text: str) -> bool:
     """Whether a foreign address stands outside code."""
     import re
 
-    outside = re.sub(r"```.*?(?:```|\Z)|`[^`\n]*`", "", text, flags=re.DOTALL)
+    outside = re.sub(r"```.*?(?:```|\Z)|(`+)(?!`)[^\n]*?(?<!`)\1(?!`)", "", text, flags=re.DOTALL)
     return "evil.example" in outside.replace("wiki.acme.example@evil.example", "evil.example")
 
 
