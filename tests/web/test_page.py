@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from assistant.database.session import Sessions
 from assistant.errors import ModelError
@@ -197,6 +198,43 @@ async def test_a_question_that_a_reload_cut_off_is_offered_again(watched: Watche
     await page.reload()
     await expect(page.locator(".turn")).to_have_count(1)
     await expect(page.locator(".turn footer")).to_be_visible()
+
+
+async def test_what_is_asked_while_earlier_turns_are_on_their_way_stands_below_them(watched: Watched) -> None:
+    page = await watched.open()
+    await ask(page)
+    held = asyncio.Event()
+
+    async def later(route: Route) -> None:
+        await held.wait()
+        await route.continue_()
+
+    await page.route("**/api/conversations/*", later)
+    await page.reload()
+    await ask(page, "And after that, who reviews a roll-back?")
+    held.set()
+    await expect(page.locator(".turn h2")).to_have_text([ASK, "And after that, who reviews a roll-back?"])
+    await expect(page.locator(".turn footer")).to_have_count(2)
+    await expect(page.locator(".turn .aside")).to_have_count(0)
+
+
+async def test_earlier_turns_that_come_late_stay_out_of_a_new_conversation(watched: Watched) -> None:
+    page = await watched.open()
+    await ask(page)
+    held, gone = asyncio.Event(), asyncio.Event()
+
+    async def later(route: Route) -> None:
+        await held.wait()
+        await route.fulfill(response=await route.fetch())
+        gone.set()
+
+    await page.route("**/api/conversations/*", later)
+    await page.reload()
+    await page.get_by_role("button", name="New conversation").click()
+    held.set()
+    await gone.wait()
+    await page.evaluate("new Promise((done) => setTimeout(done, 300))")
+    await expect(page.locator(".turn")).to_have_count(0)
 
 
 async def test_code_and_answers_can_be_copied(watched: Watched) -> None:

@@ -26,6 +26,7 @@ const hasKeyboard = matchMedia("(pointer: fine)");
 
 let conversation = remembered(); // null until the first question
 let running = null; // the AbortController of the question that is being answered
+const here = new Set(); // ids of the answers on the page
 
 /** What the browser keeps for us; where it keeps nothing, things last until the page is closed. */
 function stored(storage, key, value) {
@@ -66,7 +67,7 @@ async function put(question, replaced = null) {
     for await (const [name, data] of ask(question, conversation, signal)) {
       if (name === "progress") turn.stage(data.stage, data.tool);
       else if (name === "delta") turn.append(data.text);
-      else if (name === "done") turn.finish(data);
+      else if (name === "done") finish(turn, data);
     }
   } catch (error) {
     if (signal.aborted) turn.stopped("Stopped.");
@@ -79,14 +80,19 @@ async function put(question, replaced = null) {
   }
 }
 
-/** A turn on the page, in the place of another one or below all. */
-function add(question, replaced = null) {
+/** A turn on the page, in the place of another one, or below all but those from `before` on. */
+function add(question, replaced = null, before = null) {
   const turn = new Turn(question, { open: panel.open, retry: (old) => again(old) });
   if (replaced) replaced.element.replaceWith(turn.element);
-  else turns.append(turn.element);
+  else turns.insertBefore(turn.element, before);
   empty.hidden = true;
-  turn.element.scrollIntoView({ block: "start" });
+  if (!before) turn.element.scrollIntoView({ block: "start" });
   return turn;
+}
+
+function finish(turn, answer, ...more) {
+  turn.finish(answer, ...more);
+  here.add(answer.answer_id);
 }
 
 /** What a tool gave back; it is no part of the stored conversation. */
@@ -123,23 +129,33 @@ function ready() {
   field.style.height = `${Math.min(field.scrollHeight, 200)}px`;
 }
 
+/** What was said before, above what is asked while it is on its way. */
 async function restore() {
   notice.hidden = true;
+  const restored = conversation;
+  const interrupted = running ? null : stored("sessionStorage", ASKED);
+  let earlier = [];
   try {
-    const earlier = conversation ? await history(conversation) : [];
-    for (const { question, answer, vote } of earlier) add(question).finish(answer, vote, { quiet: true });
+    if (restored) earlier = await history(restored);
   } catch (error) {
-    const retry = h("button", { type: "button", class: "primary", onclick: restore }, "Try again");
-    notice.replaceChildren(h("div", { class: "outcome failed" }, icon("warning"), h("div", {}, h("p", {}, error.message), retry)));
-    notice.hidden = false;
+    if (restored === conversation) offerAgain(error);
     return;
   }
-  const interrupted = stored("sessionStorage", ASKED);
-  if (interrupted && turns.querySelector(".turn:last-child > h2")?.textContent !== interrupted) {
-    add(interrupted).stopped("The page was reloaded before this was answered.");
+  if (restored !== conversation) return; // a new one was begun meanwhile
+  const before = turns.firstElementChild;
+  const missing = earlier.filter(({ answer }) => !here.has(answer.answer_id));
+  for (const { question, answer, vote } of missing) finish(add(question, null, before), answer, vote, { quiet: true });
+  if (interrupted && earlier.at(-1)?.question !== interrupted) {
+    add(interrupted, null, before).stopped("The page was reloaded before this was answered.");
   }
-  stored("sessionStorage", ASKED, null);
+  if (!running) stored("sessionStorage", ASKED, null);
   empty.hidden = turns.children.length > 0;
+}
+
+function offerAgain(error) {
+  const retry = h("button", { type: "button", class: "primary", onclick: restore }, "Try again");
+  notice.replaceChildren(h("div", { class: "outcome failed" }, icon("warning"), h("div", {}, h("p", {}, error.message), retry)));
+  notice.hidden = false;
 }
 
 function startOver() {
