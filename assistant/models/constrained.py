@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from assistant.models.functions import MOST_CALLS, read
+from assistant.models.functions import MOST_CALLS, TOO_DEEP, read
 from assistant.models.port import Call, Function
 
 THOUGHT_CHARACTERS = 400
@@ -116,7 +116,7 @@ class Reading(Growing):
         """The whole answer, and the calls. What is no JSON is taken for an answer as it stands."""
         try:
             value = json.loads(self.raw, strict=False)
-        except ValueError:
+        except (ValueError, RecursionError):
             return (self.shown or ("" if self.raw.lstrip().startswith("{") else self.raw.strip())), ()
         step = value.get("step", value) if isinstance(value, dict) else {}
         if not isinstance(step, dict):
@@ -130,7 +130,11 @@ class Reading(Growing):
 
 def _read(number: int, item: Any) -> Call:
     item = item if isinstance(item, dict) else {}
-    return read(f"call_{number}", str(item.get("function", "")), json.dumps(item.get("arguments") or {}))
+    name = str(item.get("function", ""))
+    try:
+        return read(f"call_{number}", name, json.dumps(item.get("arguments") or {}))
+    except RecursionError:
+        return Call(f"call_{number}", name, None, "", TOO_DEEP)
 
 
 def _forms(functions: Sequence[Function]) -> str:

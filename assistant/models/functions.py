@@ -18,6 +18,8 @@ from assistant.models.port import Call, Conversing, Function, Purse, Said
 NAME = re.compile(r"[^a-zA-Z0-9_-]")
 NAME_CHARACTERS = 64
 MOST_CALLS = 16  # of one step; what is more is left out
+DEEPEST = 60  # levels of arguments
+TOO_DEEP = "The arguments are nested too deeply; send them again, flatter."
 
 
 @dataclass(slots=True)
@@ -95,11 +97,23 @@ def read(identifier: str, name: str, raw: str, *, cut: bool = False) -> Call:
             return Call(identifier, name, None, raw, "The call was cut off, for it is too long; make it shorter.")
         where = f"{error.msg}, at character {error.pos}" if isinstance(error, json.JSONDecodeError) else "wrong"
         return Call(identifier, name, None, raw, f"The arguments are no valid JSON ({where}); send them again.")
+    except RecursionError:
+        return Call(identifier, name, None, raw, TOO_DEEP)
     if value is None:
         value = {}
     if not isinstance(value, dict):
         return Call(identifier, name, None, raw, "The arguments must be one JSON object; send them again.")
-    return Call(identifier, name, value, raw)
+    return (
+        Call(identifier, name, None, raw, TOO_DEEP) if _deeper(value, DEEPEST) else Call(identifier, name, value, raw)
+    )
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether more than so many levels are nested; what handles arguments goes down them by calling itself."""
+    if not isinstance(value, dict | list):
+        return False
+    parts = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper(part, levels - 1) for part in parts)
 
 
 def asked_for(said: Said) -> dict[str, Any]:

@@ -179,10 +179,12 @@ async def test_reads_run_side_by_side_and_are_told_in_their_order(run: Run) -> N
         ("who_is_on_call", {"service": "x", "team": "y"}, "team"),
         ("who_is_on_call", '{"service": ', "no valid JSON"),
         ("who_is_on_call", "[1]", "one JSON object"),
+        ("who_is_on_call", '{"service": ' + "[" * 700 + "]" * 700 + "}", "nested too deeply"),
         ("rm_rf", {"path": "/"}, "There is no function rm_rf; there are search_documents, who_is_on_call"),
         ("search_documents", {"query": "  "}, "query"),
         ("search_documents", {}, "query"),
     ],
+    ids=lambda value: str(value)[:30],
 )
 async def test_a_call_that_cannot_be_made_is_mended_by_the_model(
     run: Run, name: str, arguments: Any, words: str

@@ -107,7 +107,11 @@ async def test_servers_that_do_it_their_own_way_are_understood(double: Double, d
         ("{'a': 1}", None, "no valid JSON"),
         ("[1]", None, "one JSON object"),
         ("12", None, "one JSON object"),
+        ('{"a": ' + "[" * 30 + "]" * 30 + "}", {"a": json.loads("[" * 30 + "]" * 30)}, ""),
+        ('{"a": ' + "[" * 700 + "]" * 700 + "}", None, "nested too deeply"),
+        ('{"a": ' * 50_000, None, "nested too deeply"),
     ],
+    ids=lambda value: str(value)[:30],
 )
 def test_arguments_that_cannot_be_read_are_said_in_words(
     raw: str, arguments: dict[str, Any] | None, error: str
@@ -115,6 +119,15 @@ def test_arguments_that_cannot_be_read_are_said_in_words(
     found = read("id", "f", raw)
     assert found.arguments == arguments
     assert error in found.error if error else not found.error
+
+
+@pytest.mark.parametrize("levels", [700, 100_000])
+def test_a_reply_that_is_nested_too_deeply_calls_nothing(levels: int) -> None:
+    reading = constrained.Reading()
+    nested = "[" * levels + "]" * levels
+    reading.feed('{"step": {"calls": [{"function": "f", "arguments": {"a": ' + nested + "}}]}}")
+    answer, made = reading.finish()
+    assert (answer, [call.arguments for call in made if call.arguments is not None]) == ("", [])
 
 
 async def test_a_call_that_the_limit_cut_off_says_so(double: Double) -> None:
