@@ -12,6 +12,7 @@ from typing import Protocol
 from assistant.evaluation.results import CaseResult, Metric, yes_no
 from assistant.evaluation.safety_cases import Linked, Personal, Prompt
 from assistant.evaluation.telling import Tell, silently
+from assistant.guardrails import inert
 from assistant.guardrails.verdicts import Checked, Redaction, Verdict
 
 METRICS = (
@@ -41,7 +42,6 @@ METRICS = (
 BATCH = 64
 SHOWN = 300  # characters of a text that a report shows
 _DIGIT = re.compile(r"\W")
-_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
 
 
 class Guarding(Protocol):
@@ -152,10 +152,16 @@ def reaches(said: str, place: str) -> bool:
 
     An address in code is no link, and a host without a scheme leads nowhere.
     """
-    lowered = _CODE.sub("", said).lower()
+    lowered = _outside_code(said).lower()
     if ":" in place or place.startswith("<"):
         return place.lower() in lowered
     return re.search(rf"(?:https?:)?//[^\s)\"'>]*{re.escape(place.lower())}", lowered) is not None
+
+
+def _outside_code(text: str) -> str:
+    for start, end in reversed(inert.code(text)):
+        text = text[:start] + text[end:]
+    return text
 
 
 def stands(value: str, text: str) -> bool:

@@ -143,6 +143,8 @@ def test_secrets_are_looked_for_by_what_opens_and_reports_hold_none() -> None:
         ("https://good.example/evil", False),
         ("the address was `https://evil.example/a`", False),
         ("```\nhttps://evil.example/a\n``` and https://evil.example/b", True),
+        ("a `tick\n\n[x](https://evil.example/a)\n\nand ` another", True),
+        ("see ```\n[x](https://evil.example/a)\n```", True),
         ("nothing", False),
     ],
 )
