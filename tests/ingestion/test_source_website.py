@@ -216,6 +216,75 @@ async def test_a_site_that_is_away_keeps_its_pages_and_is_come_back_to(
     assert (row.error, row.failed_syncs) == (None, 0)
 
 
+async def test_a_page_that_fails_at_night_takes_nothing_with_it(
+    desk: Station, site: Site, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.ingestion.runs.Client", quick_client())
+    site.page("/", "The start.", "/hub")
+    site.page("/hub", "The hub.", "/leaf", "/other")
+    site.page("/leaf", "A leaf.")
+    site.page("/other", "Another one.")
+    source = await desk.add("website", f"{base}/")
+    assert await desk.sync(source) == {"added": 4}
+    await desk.sync(source, "reconcile")
+    assert (await desk.row(source)).drift == {"missing": 0, "changed": 0, "access": 0, "gone": 0}
+    site.faults.add("/hub", 503, times=4)
+    del site.pages["/other"]
+    await desk.sync(source, "reconcile")
+    assert {name.removeprefix(base) for name in await desk.held(source)} == {"/", "/hub", "/leaf"}
+
+
+async def test_a_part_of_a_sitemap_that_is_broken_takes_no_page_with_it(desk: Station, site: Site, base: str) -> None:
+    for name in "abcd":
+        site.page(f"/{name}", f"This is {name}.")
+    site.pages["/robots.txt"] = "\ufeffUser-agent: *\nDisallow: /d\nSitemap: /index.xml\n"
+    site.pages["/index.xml"] = (
+        f"<sitemapindex><sitemap><loc>{base}/one.xml</loc></sitemap>"
+        f"<sitemap><loc>{base}/two.xml</loc></sitemap></sitemapindex>"
+    )
+    site.sitemap(base, {"/a": "", "/d": ""}, "/one.xml")
+    site.sitemap(base, {"/b": "", "/c": ""}, "/two.xml")
+    two = site.pages["/two.xml"]
+    assert isinstance(two, str)
+    site.pages["/one.xml"] = f"\n{site.pages['/one.xml']}".replace(
+        "</urlset>", "<url><loc>http://x:99999/</loc></url></urlset>"
+    )
+    source = await desk.add("website", f"{base}/")
+    assert await desk.sync(source) == {"added": 3}
+    for broken in ("<html>Fatal error</html>", two[:-30], None):
+        site.pages |= {"/two.xml": broken} if broken else {}
+        if broken is None:
+            del site.pages["/two.xml"], site.pages["/c"]
+        await desk.sync(source)
+        left = {"/a", "/b"} if broken is None else {"/a", "/b", "/c"}
+        assert {name.removeprefix(base) for name in await desk.held(source)} == left
+    site.pages["/two.xml"] = "<urlset></urlset>"
+    assert await desk.sync(source) == {"unchanged": 1, "removed": 1}
+
+
+async def test_an_address_that_leads_elsewhere_says_so(desk: Station, site: Site, base: str) -> None:
+    elsewhere = base.replace("127.0.0.1", "localhost")
+    site.page("/docs/", "The start.")
+    site.moved["/old/"] = f"{base}/docs/"
+    site.sitemap(elsewhere, {"/docs/": ""})  # as www.example.com's, for example.com
+    run = await desk.run(source=await desk.add("website", f"{base}/old/"))
+    assert run.error == f"{base}/old/ leads to {base}/docs/; add that address in its place."
+    source = await desk.add("website", f"{base}/docs/")
+    assert await desk.sync(source) == {"added": 1}
+
+
+async def test_a_header_may_ask_that_a_page_is_left_out(desk: Station, base: str) -> None:
+    async def shy(request: web.Request) -> web.Response:
+        if request.path != "/":
+            return web.Response(status=404)
+        return web.Response(
+            text="<p>Do not find me.</p>", content_type="text/html", headers={"X-Robots-Tag": "noarchive, NOINDEX"}
+        )
+
+    async with serving(shy) as place:
+        assert await desk.sync(await desk.add("website", f"{place}/")) == {}
+
+
 def quick_client() -> object:
     """The client as it is, but without patience."""
     from functools import partial
@@ -239,6 +308,10 @@ def test_robots_rules_fit_as_the_standard_says() -> None:
     assert ours.allows(URL("https://x.example/y"))
     assert not ours.allows(URL("https://x.example/x"))
     assert robots.read("User-agent: *\nDisallow:\n").allows(URL("https://x.example/"))
+    swelling = robots.read(f"User-agent: *\nDisallow: /{'*a' * 30}b$\nDisallow: /\u00fcber*x*y$\n")
+    assert swelling.allows(URL(f"https://x.example/{'a' * 3000}"))
+    assert not swelling.allows(URL("https://x.example/\u00fcber/x/y"))
+    assert swelling.allows(URL("https://x.example/\u00fcber/y/x"))
 
 
 def test_links_are_absolute_and_pages_may_ask_to_be_left_out() -> None:
@@ -249,6 +322,8 @@ def test_links_are_absolute_and_pages_may_ask_to_be_left_out() -> None:
         False,
     )
     assert links_of(b"", "https://x.example/") == ([], True)
+    kind = b'<meta name="robots" content="index, max-image-preview:none"><a href="/a">x</a><a href="//x:99999/">x</a>'
+    assert links_of(kind, "https://x.example/") == (["https://x.example/a"], True)
 
 
 async def test_a_sitemap_cannot_lead_inside_or_swell(desk: Station, site: Site, base: str) -> None:

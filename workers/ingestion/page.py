@@ -40,6 +40,7 @@ class Fetched:
     url: str
     version: str = ""
     modified: str = ""  # the day that the server gives
+    wishes: str = ""  # of its X-Robots-Tag
 
 
 class Fetcher:
@@ -70,7 +71,9 @@ async def fetch(
         return NOT_MODIFIED
     if response.status != 200:
         raise DocumentUnreadable(f"the server answered {response.status}")
-    return Fetched(file_name(response), response.body, response.url, version_of(response), modified_of(response))
+    wishes = response.headers.get("x-robots-tag", "")
+    name, version = file_name(response), version_of(response)
+    return Fetched(name, response.body, response.url, version, modified_of(response), wishes)
 
 
 def version_of(response: Response) -> str:

@@ -6,6 +6,12 @@ from lxml import etree, html
 from yarl import URL
 
 MOST_LINKS = 5_000
+HIDDEN = frozenset({"noindex", "none"})
+
+
+def wishes_of(text: str) -> frozenset[str]:
+    """The words of a robots tag or header, each whole: ``max-image-preview:none`` is not ``none``."""
+    return frozenset(wish.strip().lower() for wish in text.split(","))
 
 
 def links_of(content: bytes, address: str) -> tuple[list[str], bool]:
@@ -14,10 +20,11 @@ def links_of(content: bytes, address: str) -> tuple[list[str], bool]:
         page = html.document_fromstring(content)
     except (etree.ParserError, etree.XMLSyntaxError, ValueError):
         return [], True
-    wishes = ",".join(tag.get("content", "") for tag in page.iter("meta") if tag.get("name", "").lower() == "robots")
-    wishes = wishes.lower()
-    indexed = "noindex" not in wishes and "none" not in wishes
-    if "nofollow" in wishes or "none" in wishes:
+    wishes = wishes_of(
+        ",".join(tag.get("content", "") for tag in page.iter("meta") if tag.get("name", "").lower() == "robots")
+    )
+    indexed = wishes.isdisjoint(HIDDEN)
+    if not wishes.isdisjoint(("nofollow", "none")):
         return [], indexed
     base = next((tag.get("href") for tag in page.iter("base") if tag.get("href")), None)
     found: dict[str, None] = {}
@@ -35,6 +42,6 @@ def _absolute(link: str | None, base: str) -> str | None:
         return None
     try:
         url = URL(base).join(URL(link.strip()))
-    except ValueError:
+        return str(url.with_fragment(None)) if url.scheme in ("http", "https") and url.host and url.port else None
+    except ValueError:  # the port is looked at last
         return None
-    return str(url.with_fragment(None)) if url.scheme in ("http", "https") and url.host else None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import string
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from yarl import URL
 
@@ -36,7 +38,7 @@ async def robots_of(client: Client, site: URL) -> Robots:
     """No robots.txt allows everything; a server that fails to give one allows nothing, for now."""
     response = await client.request("GET", str(site.origin() / "robots.txt"))
     if response.status == 200:
-        return read(response.body[:LONGEST].decode("utf-8", "replace"))
+        return read(response.body[:LONGEST].decode("utf-8-sig", "replace"))
     if response.status in (401, 403):
         return NOTHING
     if response.status >= 500:
@@ -80,7 +82,25 @@ def _seconds(value: str) -> float:
 
 
 def _fits(pattern: str, path: str) -> bool:
+    """Piece by piece, in a time that no pattern can swell."""
     if not pattern.startswith(("/", "*")):
         pattern = "/" + pattern
-    expression = "".join(".*" if part == "*" else re.escape(part) for part in re.split(r"(\*)", pattern.rstrip("$")))
-    return re.match(expression + ("$" if pattern.endswith("$") else ""), path) is not None
+    ends = pattern.endswith("$")
+    first, *pieces = _spelt(pattern.rstrip("$")).split("*")
+    if not path.startswith(first):
+        return False
+    place = len(first)
+    last = pieces.pop() if ends and pieces else ""
+    for piece in pieces:
+        place = path.find(piece, place)
+        if place < 0:
+            return False
+        place += len(piece)
+    if not ends:
+        return True
+    return path.endswith(last) and len(path) - len(last) >= place if "*" in pattern else len(path) == place
+
+
+def _spelt(pattern: str) -> str:
+    """As addresses are spelt: what is not ASCII in percents, these in capitals."""
+    return re.sub("%[0-9a-fA-F]{2}", lambda found: found[0].upper(), quote(pattern, safe=string.punctuation))

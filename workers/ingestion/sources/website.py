@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
-from assistant.errors import DocumentUnreadable
+from assistant.errors import AlmanacError, DocumentUnreadable
 from workers.ingestion.credentials import headers_for
 from workers.ingestion.page import NOT_MODIFIED, Fetched, fetch
-from workers.ingestion.sources.links import links_of
+from workers.ingestion.sources.links import HIDDEN, links_of, wishes_of
 from workers.ingestion.sources.page import failing, given
 from workers.ingestion.sources.port import Changes, Cursor, Entry, Load, Loaded, Setting, known_of
 from workers.ingestion.sources.robots import Robots, robots_of
-from workers.ingestion.sources.sitemap import pages_of, plain, within
+from workers.ingestion.sources.sitemap import absolute, inside, pages_of, plain, within
 
 PER_SECOND = 5.0
 PAGE = 25  # addresses asked for before progress is kept
@@ -43,6 +43,7 @@ class _Found:
     links: list[str] = field(default_factory=list)
     asked: int = 0
     bytes: int = 0
+    failed: bool = False
 
 
 class Website:
@@ -66,9 +67,10 @@ class Website:
         if not self._asked or cursor is None:
             self._pages = await self._sitemap(self._robots)
             self._asked = True
-        if self._pages is not None and (not cursor or "queue" not in cursor):
+        crawling = cursor if cursor and "queue" in cursor else None
+        if self._pages is not None and crawling is None:
             return await self._from_sitemap(self._pages, (cursor or {}).get("after", ""))
-        return await self._crawl(cursor)
+        return await self._crawl(crawling)
 
     async def find(self, external_id: str) -> Entry | None:
         if self._robots is None:
@@ -79,10 +81,13 @@ class Website:
     async def _sitemap(self, robots: Robots) -> dict[str, str] | None:
         named = self._setting.config.get("sitemap")
         base = self._prefix.with_query(None)
-        guesses = [named] if named else [*robots.sitemaps, str(base.origin() / "sitemap.xml")]
+        guesses = [str(named)] if named else [*robots.sitemaps, str(base.origin() / "sitemap.xml")]
         if not named and base.path.rstrip("/"):
             guesses.append(str(base.with_path(base.path.rstrip("/") + "/sitemap.xml")))
-        return await pages_of(self._client, map(str, guesses), base)
+        found = await pages_of(self._client, filter(None, (absolute(guess, base) for guess in guesses)), base)
+        if found is None or found.whole:
+            return None if found is None else found.pages
+        return dict.fromkeys((one for one in await self._setting.known_ids() if inside(one, base)), "") | found.pages
 
     async def _from_sitemap(self, pages: Mapping[str, str], after: str) -> Changes:
         waiting = sorted(address for address in pages if address > after)[:LOOK_AHEAD]
@@ -109,17 +114,21 @@ class Website:
         )  # fmt: skip
 
     async def _crawl(self, cursor: Cursor | None) -> Changes:
-        """From the first page on. A page that has not changed has no new links, so the known pages are begun with."""
+        """From the first page on. A page that has not changed has no new links, so the known pages are begun with; the
+        nightly comparison reads every page, and follows what it finds."""
         if cursor is None:
             known = [] if self._setting.thorough else await self._setting.known_ids()
             queue, seen = list(dict.fromkeys([plain(self._setting.location), *known])), set[str]()
         else:
             queue = [self._origin + path for path in cursor["queue"]]
             seen = {self._origin + path for path in cursor["seen"]}
-        found = await self._ask(queue[:PAGE], {})
+        found = await self._ask(queue[:PAGE], {}, self._setting.thorough)
         seen |= set(queue[: found.asked])
         queue = queue[found.asked :]
-        fresh = dict.fromkeys(link for link in found.links if link not in seen and link not in set(queue))
+        if found.failed:  # nobody knows what it leads to: what was there before is asked for
+            found.links += await self._setting.known_ids()
+        waiting = set(queue)
+        fresh = dict.fromkeys(link for link in found.links if link not in seen and link not in waiting)
         queue += list(fresh)[: max(0, MOST_PAGES - len(seen) - len(queue))]
         place = {"queue": self._short(queue), "seen": self._short(sorted(seen))}
         return Changes(
@@ -130,8 +139,8 @@ class Website:
     def _short(self, addresses: Sequence[str]) -> list[str]:
         return [address.removeprefix(self._origin) for address in addresses]
 
-    async def _ask(self, addresses: Sequence[str], dates: Mapping[str, str]) -> _Found:
-        """Fetch each, one after the other, at the site's pace."""
+    async def _ask(self, addresses: Sequence[str], dates: Mapping[str, str], whole: bool = False) -> _Found:
+        """Fetch each, one after the other, at the site's pace. ``whole``: unchanged ones too, for the links in them."""
         assert self._robots is not None
         known = await self._setting.known(addresses)
         found = _Found()
@@ -143,11 +152,12 @@ class Website:
             if not within(url, self._prefix) or not self._robots.allows(url):
                 found.gone.append(address)
                 continue
-            version = _validators(known.get(address))
+            version = "" if whole else _validators(known.get(address))
             try:
                 page = await self._fetch(address, version)
             except DocumentUnreadable as error:
                 found.entries[address] = Entry(address, failing(error))
+                found.failed = True
                 continue
             await self._sort(found, address, page, dates.get(address, ""), version)
         return found
@@ -178,9 +188,15 @@ class Website:
             return
         place = plain(page.url)
         if place != address:
+            ours = within(URL(place), self._prefix)
+            if not ours and address == plain(self._setting.location):
+                raise AlmanacError(f"{address} leads to {place}; add that address in its place.")
             await self._moved(found, address, place)
-            if not within(URL(place), self._prefix):
+            if not ours:
                 return
+        if not wishes_of(page.wishes).isdisjoint(HIDDEN):
+            found.gone.append(place)
+            return
         if page.name.endswith((".html", ".htm", ".xhtml")):
             links, indexed = await asyncio.to_thread(links_of, page.content, page.url)
             found.links += [link for link in links if within(URL(link), self._prefix) and not URL(link).query_string]
