@@ -237,6 +237,21 @@ async def test_earlier_turns_that_come_late_stay_out_of_a_new_conversation(watch
     await expect(page.locator(".turn")).to_have_count(0)
 
 
+async def test_code_goes_before_emphasis(watched: Watched) -> None:
+    """As the guard reads it: what it takes for code may hold links to anywhere."""
+    watched.site.model.text = (
+        "**Call `f(**kwargs)` now** [1].\n\n*Use `a*[x](https://evil.example)` and ~~b `c~~ d` e~~ here*.\n\n"
+        + "*a `b`* " * 3_000
+    )
+    page = await watched.open()
+    await ask(page)
+    answer = page.locator(".answer")
+    await expect(answer.locator("strong").first).to_have_text("Call f(**kwargs) now")
+    await expect(answer.locator("em").first).to_have_text("Use a*[x](https://evil.example) and b c~~ d e here")
+    await expect(answer.locator("em")).to_have_count(3_001)
+    await expect(answer.locator("a")).to_have_count(0)
+
+
 async def test_code_and_answers_can_be_copied(watched: Watched) -> None:
     await watched.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = await watched.open()

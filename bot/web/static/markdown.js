@@ -218,12 +218,31 @@ function codeSpan(text, start, ticks, absent) {
   return [[h("code", {}, /^ .*[^ ].* $/.test(inner) ? inner.slice(1, -1) : inner)], end + ticks.length];
 }
 
+/** Where code stands from `start` on, as [begin, end], one after the other: it goes before any emphasis. */
+function* codeFrom(text, start, absent) {
+  const tokens = /\\[^]|`+/g;
+  tokens.lastIndex = start;
+  for (let match = tokens.exec(text); match; match = tokens.exec(text)) {
+    const span = match[0][0] === "`" ? codeSpan(text, tokens.lastIndex, match[0], absent) : null;
+    if (!span) continue;
+    tokens.lastIndex = span[1];
+    yield [match.index, span[1]];
+  }
+}
+
 function emphasis(text, index, mark, options, depth, absent) {
   const start = index + mark.length;
   const word = /[\p{L}\p{N}]/u;
   const snake = mark[0] === "_";
   if (absent.has(mark) || !/\S/.test(text[start] ?? "") || (snake && word.test(text[index - 1] ?? ""))) return null;
+  const spans = codeFrom(text, start, absent);
+  let code = spans.next().value;
   for (let end = text.indexOf(mark, start + 1); end >= 0; end = text.indexOf(mark, end + 1)) {
+    while (code && code[1] <= end) code = spans.next().value;
+    if (code && code[0] < end) {
+      end = code[1] - 1;
+      continue;
+    }
     const last = text[end - 1];
     const next = text[end + mark.length] ?? "";
     if (/[\s\\]/.test(last) || last === mark[0] || next === mark[0] || (snake && word.test(next))) continue;
