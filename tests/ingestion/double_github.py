@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -30,6 +31,7 @@ class GitHub:
         self.faults = Faults()
         self.used_up = 0  # requests that meet the limit
         self.pages_expire = False
+        self.changes_while_listed: Callable[[], None] | None = None  # once the first page has been given
 
     def issue(self, number: int, title: str, updated: str, **more: Any) -> None:
         self.issues[number] = {
@@ -73,7 +75,11 @@ class GitHub:
                 assert (request.query["sort"], request.query["direction"], request.query["state"]) == (
                     "updated", "asc", "all",
                 )  # fmt: skip
-                return self._listing(request, sorted(found, key=lambda issue: issue["updated_at"]))
+                page = self._listing(request, sorted(found, key=lambda issue: issue["updated_at"]))
+                if not since and self.changes_while_listed is not None:
+                    self.changes_while_listed()
+                    self.changes_while_listed = None
+                return page
             case ["issues", number]:
                 issue = self.issues.get(int(number))
                 return web.Response(status=410) if issue is None else web.json_response(issue)

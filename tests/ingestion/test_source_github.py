@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from pydantic import SecretStr
 
 from assistant.database import groups
 from assistant.database.session import Sessions
+from assistant.errors import AlmanacError
 from tests.ingestion.double_github import TOKEN, GitHub
 from tests.ingestion.source_station import Station, serving, station
 from tests.ingestion.test_source_git import Remote
+from workers.ingestion.sources.git import Repository
+from workers.ingestion.sources.git_command import _failure
+from workers.ingestion.sources.github import Wiki
+from workers.ingestion.sources.port import Changes, Cursor
 
 
 @pytest.fixture
@@ -138,6 +144,55 @@ async def test_limits_failures_and_lost_places_are_survived(desk: Station, hub: 
     await desk.sync(source)
     held = await desk.held(source)
     assert all("seen again" in held[f"issues/{number}"] for number in range(1, 6))
+
+
+async def test_an_issue_that_changes_while_they_are_listed_hides_no_other(desk: Station, hub: GitHub) -> None:
+    source = await desk.add("github", "acme/ferry", parts="issues")
+    await desk.sync(source)
+    hub.changes_while_listed = lambda: hub.issue(1, "issue 1, again", "2024-05-01T00:00:00Z")
+    await desk.sync(source, "reconcile")
+    assert set(await desk.held(source)) == ISSUES
+    assert (await desk.row(source)).drift == {"missing": 0, "changed": 1, "access": 0, "gone": 0}
+
+
+async def test_issues_of_one_second_are_all_read(desk: Station, hub: GitHub) -> None:
+    for number in range(1, 6):
+        hub.issue(number, f"issue {number}", "2024-05-01T00:00:00Z")
+    source = await desk.add("github", "acme/ferry", parts="issues")
+    assert await desk.sync(source) == {"added": 5}
+
+
+async def test_a_wiki_that_is_not_there_costs_no_listing_of_everything(desk: Station, hub: GitHub) -> None:
+    source = await desk.add("github", "acme/ferry", parts="wiki,issues")
+    assert await desk.sync(source) == {"added": 5}
+    assert await desk.sync(source) == {}
+
+
+async def test_a_wiki_that_is_not_there_is_none_for_whoever_has_no_token_either() -> None:
+    """GitHub then asks for a name, as git says it."""
+
+    class Asking:
+        async def list_changes(self, _cursor: Cursor | None) -> Changes:
+            raise _failure("fatal: could not read Username for 'https://github.com': terminal prompts disabled")
+
+    files = cast(Repository, Asking())
+    assert (await Wiki(files, known=False).list_changes(None)).upserts == ()
+    with pytest.raises(AlmanacError, match="not let us in"):
+        await Wiki(files, known=True).list_changes(None)
+
+
+async def test_an_issue_that_moved_to_another_repository_is_gone(desk: Station, hub: GitHub) -> None:
+    source = await desk.add("github", "acme/ferry", parts="issues")
+    hub.comments[2] = [{"body": "A comment."}]
+    hub.issue(2, "issue 2", "2024-01-02T00:00:00Z")
+    hub.faults.add("/issues/2/comments", 401)
+    assert await desk.sync(source) == {"added": 4, "failed": 1}
+    assert (await desk.failures(source))["issues/2"].transient  # the right may come
+    hub.issues[2] = hub.issues[3] | {"title": "of another repository"}
+    run = await desk.run(source=source, failures="all")
+    assert run.state == "succeeded"
+    assert "another" not in str(await desk.held(source))
+    assert await desk.failures(source) == {}
 
 
 async def test_a_repository_that_nobody_shows_is_one_sentence(desk: Station, hub: GitHub) -> None:

@@ -374,13 +374,17 @@ async def test_a_credential_needs_https_but_where_a_setting_trusts_the_host() ->
         (403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1"}, "403", 1.0),
         (403, {"Retry-After": "70"}, "403", 70.0),
         (429, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, "429", 0.0),
+        (403, {}, "limit of requests", 60.0),
+        (423, {}, "423", None),
+        (509, {}, "509", None),
     ],
 )
 async def test_what_passes_is_told_from_what_does_not(
     status: int, headers: dict[str, str], words: str, wait: float | None
 ) -> None:
     async def limited(_request: web.Request) -> web.Response:
-        return web.Response(status=status, headers=headers)
+        message = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
+        return web.Response(status=status, headers=headers, text=message)
 
     async with serving(limited) as base, Client(("127.0.0.1",), 1000, retries=0) as client:
         with pytest.raises(Unavailable, match=words) as caught:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import re
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -31,7 +32,10 @@ REDIRECTS = 5
 RETRIES = 3
 LONGEST_WAIT = 60.0  # seconds to wait on the spot; a server that asks for more is come back to later
 USER_AGENT = "Almanac/1.0 (knowledge assistant)"
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+PASSING = frozenset({408, 423, 425, 429})  # and what a server says of itself, but for what it never does:
+LASTING = frozenset({501, 505, 511})
+THROTTLED = re.compile(rb"secondary rate limit|rate limit exceeded|abuse detection", re.IGNORECASE)
+THROTTLED_SECONDS = 60.0  # as GitHub asks of whoever is told no time
 
 
 class Unavailable(DocumentUnreadable):
@@ -151,6 +155,8 @@ class Client:
                     reason = f"the server answered {response.status} {response.reason or ''}".strip()
                     raise Unavailable(reason, wait_asked(response.headers))
                 body = await self._read(response)
+                if response.status == 403 and THROTTLED.search(body[:4096]):
+                    raise Unavailable("the server answered 403: its limit of requests is reached", THROTTLED_SECONDS)
                 lower = {name.lower(): value for name, value in response.headers.items()}
                 return Response(response.status, lower, body, str(url.with_fragment(None)))
         raise DocumentUnreadable(f"the address redirects more than {REDIRECTS} times")
@@ -182,7 +188,7 @@ class Client:
 def passes(status: int, headers: Mapping[str, str]) -> bool:
     """Whether the same request may work later. GitHub says 403 where it means 429."""
     limited = status == 403 and ("Retry-After" in headers or headers.get("X-RateLimit-Remaining") == "0")
-    return status in PASSING or limited
+    return status in PASSING or (status >= 500 and status not in LASTING) or limited
 
 
 def wait_asked(headers: Mapping[str, str]) -> float | None:

@@ -118,8 +118,9 @@ class Preparing:
             return Failed(
                 entry.external_id, str(error), version=entry.version, transient=True, retry_after=error.retry_after
             )
-        except AlmanacError as error:
-            return Failed(entry.external_id, str(error), version=entry.version)
+        except AlmanacError as error:  # a right or a setting that is missing may come; what cannot be read stays so
+            passing = not isinstance(error, DocumentUnreadable)
+            return Failed(entry.external_id, str(error), version=entry.version, transient=passing)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             log.warning("document.misunderstood", document=entry.external_id, error=type(error).__name__)
             return Failed(entry.external_id, "the source's answer cannot be understood", version=entry.version)

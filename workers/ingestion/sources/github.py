@@ -122,22 +122,28 @@ class GitHub:
         git = Git(self._setting, clone_url, self._setting.home / f"{name}.git", self._api.git_authorization())
         options["url"] = link
         files = Repository(git, clone_url, options, self._setting.client.max_bytes, f"{name}/")
-        return files if name == "docs" else Wiki(files)
+        return files if name == "docs" else Wiki(files, bool(self._api.git_authorization()))
 
 
 class Wiki:
-    """A wiki's repository, which GitHub does not make before the first page is written."""
+    """A wiki's repository, which GitHub does not make before the first page is written.
 
-    def __init__(self, files: Repository) -> None:
+    ``known``: the token is GitHub's own. Whoever comes without one is asked who they are in place of being told that
+    there is nothing.
+    """
+
+    def __init__(self, files: Repository, known: bool) -> None:
         self._files = files
+        self._files = files
+        self._none = ("no git repository", "is empty") if known else ("no git repository", "is empty", "not let us in")
 
     async def list_changes(self, cursor: Cursor | None) -> Changes:
         try:
             return await self._files.list_changes(cursor)
         except AlmanacError as error:
-            if "no git repository" not in str(error):
+            if not any(words in str(error) for words in self._none):
                 raise
-            return Changes(cursor={}, whole=cursor is None or not cursor, first=not cursor)
+            return Changes(cursor={}, whole=cursor != {}, first=cursor != {})  # {}: it was not there the last time
 
     async def find(self, external_id: str) -> Entry | None:
         return await self._files.find(external_id)

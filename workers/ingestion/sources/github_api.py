@@ -52,7 +52,11 @@ class Api:
             raise Expired("GitHub does not know this place of the listing any more.")
         found: list[dict[str, Any]] = expect(response).json()
         next_page = _next(response.headers)
-        return found, next_page if next_page.startswith(self._base + "/") else ""
+        if next_page and not next_page.startswith(self._base + "/"):
+            raise Denied(
+                f"{self.host} names a page at another address; ALMANAC_GITHUB_API_URL is not what it calls itself."
+            )
+        return found, next_page
 
     async def all(self, path: str) -> AsyncIterator[dict[str, Any]]:
         address = path

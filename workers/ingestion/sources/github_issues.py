@@ -11,7 +11,9 @@ from workers.ingestion.sources.port import Changes, Cursor, Entry, Load, Loaded,
 
 
 class Issues:
-    """Oldest change first: what changes meanwhile comes later. A cursor: ``since`` when, and the ``next`` page."""
+    """Oldest change first, each page from where the last one ended: what changes meanwhile comes later, and what stood
+    behind it is not moved onto a page that was read already. A cursor: ``since`` when, the ``last`` issues of that
+    second, which were read, and the ``next`` page, where more issues than a page holds changed in it."""
 
     def __init__(self, api: Api, repository: str) -> None:
         self._api = api
@@ -22,22 +24,33 @@ class Issues:
         since, address = cursor.get("since", ""), cursor.get("next", "")
         start = f"{self._path}?state=all&sort=updated&direction=asc&per_page=100"
         start += f"&since={quote(since)}" if since else ""
+        lost = False
         try:
             found, next_page = await self._api.page(address or start)
-            newest = max([since, *(issue["updated_at"] for issue in found)])
         except Expired:
             if not address:
                 return Changes(cursor=cursor, whole=whole)
             found, next_page = await self._api.page(start)
-            newest = max([since, *(issue["updated_at"] for issue in found)])
-            next_page = next_page if newest > since else ""  # never the same page for ever
-        entries = [self._entry(issue) for issue in found if "pull_request" not in issue]
-        kept = {"since": newest, "next": next_page} if next_page else {"since": newest}
-        return Changes(entries, cursor=kept, more=bool(next_page), whole=whole)
+            lost = True
+        newest = max([since, *(issue["updated_at"] for issue in found)])
+        more = bool(next_page) and (newest > since or not lost)  # never the same page for ever
+        known = set(cursor.get("last", ()))
+        entries = [
+            self._entry(issue) for issue in found if issue["number"] not in known and "pull_request" not in issue
+        ]
+        kept = {"since": newest}
+        if more:  # the next page begins with the second that this one ends with
+            last = {issue["number"] for issue in found if issue["updated_at"] == newest}
+            kept |= {"last": sorted(last | known)} if newest == since else {"last": sorted(last)}
+            kept |= {"next": next_page} if newest == since else {}
+        return Changes(entries, cursor=kept, more=more, whole=whole)
 
     async def find(self, external_id: str) -> Entry | None:
+        """None too where GitHub leads to another repository's: the issue was moved there."""
         issue = await self._api.get(f"{self._path}/{external_id.removeprefix('issues/')}")
-        return None if issue is None or "pull_request" in issue else self._entry(issue)
+        if issue is None or "pull_request" in issue or f"issues/{issue['number']}" != external_id:
+            return None
+        return self._entry(issue)
 
     def _entry(self, issue: dict[str, Any]) -> Entry:
         external_id = f"issues/{issue['number']}"

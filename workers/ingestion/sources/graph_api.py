@@ -11,7 +11,7 @@ from typing import Any
 from yarl import URL
 
 from assistant.errors import SettingsError
-from workers.ingestion.http import LONGEST_WAIT, PASSING, Denied, Response, Unavailable, expect
+from workers.ingestion.http import LONGEST_WAIT, Denied, Response, Unavailable, expect, passes
 from workers.ingestion.sources.port import Setting
 
 SHARING = "deltashowremovedasdeleted, deltatraversepermissiongaps, deltashowsharingchanges, hierarchicalsharing"
@@ -101,7 +101,7 @@ class Graph:
         found = expect(await self.request("POST", "/$batch", {"requests": requests})).json()
         for answer in found["responses"]:
             status = answer["status"]
-            if status in PASSING:
+            if passes(status, {}):
                 asked = str((answer.get("headers") or {}).get("Retry-After", ""))
                 pause = max(pause, float(asked) if asked.isdigit() else 0.0)
                 continue
