@@ -143,7 +143,7 @@ class Answering:
         await self._look_back(work)
         await self._search(work, question.audience)
         if (again := await self._again(work)) is not None:
-            yield again
+            yield await self._with_hidden(work, again)
             return
         answer = None
         async with aclosing(self._from_what_there_is(work)) as events:
@@ -203,7 +203,9 @@ class Answering:
                         yield event
             answer = answer or work.not_found()
             if tooling is None or not tooling.may_help(route, answer):
-                yield answer if tooling is None else tooling.pointed(work, route, answer)
+                pointed = answer if tooling is None else tooling.pointed(work, route, answer)
+                work.personal |= pointed is not answer
+                yield pointed
                 return
         async with aclosing(tooling.act(work, audience, brief_of(work, work.given), route)) as events:
             async for event in events:
@@ -266,6 +268,7 @@ class Answering:
                 work.search_for, audience=permissions.of_all_who_ask(question), least_cosine=RELEVANT_COSINE,
                 sources=question.sources, carried=work.carried,
             )  # fmt: skip
+        work.personal |= count > 0
         return permissions.told(answer, count)
 
     async def _keep(self, work: Work, answer: Answer) -> Answer:
@@ -283,7 +286,7 @@ class Answering:
                 await answers.withdraw(session, question.replaces)
         if not kept:
             answer = await self._earlier(question) or answer
-        elif (cache := self._cache_for(question)) is not None and not work.again:
+        elif (cache := self._cache_for(question)) is not None and not (work.again or work.personal):
             await cache.keep(question, work.asked, work.hits, _manner(work), answer)
         self._metrics.answered(question.platform, answer)
         log.info("answer", id=str(answer.id), platform=question.platform, outcome=answer.outcome.value,

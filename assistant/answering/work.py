@@ -47,6 +47,7 @@ class Work:
     numbering: citing.Renumbering | None = None
     purse: Purse | None = None  # pays for what the model is asked
     again: bool = False  # an earlier answer was given again
+    personal: bool = False  # the answer says what is for its own readers alone: hidden documents, tools of theirs
     flagged: bool = False  # by the guard: no call that changes something is even proposed
     suspicious: set[int] = field(default_factory=set)  # chunks that seem to hold orders for their reader
     calls: Calls | None = None  # of tools, where the model was given some

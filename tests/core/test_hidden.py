@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import uuid
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import pytest
 
+from assistant.answering.aids import Aids
 from assistant.answering.answer import Answering
+from assistant.answering.cache import AnswerCache
 from assistant.answering.messages import Answer, Done, Question
 from assistant.answering.outcomes import Outcome
+from assistant.answering.writing import PASSAGES
 from assistant.database.hidden import SEVERAL
 from assistant.database.session import Sessions
 from assistant.knowledge.audience import Audience
 from assistant.knowledge.search import Searcher
+from assistant.models.port import Brief, Written
+from assistant.settings import load_settings
 from assistant.strings import say
 from assistant.telemetry import Metrics
 from tests.core.parts import FakeModel, Page, WordEmbedder, shelve
@@ -77,3 +84,35 @@ async def test_what_the_asker_alone_may_read_is_not_hidden_from_them(sessions: S
     own = Audience(frozenset({"everyone", "user:email:anna@example.com"}))
     answer = await asked(sessions, asker_audience=own)
     assert answer.outcome is Outcome.NOT_IN_DOCUMENTS  # the model had both, and found no answer in either
+
+
+class Unsure(FakeModel):
+    """Answers from the first passage, and is not sure of it."""
+
+    async def write(self, brief: Brief) -> AsyncGenerator[str | Written, None]:
+        yield Written(f"{brief.passages[0].text} [1]", confidence=0.3)
+
+
+async def test_how_many_is_said_to_those_alone_from_whom_they_are_hidden(sessions: Sessions) -> None:
+    """The answer is reused, and the number is not a part of it."""
+    embedder = WordEmbedder()
+    inside, outside = Audience.everyone(), Audience(frozenset({"guest:acme"}))
+    of_anna = Audience(frozenset({"everyone", "user:email:anna@example.com"}))
+    text = "The salary of quokkas is a matter of talks in spring and is paid later."
+    shared = Page("shared.md", "Quokkas", (text,), readers=("everyone", "guest:acme"))
+    await shelve(sessions, embedder, shared, secret(1))
+    metrics = Metrics()
+    cache = AnswerCache(sessions, embedder, load_settings(_env_file=None), metrics, model="fake-1", passages=PASSAGES)
+    answering = Answering(
+        sessions, Searcher(sessions, embedder), Unsure(), metrics, max_chars=200, timeout=20, aids=Aids(cache=cache)
+    )  # fmt: skip
+    said = say("common.hidden_one", "en", count=1)
+
+    async def told(audience: Audience) -> bool:
+        question = Question(ASKED, "mia", audience, "test", str(uuid.uuid4()), language="en")
+        done = [event.answer async for event in answering.ask(question) if isinstance(event, Done)]
+        assert done[0].outcome is Outcome.ANSWERED, done
+        return said in done[0].text
+
+    for audiences in ((inside, outside, inside), (of_anna, outside, inside)):
+        assert [await told(audience) for audience in audiences] == [audience is inside for audience in audiences]
