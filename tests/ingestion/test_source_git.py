@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -249,3 +250,34 @@ async def test_other_braces_of_a_link_are_part_of_it(desk: Station, remote: Remo
     assert await desk.urls(source) == {
         "docs/how to.md": "https://x.example/main/docs/how%20to.md?of={team}&n={page:>9}&{}{0}"
     }
+
+
+async def test_a_clone_that_a_crash_left_locked_or_broken_is_made_anew(
+    desk: Station, remote: Remote, tmp_path: Path
+) -> None:
+    remote.write("a.md", "# A\n\nDeploy with ferry.")
+    remote.commit()
+    source = await desk.add("git", str(remote.folder))
+    assert await desk.sync(source) == {"added": 1}
+    [clone] = (tmp_path / "home").rglob("repository.git")
+    ids = await desk.ids(source)
+
+    def locked() -> None:
+        (clone / "shallow.lock").write_text("")
+
+    def emptied() -> None:
+        for path in (clone / "objects").rglob("*"):
+            if path.is_file():
+                path.chmod(0o600)
+                path.write_bytes(b"")
+
+    def half_made() -> None:
+        shutil.rmtree(clone / "objects")
+
+    for number, harm in enumerate((locked, emptied, half_made)):
+        remote.write("a.md", f"# A\n\nDeploy with ferry {number}.")
+        remote.commit()
+        harm()
+        assert await desk.sync(source) == {"updated": 1}
+        assert f"ferry {number}." in (await desk.held(source))["a.md"]
+    assert await desk.ids(source) == ids

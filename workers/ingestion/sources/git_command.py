@@ -4,8 +4,10 @@ arguments. Host names are resolved and checked by us, and git connects to what w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,16 @@ PASSING = (
     "error: 429", "error: 500", "error: 502", "error: 503", "error: 504", "unable to access", "hung up",
 )  # fmt: skip
 DENIED = ("authentication failed", "could not read username", "error: 401", "error: 403", "access denied")
+
+
+BROKEN = (
+    ".lock': file exists", "not a git repository", "bad object", "bad tree object", "is corrupt", "is empty\n",
+    "shallow file has changed", "missing blob", "unable to read tree", "bad config",
+)  # fmt: skip
+
+
+class Broken(AlmanacError):
+    """Our clone is at fault, not the remote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +61,17 @@ class Git:
         self._authorization = authorization
 
     async def fetch(self, branch: str) -> str:
-        """Bring the newest commit of the branch (or of the remote's own) here; returns its hash."""
+        """Bring the newest commit of the branch (or of the remote's own) here; returns its hash.
+
+        A clone that a crash left locked or broken would stay so: it is made anew.
+        """
+        try:
+            return await self._fetch(branch)
+        except Broken:
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+            return await self._fetch(branch)
+
+    async def _fetch(self, branch: str) -> str:
         if not await asyncio.to_thread((self._folder / "HEAD").exists):
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
             await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
@@ -174,7 +196,8 @@ class Git:
             raise Unavailable(f"git did not end within {SECONDS:.0f} seconds") from None
         finally:
             if process.returncode is None:
-                process.kill()
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # with what it has started: it leads its session
                 await process.wait()
         if process.returncode != 0:
             raise _failure(err.decode("utf-8", "replace"))
@@ -186,6 +209,8 @@ def _failure(words: str) -> AlmanacError:
     said = words.lower()
     if any(word in said for word in DENIED):
         return AlmanacError("The git server does not let us in; the credential is missing or lacks a right.")
+    if any(word in said for word in BROKEN) and "does not appear to be" not in said:
+        return Broken("The local clone of the git repository is broken; the next sync makes it anew.")
     if "couldn't find remote ref" in said:
         return AlmanacError("The git repository has no such branch, or is empty.")
     if "not found" in said or "does not appear to be a git repository" in said or "does not exist" in said:
