@@ -102,8 +102,12 @@ class GitHub:
     def _graphql(self, body: dict[str, Any]) -> web.Response:
         variables = body["variables"]
         if "discussions(first" in body["query"]:
-            ordered = sorted(self.discussions.values(), key=lambda one: one["updatedAt"], reverse=True)
-            found = self._connection(ordered, variables["after"])
+            descending = "direction: DESC" in body["query"] or variables.get("direction") == "DESC"
+            ordered = sorted(self.discussions.values(), key=lambda one: one["updatedAt"], reverse=descending)
+            found = self._after(ordered, variables["after"], descending)
+            if self.changes_while_listed is not None:
+                self.changes_while_listed()
+                self.changes_while_listed = None
             return web.json_response({"data": {"repository": {"discussions": found}}})
         self.loaded.append(f"discussions/{variables['number']}")
         discussion = self.discussions.get(variables["number"])
@@ -112,6 +116,17 @@ class GitHub:
             return web.json_response({"data": {"repository": {"discussion": None}}, "errors": errors})
         comments = self._connection(discussion["comments"], variables["after"])
         return web.json_response({"data": {"repository": {"discussion": discussion | {"comments": comments}}}})
+
+    def _after(self, ordered: list[Any], after: str | None, descending: bool) -> dict[str, Any]:
+        """A cursor is a place in the order, as GitHub's are, and no count of what stands before it."""
+        left = [
+            one
+            for one in ordered
+            if not after or (one["updatedAt"] != after and (one["updatedAt"] < after) == descending)
+        ]
+        nodes = left[: self.page_size]
+        end = nodes[-1]["updatedAt"] if nodes else None
+        return {"nodes": nodes, "pageInfo": {"hasNextPage": len(left) > self.page_size, "endCursor": end}}
 
     def _connection(self, nodes: list[Any], after: str | None) -> dict[str, Any]:
         start = int(after.removeprefix("cursor:")) if after else 0

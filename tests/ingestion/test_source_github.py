@@ -155,6 +155,17 @@ async def test_an_issue_that_changes_while_they_are_listed_hides_no_other(desk: 
     assert (await desk.row(source)).drift == {"missing": 0, "changed": 1, "access": 0, "gone": 0}
 
 
+async def test_a_discussion_that_changes_while_they_are_listed_is_not_passed_over(desk: Station, hub: GitHub) -> None:
+    source = await desk.add("github", "acme/ferry", parts="discussions")
+
+    def later() -> None:
+        hub.discussion(11, "discussion 11", "2024-05-01T00:00:00Z", "A new answer.")
+
+    hub.changes_while_listed = later
+    await desk.sync(source)
+    assert set(await desk.held(source)) == DISCUSSIONS
+
+
 async def test_issues_of_one_second_are_all_read(desk: Station, hub: GitHub) -> None:
     for number in range(1, 6):
         hub.issue(number, f"issue {number}", "2024-05-01T00:00:00Z")

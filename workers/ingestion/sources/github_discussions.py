@@ -10,9 +10,9 @@ from workers.ingestion.sources.github_issues import thread
 from workers.ingestion.sources.port import Changes, Cursor, Entry, Load, Loaded, known_of
 
 LIST = """
-query($owner: String!, $name: String!, $after: String) {
+query($owner: String!, $name: String!, $after: String, $direction: OrderDirection!) {
   repository(owner: $owner, name: $name) {
-    discussions(first: 50, after: $after, orderBy: {field: UPDATED_AT, direction: DESC}) {
+    discussions(first: 50, after: $after, orderBy: {field: UPDATED_AT, direction: $direction}) {
       pageInfo { hasNextPage endCursor }
       nodes { number title url updatedAt }
     }
@@ -38,7 +38,8 @@ query($owner: String!, $name: String!, $number: Int!, $after: String) {
 
 
 class Discussions:
-    """The newest change first, until one that is known. A cursor: ``since`` when, and where this listing goes on."""
+    """The newest change first, until one that is known; of everything, the oldest first: what changes meanwhile comes
+    later, and is not passed over. A cursor: ``since`` when, and where this listing goes on."""
 
     def __init__(self, api: Api, repository: str) -> None:
         self._api = api
@@ -48,10 +49,11 @@ class Discussions:
     async def list_changes(self, cursor: Cursor | None) -> Changes:
         whole, cursor = cursor is None, cursor or {}
         since, after = cursor.get("since", ""), cursor.get("after")
+        asked = self._names | {"direction": "DESC" if since else "ASC"}
         try:
-            found = await self._api.query(LIST, self._names | {"after": after})
+            found = await self._api.query(LIST, asked | {"after": after})
         except Expired:  # what was listed so far is listed once more
-            found = await self._api.query(LIST, self._names | {"after": None})
+            found = await self._api.query(LIST, asked | {"after": None})
         listed = ((found.get("repository") or {}).get("discussions")) or {"nodes": [], "pageInfo": {}}
         nodes = [node for node in listed["nodes"] if node is not None]
         fresh = [node for node in nodes if node["updatedAt"] >= since]
