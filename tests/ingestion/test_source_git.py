@@ -281,3 +281,13 @@ async def test_a_clone_that_a_crash_left_locked_or_broken_is_made_anew(
         assert await desk.sync(source) == {"updated": 1}
         assert f"ferry {number}." in (await desk.held(source))["a.md"]
     assert await desk.ids(source) == ids
+
+
+async def test_a_name_that_is_not_utf8_is_found_again(desk: Station, remote: Remote) -> None:
+    (remote.folder / os.fsdecode(b"caf\xe9.docx")).write_bytes(b"no document")
+    remote.commit()
+    source = await desk.add("git", str(remote.folder))
+    assert await desk.sync(source) == {"failed": 1}
+    run = await desk.run(source=source, failures="all")
+    assert run.state == "succeeded"
+    assert set(await desk.failures(source)) == {"caf\\xe9.docx"}

@@ -209,3 +209,12 @@ async def test_an_issue_that_moved_to_another_repository_is_gone(desk: Station, 
 async def test_a_repository_that_nobody_shows_is_one_sentence(desk: Station, hub: GitHub) -> None:
     run = await desk.run(source=await desk.add("github", "acme/other"))
     assert run.error == "GitHub shows no repository acme/other to this token."
+
+
+async def test_an_answer_that_nobody_understands_shows_at_the_source(desk: Station, hub: GitHub) -> None:
+    del hub.about["html_url"]
+    source = await desk.add("github", "acme/ferry")
+    with pytest.raises(KeyError):
+        await desk.run(source=source)
+    row = await desk.row(source)
+    assert (row.error, row.failed_syncs) == ("It ended with KeyError; the worker's log says more.", 1)

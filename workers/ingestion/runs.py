@@ -20,7 +20,7 @@ from assistant.database.sources import SourceRow
 from assistant.errors import AlmanacError
 from assistant.services import Services
 from workers.ingestion.http import Client
-from workers.ingestion.lease import Lease, SourceBusy
+from workers.ingestion.lease import Lease, LeaseLost, SourceBusy
 from workers.ingestion.pipeline import Ingestion, Plan
 from workers.ingestion.report import Report
 from workers.ingestion.sources.folder import readable_name
@@ -152,6 +152,13 @@ async def _held(services: Services, source_id: int, lease: Lease) -> AsyncIterat
     except AlmanacError as error:
         async with services.sessions.begin() as session:
             await sources.record_error(session, source_id, str(error), lease.id)
+        raise
+    except (LeaseLost, SQLAlchemyError, OSError):  # no fault of the source's
+        raise
+    except Exception as error:
+        async with services.sessions.begin() as session:
+            words = f"It ended with {type(error).__name__}; the worker's log says more."
+            await sources.record_error(session, source_id, words, lease.id)
         raise
     finally:
         with contextlib.suppress(SQLAlchemyError, OSError):  # then the end of the lease frees it

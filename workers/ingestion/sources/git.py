@@ -62,7 +62,8 @@ class Repository:
         if not self._head:
             self._head = await self._git.fetch(self._branch)
         path = external_id.removeprefix(self._prefix)
-        found = [file for file in await self._git.tree(self._head, path) if file[0] == path]
+        where = "" if "\\x" in path else path  # a name that is not UTF-8 is not called so in the repository
+        found = [file for file in await self._git.tree(self._head, where) if file[0] == path]
         return self._entry(*found[0]) if found else None
 
     async def _whole(self, commit: str, start: int) -> Changes:
