@@ -15,11 +15,11 @@ from uuid import UUID
 
 import structlog
 from psycopg.errors import UndefinedTable
-from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import ProgrammingError
 
 from assistant.database import documents, token_vectors, vectors
 from assistant.database.session import Sessions
-from assistant.errors import AlmanacError, SettingsError
+from assistant.errors import SettingsError
 from assistant.knowledge.embedder_port import Question, TokenEmbedder, embed_with_tokens, gives_tokens
 from assistant.knowledge.embedding import DEFAULT_MODEL, Embedder, TransformerEmbedder, Vectors
 
@@ -145,12 +145,8 @@ class Embedders:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self.refresh(load=self._current is not None and self._current.is_loaded)
-            except (
-                AlmanacError,
-                SQLAlchemyError,
-                OSError,
-            ) as error:  # the database is away, or a folder: as before, then
-                log.warning("embedding.registry_not_read", error=str(error) or type(error).__name__)
+            except Exception as error:  # the database is away, a folder, the memory: as before, then, and once more
+                log.warning("embedding.registry_not_read", kind=type(error).__name__, error=str(error))
 
     @property
     def current(self) -> TransformerEmbedder:

@@ -457,6 +457,30 @@ async def test_a_search_whose_model_is_dropped_goes_on_with_the_next(
     assert [hit.external_id for hit in first.hits] == [hit.external_id for hit in again.hits] == ["lunch.md"]
 
 
+async def test_a_model_that_could_not_be_loaded_once_is_tried_again(
+    database_url: str, settings: Settings, small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch says by a RuntimeError that there is no memory left; a while later there is."""
+    failed = 0
+    load = TransformerEmbedder.load
+
+    async def short_of_memory(embedder: TransformerEmbedder) -> None:
+        nonlocal failed
+        if embedder.name == "small-128" and failed < 2:
+            failed += 1
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+        await load(embedder)
+
+    async with process(settings, database_url) as services:
+        await ingest(services, items())
+        await reembed(services, small_model)
+        await ask(services, "lunch")
+        monkeypatch.setattr(TransformerEmbedder, "load", short_of_memory)
+        await reembedding.switch(services.sessions)
+        await until(lambda: services.embedder.name == "small-128")
+        assert failed == 2
+
+
 async def test_prompts_of_a_model_go_before_questions_only(tmp_path: Path) -> None:
     folder = save_small_model(tmp_path / "asks", dimensions=64, query_prompt="query: ")
     embedder = TransformerEmbedder(str(folder), threads=1)
