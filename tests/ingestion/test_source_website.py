@@ -273,6 +273,24 @@ async def test_an_address_that_leads_elsewhere_says_so(desk: Station, site: Site
     assert await desk.sync(source) == {"added": 1}
 
 
+async def test_a_page_that_failed_and_then_moved_keeps_its_document(
+    desk: Station, site: Site, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.ingestion.runs.Client", quick_client())
+    site.page("/", "The start.", "/a")
+    site.page("/a", "This is a.")
+    source = await desk.add("website", f"{base}/")
+    assert await desk.sync(source) == {"added": 2}
+    ids = await desk.ids(source)
+    site.faults.add("/a", 503, times=2)
+    assert await desk.sync(source) == {"unchanged": 1, "failed": 1}
+    site.page("/b", "This is a, moved.")
+    site.moved["/a"] = "/b"
+    await desk.run(source=source, failures="all")
+    assert await desk.ids(source) == ids
+    assert "moved" in (await desk.held(source))[f"{base}/a"]
+
+
 async def test_a_header_may_ask_that_a_page_is_left_out(desk: Station, base: str) -> None:
     async def shy(request: web.Request) -> web.Response:
         if request.path != "/":

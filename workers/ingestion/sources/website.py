@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from yarl import URL
 
@@ -76,7 +76,8 @@ class Website:
         if self._robots is None:
             self._robots = await robots_of(self._client, self._prefix)
         found = await self._ask([external_id], {})
-        return found.entries.get(external_id)
+        entry = next(iter(found.entries.values()), None)  # one that has moved keeps its name for now
+        return None if entry is None else replace(entry, external_id=external_id)
 
     async def _sitemap(self, robots: Robots) -> dict[str, str] | None:
         named = self._setting.config.get("sitemap")
