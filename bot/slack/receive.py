@@ -13,7 +13,7 @@ from assistant.answering.unprompted import asks_something
 from assistant.database import answers
 from assistant.strings import catalogue
 from bot.slack import home
-from bot.slack.events import PLATFORM, Message, bot_user, mentions, speaks_to_another
+from bot.slack.events import PLATFORM, Message, bot_user, later, mentions, speaks_to_another
 from bot.slack.files import wants_adding
 from bot.slack.unfurl import unfurl_payload
 from bot.slack.workplace import Workplace
@@ -110,8 +110,9 @@ async def _edited(place: Workplace, body: Mapping[str, Any], event: Mapping[str,
     stored = await place.inbox.store(
         str(body.get("event_id") or key), key, replace(message, kind="edit", files=(), edited=stamp).payload()
     )  # fmt: skip
-    if stored:
-        before = place.latest.get(message.key, message.key)
+    before = place.latest.get(message.key, message.key)
+    comes_late = later(before.removeprefix(f"{message.key}:edit:"), stamp)  # and the newer one goes on
+    if stored and not comes_late:
         place.latest[message.key] = key
         while len(place.latest) > EDITS_KEPT:
             del place.latest[next(iter(place.latest))]

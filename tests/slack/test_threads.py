@@ -14,6 +14,7 @@ from assistant.database.tables import Answer, Inbox
 from tests.slack.conftest import StartBot
 from tests.slack.double import ANNA, BEN, BOT, CHANNEL, DM, TEAM, Fault, SlackDouble, envelope, send_event, shown
 from tests.slack.world import ANSWER, PASSAGE, QUESTION, Bot, FakeEmbedder, FakeModel, Page, index, live, settled
+from tests.tools.api import until
 
 
 async def answered(slack: SlackDouble, bot: Bot, sessions: Sessions, text: str = QUESTION) -> dict[str, object]:
@@ -179,6 +180,29 @@ async def test_an_edited_question_is_answered_anew_in_the_same_message(
     withdrawn = [answer.withdrawn_at is not None for answer in await answers(sessions)]
     assert withdrawn == [True, True, False]
     assert message["metadata"]["event_payload"]["answer_id"] == str((await answers(sessions))[-1].id)
+
+
+async def test_an_edit_that_comes_late_does_not_end_the_work_on_a_newer_one(
+    slack: SlackDouble, start_bot: StartBot, sessions: Sessions
+) -> None:
+    """Else the older one is found to be superseded, and what stands is the answer before, taken back already."""
+    model = FakeModel()
+    async with start_bot(model) as bot:
+        event = await answered(slack, bot, sessions)
+        first, second, third = (
+            slack.edits(event, f"<@{BOT}> {QUESTION} {words}") for words in ("One.", "Two.", "Three.")
+        )
+        await send_event(bot.url, second)
+        await settled(sessions)
+        model.text, model._piece, model._gap = "Use `deployctl rollback payments` at once [1].", 2, 0.2
+        await send_event(bot.url, third)
+        await until(lambda: len(model.asked) == 3)
+        await send_event(bot.url, first)
+        await settled(sessions)
+    [message] = slack.visible
+    assert shown(message) == model.text
+    [newest] = [answer for answer in await answers(sessions) if answer.withdrawn_at is None]
+    assert message["metadata"]["event_payload"]["answer_id"] == str(newest.id)
 
 
 async def test_an_edit_while_the_answer_is_written_takes_its_messages_over(
