@@ -62,17 +62,21 @@ async def request(session: AsyncSession, kind: str, source_id: int, **arguments:
     """A run on a source, and whether it is new: one that waits for a worker already will do."""
     await session.execute(select(func.pg_advisory_xact_lock(REQUEST_LOCK, source_id % 2**31)))
     wanted = {"source": source_id, **arguments}
-    open_one = select(Run.id).where(Run.kind == kind, Run.state == "queued", Run.arguments == wanted).limit(1)
-    found = (await session.execute(open_one)).scalar_one_or_none()
-    return (found, False) if found is not None else (await create(session, kind, wanted), True)
+    return await _open_or_new(session, kind, wanted, Run.state == "queued", Run.arguments == wanted)
 
 
 async def request_alone(session: AsyncSession, kind: str) -> tuple[uuid.UUID, bool]:
     """A run of a kind of which one at a time is enough, and whether it is new: none is asked for while one is open."""
     await session.execute(select(func.pg_advisory_xact_lock(REQUEST_LOCK, 0)))
-    open_one = select(Run.id).where(Run.kind == kind, Run.state.in_(("queued", "running"))).limit(1)
-    found = (await session.execute(open_one)).scalar_one_or_none()
-    return (found, False) if found is not None else (await create(session, kind, {}), True)
+    return await _open_or_new(session, kind, {}, Run.state.in_(("queued", "running")))
+
+
+async def _open_or_new(
+    session: AsyncSession, kind: str, arguments: dict[str, Any], *is_open: ColumnElement[bool]
+) -> tuple[uuid.UUID, bool]:
+    """One of the kind that will do, or a new one, and whether it is new. Called under a lock on such requests."""
+    found = (await session.execute(select(Run.id).where(Run.kind == kind, *is_open).limit(1))).scalar_one_or_none()
+    return (found, False) if found is not None else (await create(session, kind, arguments), True)
 
 
 async def find(session: AsyncSession, run_id: uuid.UUID) -> RunRow | None:

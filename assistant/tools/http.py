@@ -16,6 +16,7 @@ import orjson
 from yarl import URL
 
 from assistant.addresses import Forbidden
+from assistant.bodies import read_up_to
 from assistant.tools.guard import Gate
 from assistant.tools.model import ToolError, ToolUnavailable, uncertain
 from assistant.tools.request import Request
@@ -127,18 +128,16 @@ class Sender:
         return target
 
     async def _read(self, response: aiohttp.ClientResponse, method: str) -> bytes:
-        body = bytearray()
         if method == "HEAD":
             return b""
-        async for piece in response.content.iter_chunked(65_536):
-            body += piece
-            if len(body) > self._max_bytes:
-                response.close()
-                raise ToolError(
-                    f"The answer of {self._name} is larger than {self._max_bytes / 1e6:g} MB; ask for less of it.",
-                    response.status,
-                )
-        return bytes(body)
+        body = await read_up_to(response.content, self._max_bytes + 1)
+        if len(body) > self._max_bytes:
+            response.close()
+            raise ToolError(
+                f"The answer of {self._name} is larger than {self._max_bytes / 1e6:g} MB; ask for less of it.",
+                response.status,
+            )
+        return body
 
     def _late(self, writes: bool, timeout: float) -> ToolError:
         words = f"{self._name} did not answer within {round(timeout, 1):g} seconds"

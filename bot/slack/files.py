@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 
+from assistant.bodies import read_up_to
 from assistant.commands import Caller, Reply, UploadedFile
 from assistant.database.inbox import Event
 from assistant.strings import catalogue, say
@@ -119,12 +120,7 @@ async def download(api: Api, url: str, token: str, limit: int) -> bytes | None:
                 return None
             if response.status != 200:
                 raise Unreachable(f"HTTP {response.status}")
-            content = bytearray()
-            async for piece in response.content.iter_chunked(2**16):
-                content += piece
-                if len(content) > limit:
-                    break
-            return bytes(content)
+            return await read_up_to(response.content, limit + 1)
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         raise Unreachable(type(error).__name__) from None
 

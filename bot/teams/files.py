@@ -11,6 +11,7 @@ import aiohttp
 import structlog
 from yarl import URL
 
+from assistant.bodies import read_up_to
 from assistant.commands.replies import UploadedFile
 from assistant.services import Services
 from assistant.strings import say
@@ -25,7 +26,6 @@ log = structlog.get_logger()
 
 HOSTS = (".sharepoint.com", ".sharepoint.us", ".sharepoint.cn", ".svc.ms", ".1drv.com")
 TIMEOUT = aiohttp.ClientTimeout(total=120.0, sock_connect=10.0)
-BLOCK = 256 * 1024
 REQUEST = re.compile(
     r"^/?(?:ingest|add|read|learn|index|import|aufnehmen|hinzufügen|lies|lesen|ajoute[rz]?|lis|lire|agrega[r]?|lee[r]?)\b"
     r"[^?]{0,80}$",
@@ -128,14 +128,12 @@ class FileDesk:
             async with self._session.get(file.url, timeout=TIMEOUT, allow_redirects=False) as response:
                 if response.status != 200:
                     raise NotFetched("teams.files_unreachable")
-                found = bytearray()
-                async for block in response.content.iter_chunked(BLOCK):
-                    found += block
-                    if len(found) > self._limit:
-                        raise NotFetched("teams.files_too_large", limit=f"{self._services.settings.file_max_mb:g}")
+                found = await read_up_to(response.content, self._limit + 1)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise NotFetched("teams.files_unreachable") from error
-        return bytes(found)
+        if len(found) > self._limit:
+            raise NotFetched("teams.files_too_large", limit=f"{self._services.settings.file_max_mb:g}")
+        return found
 
 
 def offer(files: Sequence[File], language: str) -> Message:

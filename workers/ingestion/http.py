@@ -22,6 +22,7 @@ import structlog
 from yarl import URL
 
 from assistant.addresses import Forbidden
+from assistant.bodies import read_up_to
 from assistant.errors import AlmanacError, DocumentUnreadable
 from workers.ingestion.guard import Resolver, check
 
@@ -176,13 +177,11 @@ class Client:
             raise DocumentUnreadable("a credential is sent over https only")
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        body = bytearray()
-        async for piece in response.content.iter_chunked(65_536):
-            body += piece
-            if len(body) > self.max_bytes:
-                limit = self.max_bytes / 2**20
-                raise DocumentUnreadable(f"the page is too large (ALMANAC_FILE_MAX_MB is {limit:g})")
-        return bytes(body)
+        body = await read_up_to(response.content, self.max_bytes + 1)
+        if len(body) > self.max_bytes:
+            limit = self.max_bytes / 2**20
+            raise DocumentUnreadable(f"the page is too large (ALMANAC_FILE_MAX_MB is {limit:g})")
+        return body
 
 
 def passes(status: int, headers: Mapping[str, str]) -> bool:
