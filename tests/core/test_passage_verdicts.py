@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 
@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from assistant.database import documents, runs, verdicts
-from assistant.database.session import Sessions, admit, create_reading_engine, create_sessions
+from assistant.database.session import Sessions, admit
 from assistant.guardrails import judging
 from assistant.guardrails.guards import Guards
 from assistant.guardrails.judged import Judged
@@ -68,13 +68,6 @@ def guards(embedder: TransformerEmbedder, judge: Counting) -> Guards:
     guards = Guards.open(embedder, settings())
     guards.judge = judge
     return guards
-
-
-@pytest.fixture
-async def reading(database_url: str) -> AsyncIterator[Sessions]:
-    engine = create_reading_engine(database_url)
-    yield create_sessions(engine)
-    await engine.dispose()
 
 
 async def read_in(

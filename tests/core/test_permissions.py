@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import logging
 import random
-from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
@@ -33,13 +32,6 @@ SECRET = Page(
     readers=("user:email:anna@example.com",), url="https://docs.example/zebrafish",
 )  # fmt: skip
 TABLES = ("documents", "chunks", "sources")
-
-
-@pytest.fixture
-async def reading(database_url: str) -> AsyncIterator[Sessions]:
-    engine = create_reading_engine(database_url)
-    yield create_sessions(engine)
-    await engine.dispose()
 
 
 async def vectors_table(sessions: Sessions) -> str:

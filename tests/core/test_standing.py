@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import text
@@ -12,7 +11,7 @@ from assistant.commands import Commands
 from assistant.commands.context import Context
 from assistant.commands.replies import Caller
 from assistant.database import documents, overview
-from assistant.database.session import Sessions, create_reading_engine, create_sessions
+from assistant.database.session import Sessions
 from assistant.knowledge.audience import EVERYONE, Audience
 from assistant.knowledge.search import Searcher
 from assistant.queue import RunQueue
@@ -20,13 +19,6 @@ from assistant.settings import Settings
 from tests.core.parts import Page, WordEmbedder, document_ids, shelve
 
 PEOPLE = [f"user:email:{name}@example.com" for name in ("anna", "ben", "cleo")]
-
-
-@pytest.fixture
-async def reading(database_url: str) -> AsyncIterator[Sessions]:
-    engine = create_reading_engine(database_url)
-    yield create_sessions(engine)
-    await engine.dispose()
 
 
 def page(number: int, *readers: str) -> Page:

@@ -5,28 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
 
 from assistant.database import documents, status
-from assistant.database.session import Sessions
 from assistant.database.tables import Document
 from assistant.knowledge import lexical
 from assistant.knowledge.analysis import analysis
 from assistant.knowledge.audience import Audience
 from bot.console import outdated_note
-from tests.ingestion.source_station import Station, station
+from tests.ingestion.source_station import Station
 
 WORDS = ("ferry", "ledger", "kube-proxy", "quokka")
-
-
-@pytest.fixture
-async def desk(database_url: str, sessions: Sessions, tmp_path: Path) -> AsyncIterator[Station]:
-    async with station(database_url, sessions, tmp_path / "home") as desk:
-        yield desk
 
 
 async def filled(desk: Station, docs: Path) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from assistant.knowledge.audience import Audience
 from assistant.knowledge.boilerplate import MINIMUM
 from assistant.knowledge.documents import SourceItem
 from assistant.queue import QUEUE
-from tests.ingestion.source_station import CountingEmbedder, Station, station
+from tests.ingestion.source_station import CountingEmbedder, Station
 from workers import jobs
 from workers.ingestion.pipeline import Ingestion, Plan
 from workers.ingestion.report import Report
@@ -28,12 +27,6 @@ from workers.ingestion.sources.memory import Memory
 
 FOOTER = "Need help? Ask the platform team in #ops during office hours."
 HEADER = "This page belongs to the handbook of the platform team and is reviewed once a year."
-
-
-@pytest.fixture
-async def desk(database_url: str, sessions: Sessions, tmp_path: Path) -> AsyncIterator[Station]:
-    async with station(database_url, sessions, tmp_path / "home") as desk:
-        yield desk
 
 
 def write(docs: Path, name: str, *shared: str) -> None:

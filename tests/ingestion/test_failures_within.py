@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,9 @@ import pytest
 from sqlalchemy import select
 
 from assistant.database import failures, sources
-from assistant.database.session import Sessions
 from assistant.database.tables import Source
 from tests.ingestion.builders import pdf_file, zip_file
-from tests.ingestion.source_station import Station, station
+from tests.ingestion.source_station import Station
 from workers.ingestion.pipeline import Ingestion
 from workers.ingestion.report import Report
 
@@ -21,12 +19,6 @@ LOCKED = "the PDF is protected by a password"
 GOOD = {"good.md": b"# Good\n\nReadable text of the archive."}
 BROKEN = {**GOOD, "inner/b.pdf": pdf_file(password="x"), "deep.zip": zip_file({"c.md": b"Deep text.", "d.docx": b""})}
 EXPECTED = {"a.zip!/inner/b.pdf": LOCKED, "a.zip!/deep.zip!/d.docx": "the file is empty"}
-
-
-@pytest.fixture
-async def desk(database_url: str, sessions: Sessions, tmp_path: Path) -> AsyncIterator[Station]:
-    async with station(database_url, sessions, tmp_path / "home") as desk:
-        yield desk
 
 
 @pytest.fixture

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from assistant.database.session import Sessions
 from assistant.errors import DocumentUnreadable
-from tests.ingestion.source_station import Station, station
+from tests.ingestion.source_station import Station
 from workers.ingestion.http import Unavailable
 from workers.ingestion.sources.folder import Folder, read
-
-
-@pytest.fixture
-async def desk(database_url: str, sessions: Sessions, tmp_path: Path) -> AsyncIterator[Station]:
-    async with station(database_url, sessions, tmp_path / "home") as desk:
-        yield desk
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import base64
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -47,12 +46,6 @@ class Remote:
     def commit(self) -> None:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message=x")
-
-
-@pytest.fixture
-async def desk(database_url: str, sessions: Sessions, tmp_path: Path) -> AsyncIterator[Station]:
-    async with station(database_url, sessions, tmp_path / "home") as desk:
-        yield desk
 
 
 @pytest.fixture

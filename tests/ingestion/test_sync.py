@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,6 @@ from workers.ingestion.pipeline import Ingestion, Plan
 from workers.ingestion.report import Report
 from workers.ingestion.sources import folder
 from workers.ingestion.sources.memory import Memory
-
-
-@pytest.fixture
-async def desk(database_url: str, sessions: Sessions, tmp_path: Path) -> AsyncIterator[Station]:
-    async with station(database_url, sessions, tmp_path / "home") as desk:
-        yield desk
 
 
 def library(tmp_path: Path, size: int) -> Path:
