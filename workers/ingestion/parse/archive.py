@@ -28,6 +28,11 @@ _STRICT = (
 )
 
 
+def local(node: ET.Element) -> str:
+    """The element's name without its namespace."""
+    return node.tag.rsplit("}", 1)[-1]
+
+
 class Package:
     """The parts of one OOXML file, read and checked; the XML of the Strict variant is turned into the usual one."""
 
@@ -85,7 +90,7 @@ class Package:
             root = self.xml("docProps/core.xml")
         except ET.ParseError:  # it must not lose the text
             root = None
-        values = {child.tag.rsplit("}", 1)[-1]: child.text or "" for child in root} if root is not None else {}
+        values = {local(child): child.text or "" for child in root} if root is not None else {}
         found = {"title": values.get("title", ""), "author": values.get("creator", "")}
         return found | {"updated": values.get("modified", "")[:10]}
 

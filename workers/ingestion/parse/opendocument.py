@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from assistant.errors import DocumentUnreadable
 from assistant.knowledge.documents import Block
-from workers.ingestion.parse.archive import checked_parts
+from workers.ingestion.parse.archive import checked_parts, local
 from workers.ingestion.parse.draft import Draft
 from workers.ingestion.parse.sheet import blocks as sheet_blocks
 from workers.ingestion.parse.xlsx import MAX_CELLS, MAX_COLUMNS, capped, note
@@ -107,7 +107,7 @@ class _Reader:
 
     def blocks(self, parent: ET.Element, depth: int = -1, marker: str = "") -> Iterator[Block]:
         for child in parent:
-            match child.tag.rsplit("}", 1)[-1] if child.tag not in _SKIPPED else "":
+            match local(child) if child.tag not in _SKIPPED else "":
                 case "h":
                     level = child.get(f"{TEXT}outline-level", "1")
                     yield self._heading(_text(child), min(int(level) if level.isdecimal() else 1, 6))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from assistant.knowledge.documents import Block
 from workers.ingestion.parse import xlsx_cells as cells
-from workers.ingestion.parse.archive import Package
+from workers.ingestion.parse.archive import Package, local
 from workers.ingestion.parse.draft import Draft
 from workers.ingestion.parse.pptx_chart import chart_title
 from workers.ingestion.parse.sheet import blocks as sheet_blocks
@@ -56,7 +56,7 @@ def _book(package: Package, main: str) -> cells.Book:
 
     root = package.xml(main)
     since_1904 = any(
-        cells.local(node) == "workbookPr" and node.get("date1904", "0") in ("1", "true")
+        local(node) == "workbookPr" and node.get("date1904", "0") in ("1", "true")
         for node in (root.iter() if root is not None else ())
     )
     try:
@@ -72,7 +72,7 @@ def _sheets(package: Package, main: str) -> Iterator[tuple[str, str, bool]]:
     parts = package.related(main, "worksheet")
     root = package.xml(main)
     for sheet in root.iter() if root is not None else ():
-        if cells.local(sheet) == "sheet":
+        if local(sheet) == "sheet":
             part = next((parts[value] for value in sheet.attrib.values() if value in parts), "")
             yield sheet.get("name", ""), part, sheet.get("state", "visible") != "visible"
 
@@ -90,7 +90,7 @@ def _boxes(package: Package, sheet: str) -> Iterator[str]:
     for part in package.related(sheet, "drawing").values():
         root = package.xml(part)
         for shape in root.iter() if root is not None else ():
-            if cells.local(shape) == "txBody":
+            if local(shape) == "txBody":
                 lines = ("".join(run.text or "" for run in line.iter(f"{_A}t")) for line in shape.iter(f"{_A}p"))
                 yield "\n".join(filter(None, lines))
 

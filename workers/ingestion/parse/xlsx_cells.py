@@ -17,6 +17,8 @@ from typing import cast
 from openpyxl.styles.numbers import BUILTIN_FORMATS, is_date_format, is_timedelta_format
 from openpyxl.utils.datetime import MAC_EPOCH, WINDOWS_EPOCH, from_excel
 
+from workers.ingestion.parse.archive import local
+
 MAX_TEXT = 32_767  # characters of a cell: no Excel keeps more
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _PLACE = re.compile(r"([A-Za-z]{1,3})(\d{1,7})$")
@@ -37,10 +39,6 @@ class Book:
 class _Row:
     number: int
     cells: dict[int, Value] = field(default_factory=dict)
-
-
-def local(node: ET.Element) -> str:
-    return node.tag.rsplit("}", 1)[-1]
 
 
 def rows(data: bytes, book: Book, max_rows: int, max_columns: int) -> Iterator[tuple[Value, ...]]:
